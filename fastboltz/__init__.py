@@ -1,0 +1,92 @@
+"""Boltzmann machines, from the RBM to any energy that one can write down, on CPUs.
+
+The public names load on first use, so that ``import fastboltz`` is quick.
+
+- Units: `Bernoulli`, `Spin`, `Categorical`, `Gaussian`, `ReLU`; `Unit` is their contract.
+- `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
+- `Gibbs`: block Gibbs sampling of an energy, with clamping.
+- Modules: `objectives`, `optimizers`, `training`, `likelihood`.
+- Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from . import datasets, likelihood, objectives, optimizers, plots, training, units
+    from .energy import Conditionals, Energy
+    from .gibbs import ChainState, Gibbs
+    from .likelihood import LogPartition
+    from .models import RBM, BernoulliRBM
+    from .terms import Hyperedges
+    from .units import Bernoulli, Categorical, Gaussian, ReLU, Spin, Unit
+    from .validation import NotEnumerableError
+
+#: Public name -> the module it comes from; None for a module itself.
+_WHERE: dict[str, str | None] = {
+    "Bernoulli": "units",
+    "Categorical": "units",
+    "Gaussian": "units",
+    "ReLU": "units",
+    "Spin": "units",
+    "Unit": "units",
+    "Hyperedges": "terms",
+    "Energy": "energy",
+    "Conditionals": "energy",
+    "Gibbs": "gibbs",
+    "ChainState": "gibbs",
+    "LogPartition": "likelihood",
+    "NotEnumerableError": "validation",
+    "RBM": "models",
+    "BernoulliRBM": "models",
+    "datasets": None,
+    "likelihood": None,
+    "objectives": None,
+    "optimizers": None,
+    "plots": None,
+    "training": None,
+    "units": None,
+}
+
+__all__ = [
+    "RBM",
+    "Bernoulli",
+    "BernoulliRBM",
+    "Categorical",
+    "ChainState",
+    "Conditionals",
+    "Energy",
+    "Gaussian",
+    "Gibbs",
+    "Hyperedges",
+    "LogPartition",
+    "NotEnumerableError",
+    "ReLU",
+    "Spin",
+    "Unit",
+    "datasets",
+    "likelihood",
+    "objectives",
+    "optimizers",
+    "plots",
+    "training",
+    "units",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fastboltz' has no attribute {name!r}")
+    where = _WHERE[name]
+    module = import_module(f".{where or name}", __name__)
+    value = module if where is None else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_WHERE])

@@ -1,0 +1,458 @@
+"""Block Gibbs sampling with clamping, as ``init`` and ``step``.
+
+The schedule comes from the energy: groups that share no term are drawn at the same time, binary
+groups behind one matrix by a fused kernel, groups with lateral terms site by site. A chain's
+random numbers are addressed by its row and its step, so shards and threads draw what one process
+would.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fastboltz_ext import layers, site_gibbs
+
+from . import rng, threads
+from .energy import Energy
+from .terms import DenseTerm, Hyperedges, Params, Term
+from .units.binary import Binary
+from .validation import check_count, check_rows, check_state, unknown_group
+
+
+@dataclass(frozen=True)
+class ChainState:
+    """Chains between two steps.
+
+    Attributes
+    ----------
+    values : dict of arrays
+        Current value of every group, (n_chains, \\*shape).
+    address : rng.Address
+        Seed, stream, number of the next sweep, global number of the first chain.
+    clamped : dict
+        Group -> boolean array of units that are held, or None if the whole group is.
+    means, fields : dict of arrays
+        Conditional means of the block drawn last (and, for units with a precision, the fields),
+        where asked for: they replace its samples in averages, at no bias and less variance.
+    """
+
+    values: dict[str, np.ndarray]
+    address: rng.Address
+    clamped: dict[str, np.ndarray | None] = field(default_factory=dict)
+    means: dict[str, np.ndarray] = field(default_factory=dict)
+    fields: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int:
+        """Number of sweeps made."""
+        return self.address.step
+
+    @property
+    def n_chains(self) -> int:
+        """Number of chains."""
+        return len(next(iter(self.values.values())))
+
+
+class Gibbs:
+    """Block Gibbs sampler of an energy.
+
+    Parameters
+    ----------
+    energy : Energy
+    clamp : sequence of str
+        Groups that keep the values they start with. NaN among a clamped group's values marks
+        units that are free all the same.
+    n_threads : int or None
+        None uses every core that the process may use. Results do not depend on it.
+
+    Examples
+    --------
+    >>> import fastboltz as fb
+    >>> energy = fb.Energy({"v": fb.Bernoulli(4), "h": fb.Bernoulli(3)}, terms=["v_i h_j"])
+    >>> params = energy.init(random_state=0)
+    >>> sampler = fb.Gibbs(energy)
+    >>> state = sampler.init(params, n_chains=10, random_state=0)
+    >>> state = sampler.step(params, state, n_steps=5)
+    >>> state.step, state.values["v"].shape
+    (5, (10, 4))
+    """
+
+    def __init__(
+        self, energy: Energy, clamp: Iterable[str] = (), n_threads: int | None = None
+    ) -> None:
+        self.energy = energy
+        self.clamp = (clamp,) if isinstance(clamp, str) else tuple(clamp)
+        for g in self.clamp:
+            if g not in energy.groups:
+                raise unknown_group("clamp", g, energy.groups)
+        self.n_threads = threads.resolve(n_threads)
+        self.blocks = energy.blocks()
+        self.number = {g: i for i, g in enumerate(energy.groups)}
+        self._sites = {
+            g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)
+        }
+
+    # -- init ----------------------------------------------------------------------------------
+
+    def init(
+        self,
+        params: Params,
+        n_chains: int | None = None,
+        random_state: Any = None,
+        values: Mapping[str, Any] | None = None,
+    ) -> ChainState:
+        """Chains at given values, other groups drawn independently from their biases.
+
+        Parameters
+        ----------
+        n_chains : int
+            Number of chains; not needed where values are given.
+        random_state : None, int, RandomState or Generator
+        values : dict of arrays, optional
+            Start values of some groups; those of clamped groups may hold NaN for free units.
+        """
+        self.energy.check_params(params)
+        values = dict(values or {})
+        checked = {}
+        for g, x in values.items():
+            if g not in self.energy.groups:
+                raise unknown_group("values", g, self.energy.groups)
+            checked[g] = check_state(g, self.energy.groups[g], x, allow_nan=g in self.clamp)
+        for g in self.clamp:
+            if g not in checked:
+                raise ValueError(f"group {g!r} is clamped; give its values in values[{g!r}].")
+        if checked:
+            n = check_rows(checked)
+            if n_chains is not None and n_chains != n:
+                raise ValueError(f"n_chains is {n_chains}, but values have {n} rows.")
+        else:
+            if n_chains is None:
+                raise ValueError("give n_chains, or start values of at least one group.")
+            n = check_count("n_chains", n_chains)
+        address = rng.Address.of(rng.seed_from(random_state), "chains")
+        return self.start(params, n, address, checked)
+
+    def start(
+        self, params: Params, n: int, address: rng.Address, values: Mapping[str, np.ndarray]
+    ) -> ChainState:
+        """Chains at checked values and an address of their own (unchecked `init`)."""
+        clamped: dict[str, np.ndarray | None] = {}
+        full = {}
+        draw_at = rng.Address.of(address.seed, "init", row=address.row)
+        draw_at = replace(draw_at, step=address.stream)
+        for g, unit in self.energy.groups.items():
+            x = values.get(g)
+            dtype = params[g].dtype
+            unknown = None
+            if x is not None:
+                x = np.array(x, dtype=dtype)
+                if g in self.clamp:
+                    unknown = np.isnan(x)
+                    clamped[g] = ~unknown if unknown.any() else None
+            if x is None or (unknown is not None and unknown.any()):
+                own = self.energy.own(params, g)
+                zero = np.zeros((n, *unit.shape), dtype=dtype)
+                _, drawn = unit.draw(own, zero, draw_at.at(group=self.number[g]))
+                assert drawn is not None
+                x = drawn if x is None else np.where(unknown, drawn, x)
+            full[g] = x
+        return ChainState(full, address, clamped)
+
+    # -- step ----------------------------------------------------------------------------------
+
+    def step(
+        self,
+        params: Params,
+        state: ChainState,
+        n_steps: int = 1,
+        *,
+        scale: float = 1.0,
+        means: bool = False,
+    ) -> ChainState:
+        """Make sweeps over all blocks.
+
+        Parameters
+        ----------
+        n_steps : int
+            Number of sweeps.
+        scale : float
+            Multiplies what the terms contribute (not the biases): annealing uses it.
+        means : bool
+            Keep the conditional means of the block drawn last.
+
+        Returns
+        -------
+        ChainState
+            A new state; the one given is not changed.
+        """
+        values = dict(state.values)
+        kept_means: dict[str, np.ndarray] = {}
+        kept_fields: dict[str, np.ndarray] = {}
+        moving = [
+            [g for g in block if not self._is_held(g, state)] for block in self.blocks
+        ]
+        moving = [block for block in moving if block]
+        address = state.address
+        with threads.single_threaded_blas():
+            for s in range(n_steps):
+                for b, block in enumerate(moving):
+                    want = means and s == n_steps - 1 and b == len(moving) - 1
+                    drawn = {}
+                    for g in block:
+                        at = address.at(group=self.number[g])
+                        mean, sample, f = self.draw(params, values, g, at, scale, want, state.clamped)
+                        drawn[g] = sample
+                        if mean is not None and state.clamped.get(g) is None:
+                            kept_means[g] = mean
+                            if f is not None:
+                                kept_fields[g] = f
+                    values |= drawn
+                address = address.at(step=address.step + 1)
+        return replace(
+            state, values=values, address=address, means=kept_means, fields=kept_fields
+        )
+
+    def _is_held(self, group: str, state: ChainState) -> bool:
+        return group in state.clamped and state.clamped[group] is None
+
+    def draw(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        group: str,
+        address: rng.Address,
+        scale: float = 1.0,
+        want_mean: bool = False,
+        clamped: Mapping[str, np.ndarray | None] | None = None,
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
+        """Draw one group given the others: (conditional mean, sample, field where it was formed).
+
+        For a lateral group this is one sweep over its sites, and there is no mean.
+        """
+        held = (clamped or {}).get(group)
+        if group in self._sites:
+            sweep = self._sites[group]
+            new = sweep(params, values, address, scale, held, self.n_threads)
+            return None, new, None
+        f, mean, sample = layer(
+            self.energy,
+            params,
+            values,
+            group,
+            address,
+            scale=scale,
+            mean=want_mean,
+            n_threads=self.n_threads,
+        )
+        assert sample is not None
+        if held is not None:
+            sample = np.where(held, values[group], sample)
+        return mean, sample, f
+
+
+def layer(
+    energy: Energy,
+    params: Params,
+    values: Mapping[str, np.ndarray],
+    group: str,
+    address: rng.Address,
+    *,
+    scale: float = 1.0,
+    mean: bool = False,
+    sample: bool = True,
+    n_threads: int = 1,
+) -> tuple[np.ndarray | None, np.ndarray | None, np.ndarray | None]:
+    """Field, mean and sample of one factorial group: a single compiled call where there is one.
+
+    Returns
+    -------
+    (field, mean, sample)
+        The field is None where the fused kernel never forms it.
+    """
+    unit = energy.groups[group]
+    own = energy.own(params, group)
+    term = energy.fused_term(group)
+    if term is None:
+        f = energy.field(params, values, group, n_threads=n_threads, check=False)
+        means, samples = unit.draw(
+            own, f, address, scale=scale, mean=mean, sample=sample, n_threads=n_threads
+        )
+        return f, means, samples
+    other = next(s.group for s in term.slots if s.group != group)
+    bias = own["bias"].reshape(-1)
+    x = values[other].reshape(len(values[other]), -1)
+    if x.dtype != bias.dtype or not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x, dtype=bias.dtype)
+    means = np.empty((len(x), unit.size), dtype=bias.dtype) if mean else None
+    samples = np.empty((len(x), unit.size), dtype=bias.dtype) if sample else None
+    layers.layer(
+        x,
+        params[term.name].reshape(energy.groups[term.slots[0].group].size, -1),
+        bias,
+        transpose=term.slots[0].group == group,
+        scale=scale,
+        spin=unit.spin,  # type: ignore[attr-defined]
+        mean=means,
+        sample=samples,
+        seed=address.seed,
+        stream=address.stream,
+        step=address.step,
+        row0=address.row,
+        n_threads=n_threads,
+    )
+    shape = (len(x), *unit.shape)
+    return (
+        None,
+        None if means is None else means.reshape(shape),
+        None if samples is None else samples.reshape(shape),
+    )
+
+
+# -- groups whose units see each other -------------------------------------------------------------
+
+
+class _SiteSweep:
+    """One sweep over the units of a lateral group, one after the other.
+
+    Binary groups go to a compiled sweep: over a matrix of couplings where every lateral term is of
+    second order in the group, else over a list of hyperedges. Everything else (Potts couplings,
+    third order gated by another group, real units) recomputes the field for each site: slow, and
+    right for whatever can be declared.
+    """
+
+    def __init__(self, energy: Energy, group: str) -> None:
+        self.energy = energy
+        self.group = group
+        self.unit = energy.groups[group]
+        self.lateral = energy.lateral_terms(group)
+        self.plain = [t for t in energy.terms if group in t.groups and t not in self.lateral]
+        self.kind = self._kind()
+        if self.kind == "hyperedges":
+            self._index_edges()
+
+    def _kind(self) -> str:
+        if not isinstance(self.unit, Binary):
+            return "any"
+        if all(self._is_matrix(t) for t in self.lateral):
+            return "matrix"
+        if all(t.groups == (self.group,) for t in self.lateral):
+            return "hyperedges"
+        return "any"
+
+    def _is_matrix(self, term: Term) -> bool:
+        if not isinstance(term, DenseTerm) or term.multiplicity[self.group] != 2:
+            return False
+        a, b = (s for s in term.slots if s.group == self.group)
+        return not set(a.letters) & set(b.letters)
+
+    def __call__(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        address: rng.Address,
+        scale: float,
+        held: np.ndarray | None,
+        n_threads: int,
+    ) -> np.ndarray:
+        x = np.array(values[self.group])
+        if self.kind == "any":
+            return self._any(params, values, x, address, scale, held)
+        rows = x.reshape(len(x), -1)
+        outer = np.zeros_like(x)
+        for t in self.plain:
+            t.add_field(params, values, self.group, outer, n_threads)
+        # The kernel scales all it sees, the bias included, so the bias is divided beforehand.
+        if scale == 0:
+            raise ValueError("site sweeps at scale 0 are independent draws; start the chains anew.")
+        outer += params[self.group] / np.asarray(scale, dtype=x.dtype)
+        where = {
+            "clamped": None if held is None else held.reshape(rows.shape).astype(np.uint8),
+            "scale": scale,
+            "spin": self.unit.spin,  # type: ignore[attr-defined]
+            "seed": address.seed,
+            "stream": address.stream,
+            "step": address.step,
+            "row0": address.row,
+            "n_threads": n_threads,
+        }
+        outer = outer.reshape(rows.shape)
+        if self.kind == "matrix":
+            site_gibbs.sweep_dense(rows, outer, self._couplings(params, values), **where)
+        else:
+            weights = np.concatenate([pick(params) for pick in self._picks]).astype(x.dtype)
+            site_gibbs.sweep_hyperedges(rows, outer, weights, *self._csr, **where)
+        return x
+
+    def _couplings(self, params: Params, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Couplings of the units: (N, N), or (n_rows, N, N) where another group gates them."""
+        n = self.unit.size
+        total: Any = 0.0
+        for t in self.lateral:
+            assert isinstance(t, DenseTerm)
+            w = params[t.name]
+            inner = "".join(s.letters for s in t.slots if s.group == self.group)
+            others = [s for s in t.slots if s.group != self.group]
+            if others:
+                inputs = ",".join("N" + s.letters for s in others)
+                w = np.einsum(
+                    f"{inputs},{t.letters}->N{inner}",
+                    *(values[s.group] for s in others),
+                    w,
+                    optimize=True,
+                )
+            else:
+                w = np.einsum(f"{t.letters}->{inner}", w)
+            w = w.reshape(*w.shape[: w.ndim - len(inner)], n, n)
+            total = total + (w + np.swapaxes(w, -1, -2)) / t.copies
+        return np.ascontiguousarray(total, dtype=params[self.group].dtype)
+
+    def _index_edges(self) -> None:
+        """All lateral terms as one list of hyperedges, and how to gather their weights."""
+        edges: list[tuple[int, ...]] = []
+        self._picks: list[Any] = []
+        for t in self.lateral:
+            if isinstance(t, Hyperedges):
+                edges += t.edges
+                self._picks.append(lambda params, t=t: params[t.name])
+                continue
+            assert isinstance(t, DenseTerm)
+            grid = dict(zip(t.letters, np.indices(t.shape, sparse=True), strict=True))
+            numbers = [
+                np.broadcast_to(
+                    np.ravel_multi_index(
+                        np.broadcast_arrays(*(grid[x] for x in s.letters)), self.unit.shape
+                    ),
+                    t.shape,
+                )
+                for s in t.slots
+            ]
+            first = np.ones(t.shape, dtype=bool)
+            for a, b in zip(numbers, numbers[1:], strict=False):
+                first &= a < b
+            chosen = np.nonzero(first)
+            edges += list(zip(*(n[chosen].tolist() for n in numbers), strict=True))
+            self._picks.append(lambda params, t=t, chosen=chosen: params[t.name][chosen])
+        self._csr = site_gibbs.index_edges(edges, self.unit.size)
+
+    def _any(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        x: np.ndarray,
+        address: rng.Address,
+        scale: float,
+        held: np.ndarray | None,
+    ) -> np.ndarray:
+        own = self.energy.own(params, self.group)
+        current = dict(values) | {self.group: x}
+        u = rng.uniform(address, (len(x), *self.unit.unit_shape), x.dtype)
+        for site in np.ndindex(self.unit.unit_shape):
+            f = self.energy.field(params, current, self.group, check=False)
+            new = self.unit.sample(own, f * np.asarray(scale, f.dtype), u)
+            at = (slice(None), *site)
+            x[at] = new[at] if held is None else np.where(held[at], x[at], new[at])
+        return x

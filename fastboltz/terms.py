@@ -1,0 +1,642 @@
+"""Couplings between groups of units: ``-E_t(x) = <W, product of the slots>``.
+
+A term is written with index letters, one slot a group: ``"v_i h_j"`` couples every v_i with every
+h_j, ``"v_i z_ir h_rk"`` shares i between v and z and r between z and h, ``"s_a s_b"`` couples the
+units of one group with each other, ``"x_i y_j h_k | 200"`` is a sum of 200 rank-one factors.
+`Hyperedges` lists sets of units of one group.
+
+=================  =========================================  ==============================
+class              parameters                                 energy
+=================  =========================================  ==============================
+`DenseTerm`        one array, an axis a distinct letter       ``-sum W_ijk x_i y_j h_k``
+`FactoredTerm`     one array (\\*shape, rank) a slot           ``-sum_f (A_f.x)(B_f.y)(C_f.h)``
+`Hyperedges`       one number an edge                         ``-sum_e w_e prod_{i in e} s_i``
+=================  =========================================  ==============================
+
+Every term answers: ``parameter_shapes``, ``value``, ``add_field``, ``add_statistics``, and which
+groups it makes *lateral*, that is, not factorial given the rest.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import combinations, permutations
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastboltz_ext import layers
+
+from .units import Unit
+from .validation import check_count, unknown_group
+
+Groups = Mapping[str, Unit]
+Params = dict[str, np.ndarray]
+State = Mapping[str, np.ndarray]
+
+#: Row chunks of contractions that einsum cannot do without a large intermediate, in bytes.
+_CHUNK_BYTES = 1 << 26
+
+
+class Slot(NamedTuple):
+    """One factor of a term: a group and the letters of its axes."""
+
+    group: str
+    letters: str
+
+    def __str__(self) -> str:
+        return f"{self.group}_{self.letters}"
+
+
+class Term(ABC):
+    """One coupling of an energy, bound to its groups."""
+
+    #: The key of the term's parameters, as it was written.
+    name: str
+    #: Groups in the order of the slots, each once.
+    groups: tuple[str, ...]
+    #: Groups of which the term holds two different units.
+    lateral: tuple[str, ...] = ()
+    #: How often each group stands in the term.
+    multiplicity: Mapping[str, int]
+
+    @property
+    @abstractmethod
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each parameter array, by key."""
+
+    @abstractmethod
+    def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
+        """``<W, product of the slots>`` for each row, (n_rows,): minus the term's energy."""
+
+    @abstractmethod
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        """Add the term's part of the field of ``group`` to ``out``, (n_rows, *shape)."""
+
+    @abstractmethod
+    def add_statistics(
+        self,
+        params: Params,
+        state: State,
+        out: Params,
+        scale: float = 1.0,
+        weights: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        """Add ``scale * sum_n weights_n d(-E_t(x_n)) / dW`` to the arrays of ``out``."""
+
+    def init(self, draw: Any) -> Params:
+        """Parameters to begin with; ``draw(key, shape)`` gives small random numbers."""
+        return {key: draw(key, shape) for key, shape in self.parameter_shapes.items()}
+
+    def check(self, params: Params) -> None:
+        """Raise a sentence if the parameters break what the term promises beyond shapes."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+# -- index notation --------------------------------------------------------------------------------
+
+_SLOT = re.compile(r"^(?P<group>[A-Za-z]\w*?)_(?P<letters>[a-z]+)$")
+
+
+def parse(text: str) -> tuple[list[Slot], int | None]:
+    """Slots and rank (None for a dense term) of a term in index notation."""
+    body, bar, rank_text = text.partition("|")
+    rank = None
+    if bar:
+        if not rank_text.strip().isdigit() or int(rank_text) < 1:
+            raise ValueError(
+                f"term {text!r}: after '|' expected the number of factors, a whole number >= 1; "
+                f"found {rank_text.strip()!r}."
+            )
+        rank = int(rank_text)
+    slots = []
+    for word in body.split():
+        match = _SLOT.match(word)
+        if match is None:
+            raise ValueError(
+                f"term {text!r}: cannot read {word!r}; expected a group, an underscore and one "
+                f"lower-case letter an axis, as in 'v_i' or 'z_ir'."
+            )
+        slots.append(Slot(match["group"], match["letters"]))
+    if not slots:
+        raise ValueError(f"term {text!r} is empty; expected slots as in 'v_i h_j'.")
+    return slots, rank
+
+
+def bind(declared: str | Hyperedges, groups: Groups) -> Term:
+    """The term that a declaration means for these groups."""
+    if isinstance(declared, Hyperedges):
+        return declared.bind(groups)
+    if not isinstance(declared, str):
+        raise TypeError(
+            f"a term must be a string in index notation or fastboltz.Hyperedges; got {declared!r}."
+        )
+    slots, rank = parse(declared)
+    sizes: dict[str, tuple[int, Slot]] = {}
+    for slot in slots:
+        if slot.group not in groups:
+            raise unknown_group(f"term {declared!r}", slot.group, groups)
+        shape = groups[slot.group].shape
+        if len(shape) != len(slot.letters):
+            raise ValueError(
+                f"term {declared!r}: group {slot.group!r} has {len(shape)} axes {shape} but "
+                f"{str(slot)!r} names {len(slot.letters)}; write one letter an axis."
+            )
+        if len(set(slot.letters)) < len(slot.letters):
+            raise ValueError(
+                f"term {declared!r}: {str(slot)!r} repeats a letter; each axis of a slot needs "
+                f"a letter of its own."
+            )
+        for letter, size in zip(slot.letters, shape, strict=True):
+            known, where = sizes.setdefault(letter, (size, slot))
+            if known != size:
+                raise ValueError(
+                    f"term {declared!r}: index {letter!r} has two sizes, {known} in "
+                    f"{str(where)!r} and {size} in {str(slot)!r}; use another letter for one."
+                )
+    _check_distinct_units(declared, slots, groups)
+    if rank is None:
+        return DenseTerm(declared, slots, groups)
+    return FactoredTerm(declared, slots, groups, rank)
+
+
+def _unit_letters(slot: Slot, groups: Groups) -> str:
+    """The letters that tell the units of a slot apart (without those of one-hot states)."""
+    return slot.letters[: len(groups[slot.group].unit_shape)]
+
+
+def _check_distinct_units(name: str, slots: Sequence[Slot], groups: Groups) -> None:
+    for a, b in combinations(slots, 2):
+        if a.group == b.group and _unit_letters(a, groups) == _unit_letters(b, groups):
+            raise ValueError(
+                f"term {name!r} holds the same unit of group {a.group!r} twice ({a} and {b}); "
+                f"the square of a unit belongs to its base energy. Use other letters for one of "
+                f"them, or drop it."
+            )
+
+
+# -- dense -----------------------------------------------------------------------------------------
+
+
+class DenseTerm(Term):
+    """``-E(x) = sum W_ijk... x_i y_j h_k...`` with a full array of weights.
+
+    Where a group stands in several slots ("s_a s_b"), W is symmetric under their exchange and
+    zero wherever two slots are the same unit, and each set of units counts once:
+    ``-E(s) = sum_{a<b} W_ab s_a s_b``.
+    """
+
+    def __init__(self, name: str, slots: Sequence[Slot], groups: Groups) -> None:
+        self.name = name
+        self.slots = tuple(slots)
+        self.units = dict(groups)
+        self.groups = tuple(dict.fromkeys(s.group for s in slots))
+        self.multiplicity = Counter(s.group for s in slots)
+        self.lateral = tuple(g for g in self.groups if self.multiplicity[g] > 1)
+        sizes = {
+            letter: size
+            for s in slots
+            for letter, size in zip(s.letters, groups[s.group].shape, strict=True)
+        }
+        self.letters = "".join(sizes)
+        self.shape = tuple(sizes.values())
+        #: Two slots without a shared letter: a plain matrix product.
+        self.is_pair = len(slots) == 2 and len(self.letters) == sum(len(s.letters) for s in slots)
+        #: Axis permutations of W that exchange slots of one group, the identity among them.
+        self.exchanges = self._exchanges()
+        #: Each set of units occurs so often in the full array.
+        self.copies = len(self.exchanges)
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {self.name: self.shape}
+
+    def _is_exchangeable(self, group: str) -> bool:
+        """Whether the slots of a group play the same part: no other group names their letters."""
+        slots = [s for s in self.slots if s.group == group]
+        own = {x for s in slots for x in s.letters}
+        common = set.intersection(*(set(s.letters) for s in slots))
+        elsewhere = {x for s in self.slots if s.group != group for x in s.letters}
+        return not (own - common) & elsewhere
+
+    def _exchanges(self) -> list[tuple[int, ...]]:
+        found = [tuple(range(len(self.letters)))]
+        for g in self.lateral:
+            slots = [s for s in self.slots if s.group == g]
+            if not self._is_exchangeable(g):
+                continue
+            moves = []
+            for order in permutations(slots):
+                move: dict[str, str] = {}
+                for source, target in zip(slots, order, strict=True):
+                    pairs = zip(source.letters, target.letters, strict=True)
+                    if any(move.setdefault(a, b) != b for a, b in pairs):
+                        raise ValueError(
+                            f"term {self.name!r}: the slots of group {g!r} share a letter on "
+                            f"different axes, so they cannot be exchanged. Use other letters."
+                        )
+                moves.append(tuple(self.letters.index(move.get(x, x)) for x in self.letters))
+            found = [tuple(a[i] for i in b) for a in found for b in moves]
+        return found
+
+    @cached_property
+    def _distinct(self) -> np.ndarray:
+        """Where no two slots of one group are the same unit, broadcastable to W."""
+        mask = np.ones((1,) * len(self.shape), dtype=bool)
+        for a, b in combinations(self.slots, 2):
+            if a.group != b.group:
+                continue
+            same = np.ones((1,) * len(self.shape), dtype=bool)
+            letters = zip(_unit_letters(a, self.units), _unit_letters(b, self.units), strict=True)
+            for x, y in letters:
+                if x == y:
+                    continue
+                size = self.shape[self.letters.index(x)]
+                shape = [size if z in (x, y) else 1 for z in self.letters]
+                same = same & np.eye(size, dtype=bool).reshape(shape)
+            mask = mask & ~same
+        return mask
+
+    def distinct_matrix(self) -> np.ndarray:
+        """Where the units of a lateral pair differ, as a matrix like `_matrix`."""
+        a, b = (self.units[s.group].size for s in self.slots)
+        return np.broadcast_to(self._distinct, self.shape).reshape(a, b)
+
+    def symmetrized(self, w: np.ndarray) -> np.ndarray:
+        """The symmetric part of ``w``, zero where two slots are the same unit."""
+        if not self.lateral:
+            return w
+        mean = sum(np.transpose(w, e) for e in self.exchanges) / self.copies
+        return (mean * self._distinct).astype(w.dtype, copy=False)
+
+    def init(self, draw: Any) -> Params:
+        w = draw(self.name, self.shape)
+        if self.lateral:
+            # The average of n independent draws is sqrt(n) smaller; the scale is kept.
+            w = self.symmetrized(w) * np.asarray(np.sqrt(self.copies), dtype=w.dtype)
+        return {self.name: w}
+
+    def check(self, params: Params) -> None:
+        if not self.lateral:
+            return
+        w = params[self.name]
+        exact = self.symmetrized(w)
+        if not np.allclose(w, exact, rtol=1e-5, atol=1e-6 * (np.abs(w).max(initial=0) + 1e-30)):
+            raise ValueError(
+                f"term {self.name!r}: W must be symmetric under exchange of "
+                f"{' and '.join(str(s) for s in self.slots if s.group in self.lateral)} and zero "
+                f"where they are the same unit. energy.symmetrized(params) makes it so."
+            )
+
+    def _matrix(self, params: Params) -> np.ndarray:
+        a, b = (self.units[s.group].size for s in self.slots)
+        return params[self.name].reshape(a, b)
+
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        places = [i for i, s in enumerate(self.slots) if s.group == group]
+        factor = 1 / self.copies
+        if self._is_exchangeable(group):
+            # Every slot of the group receives the same, so one serves for all.
+            factor *= len(places)
+            places = places[:1]
+        for at in places:
+            others = [s for i, s in enumerate(self.slots) if i != at]
+            if self.is_pair:
+                layers.product(
+                    _rows(state[others[0].group], out.dtype),
+                    _typed(self._matrix(params), out.dtype),
+                    _rows(out),
+                    transpose=at == 0,
+                    beta=1.0,
+                    n_threads=n_threads,
+                )
+                continue
+            w = params[self.name]
+            if not others:
+                out += w
+                continue
+            inputs = ",".join([*("N" + s.letters for s in others), self.letters])
+            spec = f"{inputs}->N{self.slots[at].letters}"
+            for rows in _chunks(len(out), w.nbytes):
+                part = _contract(spec, *(state[s.group][rows] for s in others), w)
+                out[rows] += part if factor == 1 else factor * part
+
+    def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
+        # The field of the largest slot's group, times that group: as cheap as a field.
+        at = max(range(len(self.slots)), key=lambda i: self.units[self.slots[i].group].size)
+        group = self.slots[at].group
+        x = state[group]
+        field = np.zeros(x.shape, dtype=x.dtype)
+        self.add_field(params, state, group, field, n_threads)
+        # A group that stands m times gets each product of its units m times.
+        return np.einsum("na,na->n", *_wide(x, field)) / self.multiplicity[group]
+
+    def add_statistics(
+        self,
+        params: Params,
+        state: State,
+        out: Params,
+        scale: float = 1.0,
+        weights: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        target = out[self.name]
+        first = state[self.slots[0].group]
+        if weights is not None:
+            first = first * weights.reshape(-1, *(1,) * (first.ndim - 1)).astype(first.dtype)
+        if self.is_pair and not self.lateral:
+            a, b = (self.units[s.group].size for s in self.slots)
+            layers.outer(
+                _rows(first, target.dtype),
+                _rows(state[self.slots[1].group], target.dtype),
+                target.reshape(a, b),
+                scale=scale,
+                beta=1.0,
+                n_threads=n_threads,
+            )
+            return
+        inputs = ",".join("N" + s.letters for s in self.slots)
+        others = [state[s.group] for s in self.slots[1:]]
+        for rows in _chunks(len(first), target.nbytes):
+            part = _contract(f"{inputs}->{self.letters}", first[rows], *(x[rows] for x in others))
+            if self.lateral:
+                part = part * self._distinct
+            target += (scale * part).astype(target.dtype, copy=False)
+
+
+# -- factored --------------------------------------------------------------------------------------
+
+
+class FactoredTerm(Term):
+    """``-E(x) = sum_f (A_f . x)(B_f . y)(C_f . h)``: a weight array of rank F, never formed.
+
+    The field of h is ``C (A'x * B'y)``: O((I + J + K) F) in place of O(I J K)
+    (Memisevic & Hinton, Neural Computation 22, 2010).
+    """
+
+    def __init__(self, name: str, slots: Sequence[Slot], groups: Groups, rank: int) -> None:
+        self.name = name
+        self.slots = tuple(slots)
+        self.units = dict(groups)
+        self.rank = rank
+        self.groups = tuple(s.group for s in slots)
+        letters = [x for s in slots for x in s.letters]
+        if len(set(self.groups)) < len(slots) or len(set(letters)) < len(letters):
+            twice = next((g for g, n in Counter(self.groups).items() if n > 1), None)
+            what = f"group {twice!r} twice" if twice else "a letter in two slots"
+            raise ValueError(
+                f"term {name!r} is factored and names {what}, so it is not a product of one sum "
+                f"a slot. Drop '| {rank}' for the dense term, or list the units with Hyperedges."
+            )
+        self.multiplicity = Counter(self.groups)
+
+    def key(self, slot: Slot) -> str:
+        """Key of the factors of one slot."""
+        return f"{self.name} @ {slot}"
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {self.key(s): (*self.units[s.group].shape, self.rank) for s in self.slots}
+
+    def init(self, draw: Any) -> Params:
+        # The product of m factors summed over the rank has the scale of the draw when each factor
+        # has its m-th root, up to the square root of the rank.
+        m = len(self.slots)
+        scale = draw.scale * self.rank**-0.5
+        return {
+            key: draw(key, shape) * np.asarray(scale ** (1 / m) / draw.scale, draw.dtype)
+            for key, shape in self.parameter_shapes.items()
+        }
+
+    def _factors(self, params: Params, slot: Slot) -> np.ndarray:
+        return params[self.key(slot)].reshape(-1, self.rank)
+
+    def _projection(
+        self, params: Params, state: State, slots: Iterable[Slot], n_threads: int
+    ) -> np.ndarray:
+        """Product over slots of (factors . units): (n_rows, rank)."""
+        total: np.ndarray | None = None
+        for slot in slots:
+            x = _rows(state[slot.group])
+            part = np.empty((len(x), self.rank), dtype=x.dtype)
+            w = _typed(self._factors(params, slot), x.dtype)
+            layers.product(x, w, part, n_threads=n_threads)
+            total = part if total is None else np.multiply(total, part)
+        assert total is not None
+        return total
+
+    def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
+        return self._projection(params, state, self.slots, n_threads).sum(axis=1, dtype=np.float64)
+
+    def _others(self, slot: Slot) -> list[Slot]:
+        return [s for s in self.slots if s != slot]
+
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        slot = next(s for s in self.slots if s.group == group)
+        if len(self.slots) == 1:
+            out += self._factors(params, slot).sum(axis=1).reshape(out.shape[1:])
+            return
+        rest = self._projection(params, state, self._others(slot), n_threads)
+        layers.product(
+            _typed(rest, out.dtype),
+            _typed(self._factors(params, slot), out.dtype),
+            _rows(out),
+            transpose=True,
+            beta=1.0,
+            n_threads=n_threads,
+        )
+
+    def add_statistics(
+        self,
+        params: Params,
+        state: State,
+        out: Params,
+        scale: float = 1.0,
+        weights: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        for slot in self.slots:
+            x = _rows(state[slot.group])
+            others = self._others(slot)
+            rest = (
+                self._projection(params, state, others, n_threads)
+                if others
+                else np.ones((len(x), self.rank), dtype=x.dtype)
+            )
+            if weights is not None:
+                rest = rest * weights[:, None].astype(rest.dtype)
+            target = out[self.key(slot)]
+            layers.outer(
+                _typed(x, target.dtype),
+                _typed(rest, target.dtype),
+                target.reshape(-1, self.rank),
+                scale=scale,
+                beta=1.0,
+                n_threads=n_threads,
+            )
+
+
+# -- hyperedges ------------------------------------------------------------------------------------
+
+
+class Hyperedges(Term):
+    """``-E(s) = sum_e w_e prod_{i in e} s_i`` over a list of sets of units of one group.
+
+    Parameters
+    ----------
+    group : str
+        The group; its units are numbered in C order.
+    edges : sequence of sequences of int
+        Each a set of different units; a set may have any number of units, and edges of one term
+        need not have the same number.
+    name : str, optional
+        Key of the weights; the default is ``hyperedges(group)``. Two lists over one group need
+        names of their own.
+
+    References
+    ----------
+    Sejnowski, "Higher-order Boltzmann machines", AIP Conference Proceedings 151, 1987.
+    """
+
+    def __init__(self, group: str, edges: Iterable[Sequence[int]], name: str | None = None) -> None:
+        self.group = group
+        self.groups = (group,)
+        self.name = name or f"hyperedges({group})"
+        self.edges = [tuple(int(i) for i in e) for e in edges]
+        for number, edge in enumerate(self.edges):
+            if len(edge) == 0 or len(set(edge)) < len(edge):
+                raise ValueError(
+                    f"{self.name}: edge {number} is {edge}; an edge needs at least one unit, and "
+                    f"each only once."
+                )
+        longest = max(map(len, self.edges), default=0)
+        self.multiplicity = {group: longest}
+        self.lateral = (group,) if longest > 1 else ()
+
+    def bind(self, groups: Groups) -> Hyperedges:
+        """Check the edges against the group."""
+        if self.group not in groups:
+            raise unknown_group(self.name, self.group, groups)
+        unit = groups[self.group]
+        if unit.event_axes:
+            raise ValueError(
+                f"{self.name}: hyperedges join units that are single numbers; group "
+                f"{self.group!r} is {unit}. Write a term such as 'z_ir z_js' instead."
+            )
+        for number, edge in enumerate(self.edges):
+            if min(edge) < 0 or max(edge) >= unit.size:
+                raise ValueError(
+                    f"{self.name}: edge {number} is {edge}, but group {self.group!r} has "
+                    f"{unit.size} units, numbered from 0 to {unit.size - 1}."
+                )
+        return self
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return {self.name: (len(self.edges),)}
+
+    @cached_property
+    def by_order(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Edges of each order: (their numbers, their units as an array (n_edges, order))."""
+        orders = sorted({len(e) for e in self.edges})
+        return [
+            (
+                np.array([k for k, e in enumerate(self.edges) if len(e) == m]),
+                np.array([e for e in self.edges if len(e) == m]),
+            )
+            for m in orders
+        ]
+
+    def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
+        s = _rows(state[self.group])
+        w = params[self.name]
+        out = np.zeros(len(s))
+        for numbers, units in self.by_order:
+            out += s[:, units].prod(axis=2) @ w[numbers].astype(s.dtype)
+        return out
+
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        s = _rows(state[self.group]).T
+        w = params[self.name].astype(out.dtype)
+        field = np.zeros(s.shape, dtype=out.dtype)
+        for numbers, units in self.by_order:
+            for place in range(units.shape[1]):
+                others = np.delete(units, place, axis=1)
+                product = s[others].prod(axis=1)
+                np.add.at(field, units[:, place], w[numbers, None] * product)
+        out += field.T.reshape(out.shape)
+
+    def add_statistics(
+        self,
+        params: Params,
+        state: State,
+        out: Params,
+        scale: float = 1.0,
+        weights: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        s = _rows(state[self.group])
+        row_weights = np.full(len(s), scale) if weights is None else scale * weights
+        for numbers, units in self.by_order:
+            out[self.name][numbers] += (row_weights @ s[:, units].prod(axis=2)).astype(
+                out[self.name].dtype
+            )
+
+
+def complete_edges(n_units: int, order: int) -> list[tuple[int, ...]]:
+    """All sets of ``order`` units out of ``n_units``."""
+    return list(combinations(range(check_count("n_units", n_units)), check_count("order", order)))
+
+
+# -- helpers ---------------------------------------------------------------------------------------
+
+
+def _typed(x: np.ndarray, dtype: Any) -> np.ndarray:
+    return np.ascontiguousarray(x, dtype=dtype)
+
+
+def _rows(x: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """Values of a group as rows of a matrix."""
+    if dtype is None:
+        dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.float64
+    size = int(np.prod(x.shape[1:], dtype=np.int64))
+    return np.ascontiguousarray(x, dtype=dtype).reshape(len(x), size)
+
+
+def _wide(*arrays: np.ndarray) -> list[np.ndarray]:
+    return [_rows(x, np.float64) for x in arrays]
+
+
+def _chunks(n_rows: int, bytes_per_row: int) -> list[slice]:
+    """Fixed row chunks that bound the memory of an intermediate with these bytes a row."""
+    step = max(1, _CHUNK_BYTES // max(1, bytes_per_row))
+    return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
+
+
+@lru_cache(maxsize=512)
+def _path(spec: str, shapes: tuple[tuple[int, ...], ...]) -> Any:
+    operands = [np.broadcast_to(np.float64(0), s) for s in shapes]
+    return np.einsum_path(spec, *operands, optimize="optimal")[0]
+
+
+def _contract(spec: str, *operands: np.ndarray) -> np.ndarray:
+    """einsum along a path that is found once a shape."""
+    return np.einsum(spec, *operands, optimize=_path(spec, tuple(x.shape for x in operands)))

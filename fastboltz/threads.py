@@ -1,0 +1,71 @@
+"""How many threads a call uses, and holding BLAS at one thread while our own threads run.
+
+Two pools of threads that spin on the same cores (OpenBLAS's and ours) slow each other down by a
+factor of ten. So our kernels open their own parallel regions over fixed blocks of the output and
+call BLAS inside them, one thread each. Fixed blocks also make every result independent of
+``n_threads``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from .validation import check_count
+
+_lock = threading.Lock()
+_depth = 0
+_limiter: Any = None
+_controller: Any = None
+
+
+def available() -> int:
+    """Cores that this process may use: its affinity mask, and OMP_NUM_THREADS where it is set."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:  # pragma: no cover - macOS and Windows
+        cores = os.cpu_count() or 1
+    limit = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    if limit.isdigit() and int(limit) > 0:
+        cores = min(cores, int(limit))
+    return max(1, cores)
+
+
+def resolve(n_threads: int | None) -> int:
+    """Number of threads to use: as given, or all that the process may use for None."""
+    if n_threads is None:
+        from fastboltz_ext import layers
+
+        return max(1, min(available(), layers.max_threads()))
+    return check_count("n_threads", n_threads, minimum=1)
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Hold NumPy's and SciPy's BLAS at one thread; nested and concurrent use share one limit.
+
+    The limit is a setting of the whole process, so the first to enter sets it and the last to
+    leave restores it.
+    """
+    global _depth, _limiter, _controller
+    with _lock:
+        if _depth == 0:
+            if _controller is None:
+                import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
+                from threadpoolctl import ThreadpoolController
+
+                _controller = ThreadpoolController()
+            _limiter = _controller.limit(limits=1, user_api="blas")
+            _limiter.__enter__()
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                _limiter.__exit__(None, None, None)
+                _limiter = None

@@ -1,0 +1,313 @@
+"""The one minibatch loop: positive phase, negative phase, update, callbacks.
+
+A training is a value: `TrainingState` holds everything that the next update depends on. Ctrl-C is
+taken between two updates, so the parameters are always those of a whole update.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from . import rng, threads
+from .energy import Energy
+from .objectives import Objective, PhaseState
+from .optimizers import Optimizer, OptimizerState, Schedule, centre
+from .terms import Params
+
+#: How fast the offsets of centring follow the activities.
+CENTRING_RATE = 0.01
+
+
+class Rows:
+    """Rows of one group, dense or CSR, handed out a minibatch at a time.
+
+    Parameters
+    ----------
+    x : ndarray or CSR matrix of shape (n_rows, size)
+    shape : tuple of int
+        Shape of the group.
+    dtype : float32 or float64
+    """
+
+    def __init__(self, x: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        self.x = x
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.is_sparse = hasattr(x, "toarray")
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+    def take(self, rows: np.ndarray | slice) -> np.ndarray:
+        """Values (n, *shape) of some rows."""
+        part = self.x[rows]
+        if self.is_sparse:
+            part = part.toarray()
+        part = np.ascontiguousarray(part, dtype=self.dtype)
+        return part.reshape(len(part), *self.shape)
+
+    def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean and mean square of each entry, in double precision."""
+        n = len(self)
+        w = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        if self.is_sparse:
+            mean, square = self.x.T @ w, self.x.multiply(self.x).T @ w
+        else:
+            mean = np.zeros(self.x.shape[1])
+            square = np.zeros(self.x.shape[1])
+            for start in range(0, n, 4096):
+                x = np.asarray(self.x[start : start + 4096], dtype=np.float64)
+                mean += w[start : start + 4096] @ x
+                square += w[start : start + 4096] @ (x * x)
+        return np.reshape(mean, self.shape), np.reshape(square, self.shape)
+
+
+@dataclass
+class TrainingState:
+    """Everything that the next update depends on, besides the parameters and the data.
+
+    Attributes
+    ----------
+    phases : PhaseState
+    optimizer : dict
+        The optimizer's velocities or moments.
+    offsets : dict of arrays
+        Running means of the activities, for centring.
+    epoch, update : int
+        Whole passes over the data and updates made.
+    seconds : float
+        Time spent in updates.
+    history : dict of lists
+        One entry an epoch: ``epoch``, ``seconds``, ``learning_rate``, and what callbacks add.
+    """
+
+    phases: PhaseState
+    optimizer: OptimizerState
+    offsets: dict[str, np.ndarray] = field(default_factory=dict)
+    epoch: int = 0
+    update: int = 0
+    seconds: float = 0.0
+    history: dict[str, list[Any]] = field(default_factory=dict)
+
+    def record(self, **values: Any) -> None:
+        """Add values to this epoch's entry of the history."""
+        for name, value in values.items():
+            self.history.setdefault(name, []).append(value)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback is handed after each epoch.
+
+    Attributes
+    ----------
+    model : object
+        The estimator that is trained (None without one); usable as it is.
+    params : dict of arrays
+        Parameters, at a whole update.
+    state : TrainingState
+    n_iter : int
+        Epochs in all.
+    """
+
+    model: Any
+    params: Params
+    state: TrainingState
+    n_iter: int
+
+
+#: Called after each epoch; a true return value stops the training.
+Callback = Callable[[Progress], Any]
+
+
+class Trainer:
+    """Minibatch ascent of an objective.
+
+    Parameters
+    ----------
+    energy : Energy
+    objective : Objective
+    optimizer : Optimizer
+    schedule : Schedule
+        Learning rate.
+    centered : bool
+        Whether gradients are those of the centred parametrisation.
+    l1, l2 : float
+        Penalties on the weights of terms (not on biases).
+    limits : dict, optional
+        Key -> largest change of a parameter in one update.
+    n_threads : int or None
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        objective: Objective,
+        optimizer: Optimizer,
+        schedule: Schedule,
+        *,
+        centered: bool = True,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        limits: Mapping[str, float] | None = None,
+        n_threads: int | None = None,
+    ) -> None:
+        self.energy = energy
+        self.objective = objective
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.centered = centered
+        self.limits = dict(limits or {})
+        self.n_threads = threads.resolve(n_threads)
+        own = energy.own_keys()
+        self.penalties = {
+            key: (l1, l2) for key in energy.parameter_shapes() if key not in own and (l1 or l2)
+        }
+        self._gradient: Params | None = None
+
+    def init(self, params: Params, seed: int) -> TrainingState:
+        """State before the first update."""
+        return TrainingState(self.objective.init(np.random.default_rng(seed)), self.optimizer.init(params))
+
+    def update(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        state: TrainingState,
+        weights: np.ndarray | None = None,
+        n_updates: int | None = None,
+        emphasis: float = 1.0,
+    ) -> float:
+        """One update of ``params`` and ``state`` in place; returns the learning rate."""
+        gradient, means, phases = self.objective.step(
+            params, batch, state.phases, weights, self._gradient
+        )
+        self._gradient = gradient
+        offsets = state.offsets
+        if self.centered:
+            if offsets:
+                for g, m in means.items():
+                    offsets[g] += np.asarray(CENTRING_RATE, m.dtype) * (m - offsets[g])
+            else:
+                offsets = {g: m.copy() for g, m in means.items()}
+            centre(self.energy, gradient, offsets, self.n_threads)
+        rate = self.schedule(state.update, n_updates)
+        for key, limit in self.limits.items():
+            bound = limit / (rate * emphasis)
+            np.clip(gradient[key], -bound, bound, out=gradient[key])
+        # From here to the end is one update: nothing in between waits or raises.
+        self.optimizer.step(
+            params, gradient, state.optimizer, rate * emphasis, self.penalties, self.n_threads
+        )
+        state.offsets = offsets
+        state.phases = phases
+        state.update += 1
+        return rate
+
+    def epochs(
+        self,
+        params: Params,
+        data: Mapping[str, Rows],
+        state: TrainingState,
+        *,
+        batch_size: int,
+        n_epochs: int,
+        seed: int,
+        sample_weight: np.ndarray | None = None,
+        shuffle: bool = True,
+        decay: bool = True,
+    ) -> Iterator[TrainingState]:
+        """Make passes over the data, yielding after each.
+
+        Parameters
+        ----------
+        n_epochs : int
+            Passes to make.
+        decay : bool
+            Whether the learning rate's schedule ends with the last of these passes.
+        """
+        n = len(next(iter(data.values())))
+        per_epoch = -(-n // batch_size)
+        n_updates = state.update + per_epoch * n_epochs if decay else None
+        mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
+        for _ in range(n_epochs):
+            begin = time.perf_counter()
+            order: np.ndarray | None = None
+            if shuffle:
+                order = rng.permutation(rng.Address.of(seed, "shuffle", step=state.epoch), n)
+            rate = 0.0
+            with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
+                for start in range(0, n, batch_size):
+                    rows = slice(start, min(start + batch_size, n))
+                    chosen = rows if order is None else order[rows]
+                    weights, emphasis = None, 1.0
+                    if sample_weight is not None:
+                        weights = sample_weight[chosen]
+                        # A minibatch counts by the weight of its rows, so that over an epoch
+                        # every row does.
+                        emphasis = float(weights.mean()) / mean_weight
+                        if emphasis == 0:
+                            continue
+                    batch = {g: x.take(chosen) for g, x in data.items()}
+                    rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                    if interrupted.is_set():
+                        state.seconds += time.perf_counter() - begin
+                        raise KeyboardInterrupt(
+                            f"interrupted after update {state.update} (epoch {state.epoch}); the "
+                            f"model keeps this update and remains usable."
+                        )
+            state.epoch += 1
+            state.seconds += time.perf_counter() - begin
+            state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
+            yield state
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[threading.Event]:
+    """Turn Ctrl-C into an event that is looked at between updates; a second one is immediate.
+
+    Only the main thread receives signals; in other threads this does nothing.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    previous = signal.getsignal(signal.SIGINT)
+    if not callable(previous) or previous is signal.SIG_IGN:
+        yield event
+        return
+
+    def handler(number: int, frame: Any) -> None:
+        if event.is_set():
+            previous(number, frame)
+        event.set()
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def run(
+    epochs: Iterator[TrainingState],
+    params: Params,
+    *,
+    model: Any,
+    n_iter: int,
+    callbacks: Sequence[Callback] = (),
+) -> None:
+    """Drive a training to its end, calling the callbacks after each epoch."""
+    for state in epochs:
+        progress = Progress(model, params, state, n_iter)
+        # Every callback is called, also when an earlier one asks to stop.
+        if any([bool(callback(progress)) for callback in callbacks]):
+            break

@@ -1,0 +1,76 @@
+"""One-hot units over q states (Potts units; softmax labels)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .base import Field, Own, Unit, sum_units
+
+
+class Categorical(Unit):
+    r"""One-hot units: the last axis holds the states of one unit.
+
+    Base energy ``-sum_r bias_r x_r``; cumulant ``log sum_r exp(bias_r + field_r)``; mean the
+    softmax.
+
+    Parameters
+    ----------
+    *shape : int
+        Sizes of the group's axes, the number of states last: ``Categorical(10)`` is one label of
+        ten classes, ``Categorical(784, 2)`` is 784 switches.
+    """
+
+    name = "categorical"
+    event_axes = 1
+
+    def base(self, own: Own, x: np.ndarray) -> np.ndarray:
+        return -sum_units(x * own["bias"])
+
+    def unit_cumulants(self, own: Own, field: Field) -> np.ndarray:
+        a = self._logits(own, field)
+        top = a.max(axis=-1, keepdims=True)
+        return np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0]
+
+    def mean(self, own: Own, field: Field) -> np.ndarray:
+        a = self._logits(own, field)
+        p = np.exp(a - a.max(axis=-1, keepdims=True))
+        return p / p.sum(axis=-1, keepdims=True)
+
+    def variance(self, own: Own, field: Field) -> np.ndarray:
+        p = self.mean(own, field)
+        return p * (1 - p)
+
+    def mode(self, own: Own, field: Field) -> np.ndarray:
+        a = self._logits(own, field)
+        return self._one_hot(a.argmax(axis=-1), a.dtype)
+
+    def sample(self, own: Own, field: Field, uniform: np.ndarray) -> np.ndarray:
+        # The state is the number of partial sums of p that the uniform has passed; the last
+        # partial sum is left out, since rounding may leave it below one.
+        p = self.mean(own, field)
+        passed = np.cumsum(p[..., :-1], axis=-1) <= uniform[..., None]
+        return self._one_hot(passed.sum(axis=-1), p.dtype)
+
+    def states(self) -> np.ndarray:
+        return np.eye(self.shape[-1])
+
+    def check_support(self, name: str, x: np.ndarray) -> None:
+        known = x[~np.isnan(x).any(axis=-1)]
+        if (known < 0).any() or not np.allclose(known.sum(axis=-1), 1, atol=1e-4):
+            raise ValueError(
+                f"{name} is not one-hot over its last axis of {self.shape[-1]} states; Categorical "
+                f"units need entries >= 0 that sum to 1. Encode the columns with "
+                f"sklearn.preprocessing.OneHotEncoder."
+            )
+
+    def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
+        log_p = np.log(np.clip(mean, 1e-6, 1))
+        return {"bias": log_p - log_p.mean(axis=-1, keepdims=True)}
+
+    @staticmethod
+    def _logits(own: Own, field: Field) -> np.ndarray:
+        a = own["bias"] + field
+        return a[None] if np.ndim(field) == 0 else a
+
+    def _one_hot(self, index: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        return (index[..., None] == np.arange(self.shape[-1])).astype(dtype)

@@ -1,0 +1,71 @@
+"""Real units with a learnt precision."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import ndtri
+
+from .base import Field, Own, Unit, sum_units
+
+
+class Gaussian(Unit):
+    r"""Real units with a learnt precision that cannot turn negative.
+
+    Base energy ``gamma x^2 / 2 - bias * x`` with the precision ``gamma = exp(log_precision)``;
+    cumulant ``(bias + field)^2 / (2 gamma) + log(2 pi / gamma) / 2``; conditionally on the field
+    normal with mean ``(bias + field) / gamma`` and variance ``1 / gamma``.
+
+    Parameters
+    ----------
+    *shape : int
+        Sizes of the group's axes.
+
+    Notes
+    -----
+    The bias and the field are natural parameters: for data of standard deviation s, the mean
+    moves by ``s**2`` for a change of one in the field.
+    """
+
+    name = "gaussian"
+    parameters = ("bias", "log_precision")
+
+    def base(self, own: Own, x: np.ndarray) -> np.ndarray:
+        return sum_units((np.exp(own["log_precision"]) * x / 2 - own["bias"]) * x)
+
+    def unit_cumulants(self, own: Own, field: Field) -> np.ndarray:
+        a, gamma = self._natural(own, field)
+        return a * a / (2 * gamma) + 0.5 * (np.log(2 * np.pi) - own["log_precision"])
+
+    def mean(self, own: Own, field: Field) -> np.ndarray:
+        a, gamma = self._natural(own, field)
+        return a / gamma
+
+    def variance(self, own: Own, field: Field) -> np.ndarray:
+        a, gamma = self._natural(own, field)
+        return np.broadcast_to(1 / gamma, a.shape)
+
+    def mode(self, own: Own, field: Field) -> np.ndarray:
+        return self.mean(own, field)
+
+    def sample(self, own: Own, field: Field, uniform: np.ndarray) -> np.ndarray:
+        a, gamma = self._natural(own, field)
+        return a / gamma + ndtri(uniform) / np.sqrt(gamma)
+
+    def statistics(self, own: Own, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {"bias": x, "log_precision": -0.5 * np.exp(own["log_precision"]) * x * x}
+
+    def mean_statistics(self, own: Own, field: Field) -> dict[str, np.ndarray]:
+        a, gamma = self._natural(own, field)
+        return {"bias": a / gamma, "log_precision": -0.5 * (a * a / gamma + 1)}
+
+    def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
+        variance = np.maximum(mean_square - mean**2, 1e-6)
+        return {"bias": mean / variance, "log_precision": -np.log(variance)}
+
+    def reference_bias(self, own: Own, mean: np.ndarray) -> np.ndarray:
+        return mean * np.exp(own["log_precision"])
+
+    @staticmethod
+    def _natural(own: Own, field: Field) -> tuple[np.ndarray, np.ndarray]:
+        a = own["bias"] + field
+        return (a[None] if np.ndim(field) == 0 else a), np.exp(own["log_precision"])

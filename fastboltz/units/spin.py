@@ -1,0 +1,49 @@
+"""Binary units in {-1, +1}."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .base import Field, Own, check_range
+from .binary import Binary
+
+
+class Spin(Binary):
+    r"""Binary units in {-1, +1}.
+
+    Base energy ``-bias * x``; cumulant ``log(2 cosh(bias + field))``; mean
+    ``tanh(bias + field)``.
+
+    Parameters
+    ----------
+    *shape : int
+        Sizes of the group's axes.
+    """
+
+    name = "spin"
+    spin = True
+
+    def unit_cumulants(self, own: Own, field: Field) -> np.ndarray:
+        a = own["bias"] + field
+        return np.logaddexp(a, -a)
+
+    def variance(self, own: Own, field: Field) -> np.ndarray:
+        return 1 - self.mean(own, field) ** 2
+
+    def mode(self, own: Own, field: Field) -> np.ndarray:
+        a = own["bias"] + field
+        return np.where(a > 0, 1, -1).astype(a.dtype)
+
+    def sample(self, own: Own, field: Field, uniform: np.ndarray) -> np.ndarray:
+        plus = 2 * uniform - 1 < self.mean(own, field)
+        return np.where(plus, 1, -1).astype(np.result_type(own["bias"], field))
+
+    def states(self) -> np.ndarray:
+        return np.array([-1.0, 1.0])
+
+    def check_support(self, name: str, x: np.ndarray) -> None:
+        hint = "Map {0, 1} data by 2 * X - 1, or use visible='bernoulli'."
+        check_range(name, x, -1, 1, "Spin", "[-1, 1]", hint)
+
+    def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
+        return {"bias": np.arctanh(np.clip(mean, -1 + 2e-6, 1 - 2e-6))}

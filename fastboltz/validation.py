@@ -1,0 +1,142 @@
+"""Every sentence that a user can be told about bad input, and the checks that say them.
+
+Each sentence names the object, what was expected, what was found and, where there is one, the
+remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+
+
+class NotEnumerableError(ValueError):
+    """An exact answer was asked of a model with too many states."""
+
+
+def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Check that an option is one of the names that exist, and propose the closest if not."""
+    allowed = tuple(allowed)
+    if value in allowed:
+        return value
+    close = get_close_matches(str(value), allowed, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.{hint}")
+
+
+def check_count(name: str, value: Any, minimum: int = 1) -> int:
+    """Check a whole number with a lower limit."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be a whole number >= {minimum}; got {value!r}.")
+    if value < minimum:
+        raise ValueError(f"{name} must be a whole number >= {minimum}; got {value}.")
+    return int(value)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    minimum: float = -np.inf,
+    maximum: float = np.inf,
+    strict: bool = False,
+) -> float:
+    """Check a finite real number inside limits (``strict``: the lower limit itself is excluded)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number; got {value!r}.")
+    low_ok = value > minimum if strict else value >= minimum
+    if not (np.isfinite(value) and low_ok and value <= maximum):
+        low = f"{'>' if strict else '>='} {minimum:g}" if np.isfinite(minimum) else "finite"
+        high = f" and <= {maximum:g}" if np.isfinite(maximum) else ""
+        raise ValueError(f"{name} must be {low}{high}; got {value}.")
+    return float(value)
+
+
+def unknown_group(where: str, group: str, known: Iterable[str]) -> ValueError:
+    """A term, a state or an argument names a group that the energy does not have."""
+    known = tuple(known)
+    close = get_close_matches(group, known, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    return ValueError(
+        f"{where} names the unknown group {group!r}; the energy has "
+        f"{', '.join(map(repr, known))}.{hint}"
+    )
+
+
+def missing_state(group: str, present: Iterable[str]) -> ValueError:
+    """A state lacks a group that the call needs."""
+    listed = ", ".join(map(repr, present)) or "none"
+    return ValueError(
+        f"the state has no values for group {group!r} (it has {listed}); "
+        f"add state[{group!r}] or sum that group out."
+    )
+
+
+def missing_parameter(key: str, present: Iterable[str]) -> ValueError:
+    """Parameters lack an array."""
+    listed = ", ".join(map(repr, present)) or "none"
+    return ValueError(
+        f"the parameters have no array {key!r} (they have {listed}); "
+        f"energy.init() makes a complete set."
+    )
+
+
+def lateral_group(group: str, terms: Sequence[str]) -> ValueError:
+    """A factorial answer was asked of a group whose units see each other."""
+    named = " and ".join(repr(t) for t in terms)
+    return ValueError(
+        f"group {group!r} occurs twice in {named}: its units are not conditionally independent. "
+        f"Use site sweeps, or split the group."
+    )
+
+
+def not_independent(groups: Sequence[str], term: str) -> ValueError:
+    """Several groups were to be summed out at once, but a term holds two of them."""
+    named = " and ".join(repr(g) for g in groups)
+    return ValueError(
+        f"groups {named} cannot be summed out together: term {term!r} holds both. "
+        f"Sum out one of them and give values for the other."
+    )
+
+
+def too_many_states(what: str, log2_states: float, log2_limit: float, remedy: str) -> Exception:
+    """Exact enumeration past its limit."""
+    return NotEnumerableError(
+        f"exact {what} needs 2**{log2_states:.0f} states (limit 2**{log2_limit:.0f}). {remedy}"
+    )
+
+
+def check_state(group: str, unit: Any, x: Any, *, allow_nan: bool = False) -> np.ndarray:
+    """Check a group's values: a float array (n_rows, *shape) without NaN or infinity."""
+    x = np.asarray(x)
+    if x.dtype not in (np.float32, np.float64):
+        if x.dtype.kind not in "biuf":
+            raise ValueError(f"state {group!r} must be numeric; got dtype {x.dtype}.")
+        x = x.astype(np.float64 if x.dtype.itemsize > 4 else np.float32)
+    if x.ndim != 1 + len(unit.shape) or x.shape[1:] != unit.shape:
+        expected = ", ".join(map(str, ("n_rows", *unit.shape)))
+        raise ValueError(f"state {group!r} has shape {x.shape}; expected ({expected}).")
+    finite = np.isfinite(x).all() if not allow_nan else not np.isinf(x).any()
+    if not finite:
+        raise ValueError(
+            f"state {group!r} contains NaN or infinity; expected finite values"
+            f"{' (NaN marks unknown units)' if allow_nan else ''}."
+        )
+    return x
+
+
+def check_rows(states: dict[str, np.ndarray]) -> int:
+    """Check that all groups have the same number of rows, and return it."""
+    rows = {g: len(x) for g, x in states.items()}
+    if len(set(rows.values())) > 1:
+        listed = ", ".join(f"{g!r} has {n}" for g, n in rows.items())
+        raise ValueError(f"the groups of one state need the same number of rows; {listed}.")
+    return next(iter(rows.values()))
+
+
+def support_error(name: str, low: float, high: float, unit: str, needs: str, hint: str) -> Exception:
+    """Data outside of what a unit type can take."""
+    return ValueError(f"{name} has values in [{low:g}, {high:g}]; {unit} units need {needs}. {hint}")
