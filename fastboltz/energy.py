@@ -147,6 +147,11 @@ class Energy:
         self._of_group: dict[str, tuple[Term, ...]] = {
             g: tuple(t for t in self.terms if g in t.groups) for g in self.groups
         }
+        self._own_keys = {
+            g: tuple((p, g if p == "bias" else f"{g}.{p}") for p in u.parameters)
+            for g, u in self.groups.items()
+        }
+        self._fused = {g: self._find_fused(g) for g in self.groups}
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{g!r}: {u}" for g, u in self.groups.items())
@@ -156,15 +161,15 @@ class Energy:
 
     def own_key(self, group: str, parameter: str) -> str:
         """Key of a group's own parameter: the group for the bias, ``group.name`` for others."""
-        return group if parameter == "bias" else f"{group}.{parameter}"
+        return dict(self._own_keys[group])[parameter]
 
     def own(self, params: Mapping[str, np.ndarray], group: str) -> Own:
         """A group's own parameters, by their plain names."""
-        return {p: params[self.own_key(group, p)] for p in self.groups[group].parameters}
+        return {p: params[key] for p, key in self._own_keys[group]}
 
     def own_keys(self) -> set[str]:
         """Keys of the parameters that belong to groups, not to terms."""
-        return {self.own_key(g, p) for g, u in self.groups.items() for p in u.parameters}
+        return {key for keys in self._own_keys.values() for _, key in keys}
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter array, by key: groups first, then terms."""
@@ -271,6 +276,9 @@ class Energy:
 
     def fused_term(self, group: str) -> DenseTerm | None:
         """The matrix that makes a group one fused layer: binary units, one plain pair term."""
+        return self._fused[group]
+
+    def _find_fused(self, group: str) -> DenseTerm | None:
         terms = self._of_group[group]
         if len(terms) != 1 or not isinstance(self.groups[group], Binary):
             return None
@@ -314,16 +322,23 @@ class Energy:
                 both = [t for t in self._of_group[a] if b in t.groups]
                 if a == b or not both or self.lateral_terms(a) or self.lateral_terms(b):
                     continue
-                finite = self.groups[a].states()
-                if finite is None:
-                    continue
-                if ((b, a), "shared index") not in found and all(
-                    isinstance(t, DenseTerm) and self._meet_at_units(t, a, b) for t in both
-                ):
-                    found.append(((a, b), "shared index"))
-                elif self.groups[a].n_units * np.log2(len(finite)) <= np.log2(_SMALL_STATES):
-                    found.append(((a, b), "small first"))
+                if all(isinstance(t, DenseTerm) and self._meet_at_units(t, a, b) for t in both):
+                    # Site by site, the states of one of the two are listed.
+                    pair = (a, b) if self.groups[a].states() is not None else (b, a)
+                    if self.groups[pair[0]].states() is not None:
+                        if (pair, "shared index") not in found and (
+                            pair[::-1],
+                            "shared index",
+                        ) not in found:
+                            found.append((pair, "shared index"))
+                elif self._log2_states(a) <= min(np.log2(_SMALL_STATES), self._log2_states(b)):
+                    if ((b, a), "small first") not in found:
+                        found.append(((a, b), "small first"))
         return found
+
+    def _log2_states(self, group: str) -> float:
+        states = self.groups[group].states()
+        return np.inf if states is None else self.groups[group].n_units * np.log2(len(states))
 
     def _meet_at_units(self, term: DenseTerm, a: str, b: str) -> bool:
         letters = []
@@ -411,7 +426,8 @@ class Energy:
             needed = [h for h in self.groups if h != group and self._share(group, h)]
             if self.lateral_terms(group):
                 needed.append(group)
-            state = self._checked(params, state, needed)
+            # A group that receives nothing has a field of zeros, one row a row of the others.
+            state = self._checked(params, state, needed or [g for g in state if g != group])
         n = len(next(iter(state.values()))) if state else 1
         out = np.zeros((n, *self.groups[group].shape), dtype=params[group].dtype)
         for t in self._of_group[group]:
@@ -558,10 +574,13 @@ class Energy:
                 own_statistics = u.mean_statistics(own, fields[g])
             else:
                 own_statistics = u.statistics(own, state[g])
-            for p, x in own_statistics.items():
-                rows = x.reshape(len(x), -1)
-                total = rows.sum(axis=0) if weights is None else weights.astype(x.dtype) @ rows
-                out[self.own_key(g, p)] += np.asarray(scale, total.dtype) * total.reshape(u.shape)
+            for p, key in self._own_keys[g]:
+                x = own_statistics[p]
+                if weights is None:
+                    total = np.add.reduce(x, axis=0)
+                else:
+                    total = np.tensordot(weights.astype(x.dtype), x, axes=1)
+                out[key] += total.dtype.type(scale) * total
         for t in self.terms:
             t.add_statistics(params, state, out, scale, weights, n_threads)
 

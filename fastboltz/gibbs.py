@@ -9,7 +9,7 @@ would.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from fastboltz_ext import layers, site_gibbs
 
 from . import rng, threads
 from .energy import Energy
-from .terms import DenseTerm, Hyperedges, Params, Term
+from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
 from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, unknown_group
 
@@ -143,7 +143,7 @@ class Gibbs:
         clamped: dict[str, np.ndarray | None] = {}
         full = {}
         draw_at = rng.Address.of(address.seed, "init", row=address.row)
-        draw_at = replace(draw_at, step=address.stream)
+        draw_at = draw_at.at(step=address.stream)
         for g, unit in self.energy.groups.items():
             x = values.get(g)
             dtype = params[g].dtype
@@ -212,9 +212,7 @@ class Gibbs:
                                 kept_fields[g] = f
                     values |= drawn
                 address = address.at(step=address.step + 1)
-        return replace(
-            state, values=values, address=address, means=kept_means, fields=kept_fields
-        )
+        return ChainState(values, address, state.clamped, kept_means, kept_fields)
 
     def _is_held(self, group: str, state: ChainState) -> bool:
         return group in state.clamped and state.clamped[group] is None
@@ -370,7 +368,7 @@ class _SiteSweep:
             raise ValueError("site sweeps at scale 0 are independent draws; start the chains anew.")
         outer += params[self.group] / np.asarray(scale, dtype=x.dtype)
         where = {
-            "clamped": None if held is None else held.reshape(rows.shape).astype(np.uint8),
+            "clamped": None if held is None else as_rows(held, np.uint8),
             "scale": scale,
             "spin": self.unit.spin,  # type: ignore[attr-defined]
             "seed": address.seed,

@@ -8,8 +8,7 @@ number of threads, batch size and order of evaluation: ``row`` is the global num
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,8 +18,7 @@ STREAMS_PER_USE = 256
 USES = ("weights", "shuffle", "positive", "chains", "init", "sample", "ais", "reconstruct", "user")
 
 
-@dataclass(frozen=True)
-class Address:
+class Address(NamedTuple):
     """Where a table of uniforms begins.
 
     Parameters
@@ -50,7 +48,7 @@ class Address:
         stream = self.stream
         if group is not None:
             stream = stream - stream % STREAMS_PER_USE + group
-        return replace(self, stream=stream, step=self.step if step is None else step)
+        return Address(self.seed, stream, self.step if step is None else step, self.row)
 
 
 def seed_from(random_state: Any) -> int:

@@ -19,6 +19,7 @@ groups it makes *lateral*, that is, not factorial given the rest.
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -317,9 +318,9 @@ class DenseTerm(Term):
             others = [s for i, s in enumerate(self.slots) if i != at]
             if self.is_pair:
                 layers.product(
-                    _rows(state[others[0].group], out.dtype),
+                    as_rows(state[others[0].group], out.dtype),
                     _typed(self._matrix(params), out.dtype),
-                    _rows(out),
+                    as_rows(out),
                     transpose=at == 0,
                     beta=1.0,
                     n_threads=n_threads,
@@ -361,8 +362,8 @@ class DenseTerm(Term):
         if self.is_pair and not self.lateral:
             a, b = (self.units[s.group].size for s in self.slots)
             layers.outer(
-                _rows(first, target.dtype),
-                _rows(state[self.slots[1].group], target.dtype),
+                as_rows(first, target.dtype),
+                as_rows(state[self.slots[1].group], target.dtype),
                 target.reshape(a, b),
                 scale=scale,
                 beta=1.0,
@@ -431,7 +432,7 @@ class FactoredTerm(Term):
         """Product over slots of (factors . units): (n_rows, rank)."""
         total: np.ndarray | None = None
         for slot in slots:
-            x = _rows(state[slot.group])
+            x = as_rows(state[slot.group])
             part = np.empty((len(x), self.rank), dtype=x.dtype)
             w = _typed(self._factors(params, slot), x.dtype)
             layers.product(x, w, part, n_threads=n_threads)
@@ -456,7 +457,7 @@ class FactoredTerm(Term):
         layers.product(
             _typed(rest, out.dtype),
             _typed(self._factors(params, slot), out.dtype),
-            _rows(out),
+            as_rows(out),
             transpose=True,
             beta=1.0,
             n_threads=n_threads,
@@ -472,7 +473,7 @@ class FactoredTerm(Term):
         n_threads: int = 1,
     ) -> None:
         for slot in self.slots:
-            x = _rows(state[slot.group])
+            x = as_rows(state[slot.group])
             others = self._others(slot)
             rest = (
                 self._projection(params, state, others, n_threads)
@@ -564,7 +565,7 @@ class Hyperedges(Term):
         ]
 
     def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
-        s = _rows(state[self.group])
+        s = as_rows(state[self.group])
         w = params[self.name]
         out = np.zeros(len(s))
         for numbers, units in self.by_order:
@@ -574,7 +575,7 @@ class Hyperedges(Term):
     def add_field(
         self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
     ) -> None:
-        s = _rows(state[self.group]).T
+        s = as_rows(state[self.group]).T
         w = params[self.name].astype(out.dtype)
         field = np.zeros(s.shape, dtype=out.dtype)
         for numbers, units in self.by_order:
@@ -593,7 +594,7 @@ class Hyperedges(Term):
         weights: np.ndarray | None = None,
         n_threads: int = 1,
     ) -> None:
-        s = _rows(state[self.group])
+        s = as_rows(state[self.group])
         row_weights = np.full(len(s), scale) if weights is None else scale * weights
         for numbers, units in self.by_order:
             out[self.name][numbers] += (row_weights @ s[:, units].prod(axis=2)).astype(
@@ -610,19 +611,22 @@ def complete_edges(n_units: int, order: int) -> list[tuple[int, ...]]:
 
 
 def _typed(x: np.ndarray, dtype: Any) -> np.ndarray:
+    if x.dtype == dtype and x.flags.c_contiguous:
+        return x
     return np.ascontiguousarray(x, dtype=dtype)
 
 
-def _rows(x: np.ndarray, dtype: Any = None) -> np.ndarray:
+def as_rows(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     """Values of a group as rows of a matrix."""
     if dtype is None:
         dtype = x.dtype if x.dtype in (np.float32, np.float64) else np.float64
-    size = int(np.prod(x.shape[1:], dtype=np.int64))
-    return np.ascontiguousarray(x, dtype=dtype).reshape(len(x), size)
+    if x.dtype != dtype or not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x, dtype=dtype)
+    return x if x.ndim == 2 else x.reshape(len(x), math.prod(x.shape[1:]))
 
 
 def _wide(*arrays: np.ndarray) -> list[np.ndarray]:
-    return [_rows(x, np.float64) for x in arrays]
+    return [as_rows(x, np.float64) for x in arrays]
 
 
 def _chunks(n_rows: int, bytes_per_row: int) -> list[slice]:

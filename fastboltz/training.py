@@ -142,8 +142,8 @@ class Trainer:
         Whether gradients are those of the centred parametrisation.
     l1, l2 : float
         Penalties on the weights of terms (not on biases).
-    limits : dict, optional
-        Key -> largest change of a parameter in one update.
+    limit : float, optional
+        Largest change of a parameter in one update (before momentum).
     n_threads : int or None
     """
 
@@ -157,7 +157,7 @@ class Trainer:
         centered: bool = True,
         l1: float = 0.0,
         l2: float = 0.0,
-        limits: Mapping[str, float] | None = None,
+        limit: float | None = None,
         n_threads: int | None = None,
     ) -> None:
         self.energy = energy
@@ -165,7 +165,7 @@ class Trainer:
         self.optimizer = optimizer
         self.schedule = schedule
         self.centered = centered
-        self.limits = dict(limits or {})
+        self.limit = limit
         self.n_threads = threads.resolve(n_threads)
         own = energy.own_keys()
         self.penalties = {
@@ -200,9 +200,10 @@ class Trainer:
                 offsets = {g: m.copy() for g, m in means.items()}
             centre(self.energy, gradient, offsets, self.n_threads)
         rate = self.schedule(state.update, n_updates)
-        for key, limit in self.limits.items():
-            bound = limit / (rate * emphasis)
-            np.clip(gradient[key], -bound, bound, out=gradient[key])
+        if self.limit is not None:
+            bound = self.limit / (rate * emphasis) if rate else np.inf
+            for x in gradient.values():
+                np.clip(x, -bound, bound, out=x)
         # From here to the end is one update: nothing in between waits or raises.
         self.optimizer.step(
             params, gradient, state.optimizer, rate * emphasis, self.penalties, self.n_threads

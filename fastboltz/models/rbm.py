@@ -27,6 +27,9 @@ from ..validation import check_count, check_number, one_of
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 _CHUNK_ROWS = 4096
+#: With real-valued units one outlier can be worth hundreds of ordinary rows, so the change of a
+#: parameter in one update is bounded; at usual rates the bound is not met.
+_LARGEST_CHANGE = 1.0
 
 
 class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -52,11 +55,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         Persistent chains; None means `batch_size`.
     learning_rate : "auto", float or schedule, default="auto"
         Rate of ascent. A number is constant; see `fastboltz.optimizers` for schedules. "auto" is
-        0.1 (0.01 where units are real-valued), falling linearly to zero over a `fit` and constant
+        0.1 (0.03 where units are real-valued), falling linearly to zero over a `fit` and constant
         in `partial_fit`; Adam takes a fiftieth of it.
-    batch_size : int, default=100
+    batch_size : int, default=50
         Rows of a minibatch.
-    n_iter : int, default=50
+    n_iter : int, default=100
         Passes over the data that `fit` makes.
     optimizer : {"sgd", "adam"} or Optimizer, default="sgd"
     momentum : float, default=0.0
@@ -125,8 +128,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_gibbs: int = 1,
         n_chains: int | None = None,
         learning_rate: Any = "auto",
-        batch_size: int = 100,
-        n_iter: int = 50,
+        batch_size: int = 50,
+        n_iter: int = 100,
         optimizer: Any = "sgd",
         momentum: float = 0.0,
         l1: float = 0.0,
@@ -309,15 +312,16 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return unit.from_moments(mean, square)
 
     def _weight_scale(self, energy: Energy) -> float:
-        return 0.01
+        # Large enough that the hidden units differ from the start: from tiny weights learning
+        # spends its first epochs leaving the saddle where all of them do nothing.
+        return float((energy.groups["v"].size + energy.groups["h"].size) ** -0.5)
 
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             if isinstance(self.learning_rate, str):
                 one_of("learning_rate", self.learning_rate, ("auto",))
             return as_schedule(self.learning_rate)
-        real = any(u.states() is None for u in energy.groups.values())
-        rate = 0.01 if real else 0.1
+        rate = 0.03 if _is_real(energy) else 0.1
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
 
     def _trainer(self, energy: Energy) -> Trainer:
@@ -334,6 +338,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             centered=self.centered,
             l1=self.l1,
             l2=self.l2,
+            limit=_LARGEST_CHANGE if _is_real(energy) else None,
             n_threads=n_threads,
         )
 
@@ -779,6 +784,11 @@ class BernoulliRBM(RBM):
         if state is None:
             raise AttributeError("h_samples_ is there after the first update.")
         return state.values["h"]
+
+
+def _is_real(energy: Energy) -> bool:
+    """Whether some units are real-valued, so that statistics have no bound."""
+    return any(u.states() is None for u in energy.groups.values())
 
 
 def _smoothed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
@@ -52,6 +53,12 @@ class Unit(ABC):
             check_count(f"axis {a} of {type(self).__name__}", n, minimum=0)
             for a, n in enumerate(shape)
         )
+        #: Shape of the group counted in units: the shape without the axes of one unit.
+        self.unit_shape = self.shape[: len(self.shape) - self.event_axes]
+        #: Number of units.
+        self.n_units = math.prod(self.unit_shape)
+        #: Number of entries of one row of values.
+        self.size = math.prod(self.shape)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(map(str, self.shape))})"
@@ -61,23 +68,6 @@ class Unit(ABC):
 
     def __hash__(self) -> int:
         return hash((type(self), self.shape))
-
-    # -- sizes ---------------------------------------------------------------------------------
-
-    @property
-    def unit_shape(self) -> tuple[int, ...]:
-        """Shape of the group counted in units: the shape without the axes of one unit."""
-        return self.shape[: len(self.shape) - self.event_axes]
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(np.prod(self.unit_shape, dtype=np.int64))
-
-    @property
-    def size(self) -> int:
-        """Number of entries of one row of values."""
-        return int(np.prod(self.shape, dtype=np.int64))
 
     # -- what a type states --------------------------------------------------------------------
 
