@@ -1,0 +1,15 @@
+"""Compiled kernels of fastboltz; they import nothing from `fastboltz`.
+
+``philox``
+    Random numbers as addresses: Philox4x32-10.
+``layers``
+    Products, draws and free-energy sums of a layer, fused where that saves a pass over memory.
+``updates``
+    Fused optimizer steps.
+``site_gibbs``
+    Gibbs sweeps site by site for groups of units with terms among themselves.
+
+Every function takes C-contiguous NumPy arrays of float32 or float64 (read-only ones too where it
+only reads), writes to arrays of the caller, releases the GIL and gives the same bytes for every
+``n_threads``.
+"""

@@ -1,0 +1,35 @@
+/* Loops of site_gibbs.pyx: the template, once for float and once for double. */
+#ifndef FASTBOLTZ_SITE_CORE_H
+#define FASTBOLTZ_SITE_CORE_H
+
+#include "_logistic.h"
+#include "_philox.h"
+#include "_portable.h"
+
+/* What both kinds of sweep are told. Rows begin..begin+n_rows of arrays of n_units columns. */
+typedef struct {
+    ptrdiff_t begin, n_rows, n_units;
+    const int64_t *order; /* sites of a sweep in order; NULL for 0, 1, ... */
+    ptrdiff_t n_order;
+    const uint8_t *clamped; /* (rows, n_units), 1 = leave as it is; NULL for none */
+    int spin;
+    ptrdiff_t n_sweeps;
+    philox_address address; /* of sweep 0; sweep s has step + s */
+    uint32_t *words;        /* scratch: words_stride for each thread */
+    ptrdiff_t words_stride;
+    int n_threads;
+} site_task;
+
+#define REAL float
+#define FN(name) name##_f32
+#include "_site_template.h"
+#undef REAL
+#undef FN
+
+#define REAL double
+#define FN(name) name##_f64
+#include "_site_template.h"
+#undef REAL
+#undef FN
+
+#endif

@@ -1,0 +1,123 @@
+/* Included by _site_core.h with REAL (float or double) and FN (name with suffix) defined. */
+
+/* sum_j c_j v_j in sixteen partial sums: a fixed order that fills the lanes. */
+FB_INLINE REAL FN(site_dot)(const REAL *c, const REAL *v, ptrdiff_t n)
+{
+    REAL sums[16] = {0};
+    ptrdiff_t j = 0;
+    for (; j + 16 <= n; j += 16)
+        for (int l = 0; l < 16; l++)
+            sums[l] += c[j + l] * v[j + l];
+    for (int l = 0; j < n; j++, l++)
+        sums[l] += c[j] * v[j];
+    for (int width = 8; width > 0; width /= 2)
+        for (int l = 0; l < width; l++)
+            sums[l] += sums[l + width];
+    return sums[0];
+}
+
+/* New state of a unit with activation a. */
+FB_INLINE REAL FN(site_state)(REAL a, int spin, uint32_t word)
+{
+    REAL p = FN(fb_logistic)(spin ? a + a : a);
+    return FN(philox_uniform)(word) < p ? (REAL)1 : (spin ? (REAL)-1 : (REAL)0);
+}
+
+/* Activation without scale: field_i + sum_j c_ij v_j. couplings has a matrix for each row
+ * (matrix_stride n^2) or one for all (0). */
+FB_CLONES FB_UNUSED static void FN(dense_rows)(REAL *values, const REAL *field,
+                                               const REAL *couplings, ptrdiff_t matrix_stride,
+                                               REAL scale, const site_task *task,
+                                               ptrdiff_t begin, ptrdiff_t end, uint32_t *words)
+{
+    const ptrdiff_t n = task->n_units;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        REAL *v = values + r * n;
+        const REAL *f = field + r * n;
+        const REAL *c = couplings + r * matrix_stride;
+        const uint8_t *fixed = task->clamped != NULL ? task->clamped + r * n : NULL;
+        for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
+            philox_address address = task->address;
+            address.step += (uint32_t)s;
+            philox_fill(words, address, (uint32_t)r, 0, (n + 3) / 4, 1);
+            for (ptrdiff_t k = 0; k < task->n_order; k++) {
+                ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
+                if (fixed != NULL && fixed[i])
+                    continue;
+                REAL a = scale * (f[i] + FN(site_dot)(c + i * n, v, n));
+                v[i] = FN(site_state)(a, task->spin, words[i]);
+            }
+        }
+    }
+}
+
+FB_UNUSED static void FN(sweep_dense)(REAL *values, const REAL *field, const REAL *couplings,
+                                      ptrdiff_t matrix_stride, REAL scale, const site_task *task)
+{
+    const int n_threads = task->n_threads;
+    const int parallel = n_threads > 1 && task->n_rows > 1;
+    const ptrdiff_t blocks = parallel ? n_threads : 1;
+    ptrdiff_t b;
+    FB_PARALLEL_FOR
+    for (b = 0; b < blocks; b++)
+        FN(dense_rows)(values, field, couplings, matrix_stride, scale, task,
+                       task->begin + task->n_rows * b / blocks,
+                       task->begin + task->n_rows * (b + 1) / blocks,
+                       task->words + b * task->words_stride);
+}
+
+/* Activation without scale: field_i + sum over edges e of i of w_e prod_{k in e, k != i} v_k. */
+FB_UNUSED static void FN(hyperedge_rows)(REAL *values, const REAL *field, const REAL *weights,
+                                         ptrdiff_t weight_stride, const int64_t *edge_offsets,
+                                         const int64_t *edge_units, const int64_t *unit_offsets,
+                                         const int64_t *unit_edges, REAL scale,
+                                         const site_task *task, ptrdiff_t begin, ptrdiff_t end,
+                                         uint32_t *words)
+{
+    const ptrdiff_t n = task->n_units;
+    for (ptrdiff_t r = begin; r < end; r++) {
+        REAL *v = values + r * n;
+        const REAL *f = field + r * n;
+        const REAL *w = weights + r * weight_stride;
+        const uint8_t *fixed = task->clamped != NULL ? task->clamped + r * n : NULL;
+        for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
+            philox_address address = task->address;
+            address.step += (uint32_t)s;
+            philox_fill(words, address, (uint32_t)r, 0, (n + 3) / 4, 1);
+            for (ptrdiff_t k = 0; k < task->n_order; k++) {
+                ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
+                if (fixed != NULL && fixed[i])
+                    continue;
+                REAL sum = f[i];
+                for (int64_t q = unit_offsets[i]; q < unit_offsets[i + 1]; q++) {
+                    int64_t e = unit_edges[q];
+                    REAL product = w[e];
+                    for (int64_t m = edge_offsets[e]; m < edge_offsets[e + 1]; m++)
+                        if (edge_units[m] != i)
+                            product *= v[edge_units[m]];
+                    sum += product;
+                }
+                v[i] = FN(site_state)(scale * sum, task->spin, words[i]);
+            }
+        }
+    }
+}
+
+FB_UNUSED static void FN(sweep_hyperedges)(REAL *values, const REAL *field, const REAL *weights,
+                                           ptrdiff_t weight_stride, const int64_t *edge_offsets,
+                                           const int64_t *edge_units, const int64_t *unit_offsets,
+                                           const int64_t *unit_edges, REAL scale,
+                                           const site_task *task)
+{
+    const int n_threads = task->n_threads;
+    const int parallel = n_threads > 1 && task->n_rows > 1;
+    const ptrdiff_t blocks = parallel ? n_threads : 1;
+    ptrdiff_t b;
+    FB_PARALLEL_FOR
+    for (b = 0; b < blocks; b++)
+        FN(hyperedge_rows)(values, field, weights, weight_stride, edge_offsets, edge_units,
+                           unit_offsets, unit_edges, scale, task,
+                           task->begin + task->n_rows * b / blocks,
+                           task->begin + task->n_rows * (b + 1) / blocks,
+                           task->words + b * task->words_stride);
+}

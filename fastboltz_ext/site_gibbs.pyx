@@ -1,0 +1,341 @@
+"""Gibbs sweeps site by site, for groups whose units have terms among themselves.
+
+A unit's state is drawn from its conditional given all others, ``p = 1 / (1 + exp(-a))`` for
+Bernoulli units of {0, 1} and ``p = 1 / (1 + exp(-2 a))`` for spins of {-1, +1}: 1 if ``u < p``,
+else the lower state. ``u`` is the uniform at (seed, stream, step + s, row0 + n, i) for unit i of
+row n in sweep s.
+
+Long calls look for signals between pieces of some ten milliseconds, so that an interrupt stops
+them; ``values`` then holds the states reached so far.
+"""
+
+cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+
+import numpy as np
+
+from fastboltz_ext._arrays cimport (
+    check_address_range, check_apart, check_plain, check_shape2, check_threads,
+    check_typed, real_type, word32, word64, wrong_shape
+)
+
+cnp.import_array()
+
+
+cdef extern from "_site_core.h" nogil:
+    ctypedef struct philox_address:
+        uint32_t step
+    ctypedef struct site_task:
+        ptrdiff_t begin
+        ptrdiff_t n_rows
+        ptrdiff_t n_units
+        const int64_t* order
+        ptrdiff_t n_order
+        const uint8_t* clamped
+        int spin
+        ptrdiff_t n_sweeps
+        philox_address address
+        uint32_t* words
+        ptrdiff_t words_stride
+        int n_threads
+    int PHILOX_PAD
+    philox_address philox_at(uint64_t seed, uint32_t stream, uint32_t step, uint32_t row0)
+    void sweep_dense_f32(float* values, const float* field, const float* couplings,
+                         ptrdiff_t matrix_stride, float scale, const site_task* task)
+    void sweep_dense_f64(double* values, const double* field, const double* couplings,
+                         ptrdiff_t matrix_stride, double scale, const site_task* task)
+    void sweep_hyperedges_f32(float* values, const float* field, const float* weights,
+                              ptrdiff_t weight_stride, const int64_t* edge_offsets,
+                              const int64_t* edge_units, const int64_t* unit_offsets,
+                              const int64_t* unit_edges, float scale, const site_task* task)
+    void sweep_hyperedges_f64(double* values, const double* field, const double* weights,
+                              ptrdiff_t weight_stride, const int64_t* edge_offsets,
+                              const int64_t* edge_units, const int64_t* unit_offsets,
+                              const int64_t* unit_edges, double scale, const site_task* task)
+
+
+# Elementary steps of one piece of work, some ten milliseconds of one thread: an interrupt waits no
+# longer than that.
+cdef double PIECE = 3e7
+
+
+cdef class _Sweeps:
+    """Arguments of a call, checked once, and its division into pieces."""
+
+    cdef site_task task
+    cdef Py_ssize_t n_rows, n_sweeps
+    cdef Py_ssize_t piece_rows, piece_sweeps
+    cdef uint32_t step
+    cdef object order, clamped, words
+    cdef int kind
+
+    def __init__(self, values, field, order, clamped, bint spin, Py_ssize_t n_sweeps, seed,
+                 stream, step, row0, int n_threads):
+        self.kind = real_type(values, "values", 2, True)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0), m = cnp.PyArray_DIM(values, 1)
+        check_typed(field, "field", 2, False, self.kind)
+        check_shape2(field, "field", n, m)
+        check_apart(values, "values", field, "field")
+        check_threads(n_threads)
+        if n_sweeps < 0:
+            raise ValueError(f"n_sweeps is {n_sweeps}; expected at least 0.")
+        self.n_rows = n
+        self.n_sweeps = n_sweeps
+        self.step = word32(step, "step")
+        cdef uint32_t first = word32(row0, "row0")
+        check_address_range(first, n, self.step, n_sweeps, m)
+        self.task.address = philox_at(
+            word64(seed, "seed"), word32(stream, "stream"), self.step, first
+        )
+        self.task.n_units = m
+        self.task.spin = spin
+        self.task.n_threads = n_threads
+
+        self.task.order = NULL
+        self.task.n_order = m
+        if order is not None:
+            self.order = _indices(order, "order", m)
+            self.task.order = <int64_t*>cnp.PyArray_DATA(self.order)
+            self.task.n_order = cnp.PyArray_DIM(self.order, 0)
+
+        self.task.clamped = NULL
+        if clamped is not None:
+            check_plain(clamped, "clamped", 2, False)
+            if cnp.PyArray_TYPE(clamped) not in (cnp.NPY_UINT8, cnp.NPY_BOOL):
+                raise ValueError(f"clamped has dtype {clamped.dtype}; expected uint8 or bool.")
+            check_shape2(clamped, "clamped", n, m)
+            check_apart(values, "values", clamped, "clamped")
+            self.clamped = clamped
+            self.task.clamped = <uint8_t*>cnp.PyArray_DATA(clamped)
+
+        self.task.words_stride = (m + 3) // 4 * 4 + PHILOX_PAD
+        self.words = np.empty(self.task.words_stride * n_threads, dtype=np.uint32)
+        self.task.words = <uint32_t*>cnp.PyArray_DATA(self.words)
+
+    cdef void divide(self, double row_cost) noexcept:
+        """Choose the pieces, given the elementary steps of one sweep of one row."""
+        cdef double piece = PIECE * self.task.n_threads
+        row_cost = max(row_cost, 1.0)
+        self.piece_rows = <Py_ssize_t>min(max(piece / row_cost, 1.0), <double>max(self.n_rows, 1))
+        self.piece_sweeps = <Py_ssize_t>min(
+            max(piece / (row_cost * self.piece_rows), 1.0), <double>max(self.n_sweeps, 1)
+        )
+
+
+cdef object _indices(object given, str name, Py_ssize_t end):
+    """A contiguous int64 copy or view of 1-D indices, each in [0, end)."""
+    array = np.asarray(given)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{name} has {array.ndim} dimensions and dtype {array.dtype}; expected 1-D integers."
+        )
+    array = np.ascontiguousarray(array, dtype=np.int64)
+    if array.size and (array.min() < 0 or array.max() >= end):
+        raise ValueError(
+            f"{name} has entries in [{array.min()}, {array.max()}]; expected them in [0, {end})."
+        )
+    return array
+
+
+cdef object _offsets(object given, str name, Py_ssize_t n, Py_ssize_t end):
+    """CSR offsets: n + 1 rising int64 from 0 to end."""
+    array = _indices(given, name, end + 1)
+    if array.shape[0] != n + 1:
+        raise ValueError(f"{name} has {array.shape[0]} entries; expected {n + 1}.")
+    if array[0] != 0 or array[n] != end or (np.diff(array) < 0).any():
+        raise ValueError(f"{name} must rise from 0 to {end}, the number of entries it divides.")
+    return array
+
+
+def sweep_dense(
+    values, field, couplings, *, order=None, clamped=None, double scale=1.0, bint spin=False,
+    Py_ssize_t n_sweeps=1, seed=0, stream=0, step=0, row0=0, int n_threads=1,
+):
+    """Sweeps over units coupled in pairs by a dense matrix.
+
+    The energy is ``E(x) = -sum_i field_i x_i - 1/2 sum_ij couplings_ij x_i x_j``, hence the
+    activation of site i ::
+
+        a = scale * (field_ni + sum_j couplings_ij values_nj)
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (n, N)
+        States, one row a chain; updated in place.
+    field : ndarray, shape (n, N)
+        All that does not come from this group, its bias included.
+    couplings : ndarray, shape (N, N) or (n, N, N)
+        Symmetric with zero diagonal, for all rows or one for each. The diagonal is checked;
+        symmetry is the caller's promise, as checking it would cost as much as a sweep of a row.
+    order : sequence of int or None
+        Sites of a sweep in order (some may be left out or repeated; a repeated site meets the
+        same uniform within the sweep); None for 0, 1, ..., N - 1.
+    clamped : ndarray of uint8 or bool, shape (n, N), or None
+        1 leaves a unit as it is.
+    scale : float
+        Factor of the activation, such as an inverse temperature.
+    spin : bool
+        Units of {-1, +1} instead of {0, 1}.
+    n_sweeps : int
+    seed, stream, step, row0 : int
+        Address of the first row's uniforms in the first sweep; sweep s uses ``step + s``.
+    n_threads : int
+        Threads to use, over rows; no effect on the result.
+    """
+    cdef _Sweeps sweeps = _Sweeps(
+        values, field, order, clamped, spin, n_sweeps, seed, stream, step, row0, n_threads
+    )
+    cdef Py_ssize_t n = sweeps.n_rows, m = sweeps.task.n_units
+    cdef Py_ssize_t stride = 0
+    if isinstance(couplings, cnp.ndarray) and cnp.PyArray_NDIM(couplings) == 3:
+        check_typed(couplings, "couplings", 3, False, sweeps.kind)
+        if couplings.shape != (n, m, m):
+            wrong_shape(couplings, "couplings", (n, m, m))
+        stride = m * m
+    else:
+        check_typed(couplings, "couplings", 2, False, sweeps.kind)
+        check_shape2(couplings, "couplings", m, m)
+    if np.diagonal(couplings, axis1=-2, axis2=-1).any():
+        raise ValueError("couplings has a diagonal that is not zero; put it into field.")
+    check_apart(values, "values", couplings, "couplings")
+
+    sweeps.divide(<double>sweeps.task.n_order * <double>m)
+    cdef void* pv = cnp.PyArray_DATA(values)
+    cdef void* pf = cnp.PyArray_DATA(field)
+    cdef void* pc = cnp.PyArray_DATA(couplings)
+    cdef Py_ssize_t row, sweep
+    for row in range(0, n, sweeps.piece_rows):
+        sweeps.task.begin = row
+        sweeps.task.n_rows = min(sweeps.piece_rows, n - row)
+        for sweep in range(0, n_sweeps, sweeps.piece_sweeps):
+            sweeps.task.n_sweeps = min(sweeps.piece_sweeps, n_sweeps - sweep)
+            sweeps.task.address.step = sweeps.step + <uint32_t>sweep
+            with nogil:
+                if sweeps.kind == cnp.NPY_FLOAT32:
+                    sweep_dense_f32(<float*>pv, <float*>pf, <float*>pc, stride, <float>scale,
+                                    &sweeps.task)
+                else:
+                    sweep_dense_f64(<double*>pv, <double*>pf, <double*>pc, stride, scale,
+                                    &sweeps.task)
+            PyErr_CheckSignals()
+
+
+def sweep_hyperedges(
+    values, field, weights, edge_offsets, edge_units, unit_offsets, unit_edges, *, order=None,
+    clamped=None, double scale=1.0, bint spin=False, Py_ssize_t n_sweeps=1, seed=0, stream=0,
+    step=0, row0=0, int n_threads=1,
+):
+    """Sweeps over units coupled by a list of hyperedges of any order.
+
+    The energy is ``E(x) = -sum_i field_i x_i - sum_e weights_e prod_{i in e} x_i``, hence the
+    activation of site i ::
+
+        a = scale * (field_ni + sum_{e with i in e} weights_e prod_{k in e, k != i} values_nk)
+
+    Parameters
+    ----------
+    values : ndarray of float32 or float64, shape (n, N)
+        States, one row a chain; updated in place.
+    field : ndarray, shape (n, N)
+        All that does not come from these edges, the bias included.
+    weights : ndarray, shape (E,) or (n, E)
+        One weight an edge, for all rows or one set for each.
+    edge_offsets, edge_units : sequence of int (int64 is taken as it is), shapes (E + 1,) and (M,)
+        Units of edge e: ``edge_units[edge_offsets[e]:edge_offsets[e + 1]]``.
+    unit_offsets, unit_edges : sequence of int (int64 is taken as it is), shapes (N + 1,) and (M,)
+        Edges of unit i: ``unit_edges[unit_offsets[i]:unit_offsets[i + 1]]``. `index_edges` builds
+        the four.
+    order, clamped, scale, spin, n_sweeps, seed, stream, step, row0, n_threads
+        As in `sweep_dense`.
+    """
+    cdef _Sweeps sweeps = _Sweeps(
+        values, field, order, clamped, spin, n_sweeps, seed, stream, step, row0, n_threads
+    )
+    cdef Py_ssize_t n = sweeps.n_rows, m = sweeps.task.n_units
+    cdef Py_ssize_t stride = 0, n_edges
+    if isinstance(weights, cnp.ndarray) and cnp.PyArray_NDIM(weights) == 2:
+        check_typed(weights, "weights", 2, False, sweeps.kind)
+        n_edges = cnp.PyArray_DIM(weights, 1)
+        check_shape2(weights, "weights", n, n_edges)
+        stride = n_edges
+    else:
+        check_typed(weights, "weights", 1, False, sweeps.kind)
+        n_edges = cnp.PyArray_DIM(weights, 0)
+    check_apart(values, "values", weights, "weights")
+    edge_units = _indices(edge_units, "edge_units", m)
+    unit_edges = _indices(unit_edges, "unit_edges", n_edges)
+    edge_offsets = _offsets(edge_offsets, "edge_offsets", n_edges, len(edge_units))
+    unit_offsets = _offsets(unit_offsets, "unit_offsets", m, len(unit_edges))
+    for name, index in (
+        ("edge_offsets", edge_offsets), ("edge_units", edge_units),
+        ("unit_offsets", unit_offsets), ("unit_edges", unit_edges),
+    ):
+        check_apart(values, "values", index, name)
+
+    cdef double mean_size = <double>len(edge_units) / max(n_edges, 1)
+    cdef double mean_degree = <double>len(unit_edges) / max(m, 1)
+    sweeps.divide(<double>sweeps.task.n_order * (10.0 + 5.0 * mean_size * mean_degree))
+    cdef void* pv = cnp.PyArray_DATA(values)
+    cdef void* pf = cnp.PyArray_DATA(field)
+    cdef void* pw = cnp.PyArray_DATA(weights)
+    cdef int64_t* eo = <int64_t*>cnp.PyArray_DATA(edge_offsets)
+    cdef int64_t* eu = <int64_t*>cnp.PyArray_DATA(edge_units)
+    cdef int64_t* uo = <int64_t*>cnp.PyArray_DATA(unit_offsets)
+    cdef int64_t* ue = <int64_t*>cnp.PyArray_DATA(unit_edges)
+    cdef Py_ssize_t row, sweep
+    for row in range(0, n, sweeps.piece_rows):
+        sweeps.task.begin = row
+        sweeps.task.n_rows = min(sweeps.piece_rows, n - row)
+        for sweep in range(0, n_sweeps, sweeps.piece_sweeps):
+            sweeps.task.n_sweeps = min(sweeps.piece_sweeps, n_sweeps - sweep)
+            sweeps.task.address.step = sweeps.step + <uint32_t>sweep
+            with nogil:
+                if sweeps.kind == cnp.NPY_FLOAT32:
+                    sweep_hyperedges_f32(<float*>pv, <float*>pf, <float*>pw, stride, eo, eu, uo,
+                                         ue, <float>scale, &sweeps.task)
+                else:
+                    sweep_hyperedges_f64(<double*>pv, <double*>pf, <double*>pw, stride, eo, eu,
+                                         uo, ue, scale, &sweeps.task)
+            PyErr_CheckSignals()
+
+
+def index_edges(edges, n_units):
+    """Index a list of hyperedges both ways.
+
+    Parameters
+    ----------
+    edges : sequence of sequences of int, or ndarray of int, shape (E, order)
+        Units of each edge, in any order, none twice; edges may differ in size.
+    n_units : int
+        Number of units N.
+
+    Returns
+    -------
+    edge_offsets, edge_units : ndarray of int64, shapes (E + 1,) and (M,)
+        Units of edge e, as given: ``edge_units[edge_offsets[e]:edge_offsets[e + 1]]``.
+    unit_offsets, unit_edges : ndarray of int64, shapes (N + 1,) and (M,)
+        Edges of unit i, rising: ``unit_edges[unit_offsets[i]:unit_offsets[i + 1]]``.
+    """
+    parts = [np.asarray(edge) for edge in edges]
+    sizes = np.array([len(part) for part in parts], dtype=np.int64)
+    # an empty edge has no units, hence no type that counts
+    units_given = [part for part in parts if len(part)]
+    flat = np.concatenate(units_given) if units_given else np.empty(0, dtype=np.int64)
+    edge_units = _indices(flat, "edges", n_units)
+    edge_offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+    owner = np.repeat(np.arange(len(parts), dtype=np.int64), sizes)
+    # sorted by unit, and by edge within a unit
+    by_unit = np.lexsort((owner, edge_units))
+    unit_edges = np.ascontiguousarray(owner[by_unit])
+    units = edge_units[by_unit]
+    twice = np.flatnonzero((np.diff(units) == 0) & (np.diff(unit_edges) == 0))
+    if len(twice):
+        e = int(unit_edges[twice[0]])
+        raise ValueError(
+            f"edge {e}, {tuple(int(i) for i in parts[e])}, names unit {int(units[twice[0]])} twice."
+        )
+    counts = np.bincount(edge_units, minlength=n_units)
+    unit_offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return edge_offsets, edge_units, unit_offsets, unit_edges

@@ -1,0 +1,249 @@
+"""Sweeps site by site against a loop in NumPy that uses the same uniforms."""
+
+import signal
+import threading
+import time
+
+import numpy as np
+import philox_oracle
+import pytest
+from scipy.special import expit
+
+from fastboltz_ext import site_gibbs
+
+DTYPES = [np.float32, np.float64]
+SIZES = [(1, 1), (1, 5), (4, 15), (3, 16), (3, 17), (2, 33), (5, 64), (0, 4)]
+SEED, STREAM, STEP, ROW0 = 2**45 + 3, 4, 5, 6
+ADDRESS = {"seed": SEED, "stream": STREAM, "step": STEP, "row0": ROW0}
+#: Draws are compared where u and p differ by more than the rounding of a sum in float32.
+SAFE = 1e-5
+
+
+def start(n, m, spin, dtype):
+    random = np.random.default_rng((n, m, spin))
+    values = random.integers(0, 2, (n, m)).astype(dtype)
+    if spin:
+        values = 2 * values - 1
+    field = random.standard_normal((n, m)).astype(dtype)
+    field.setflags(write=False)
+    return random, values.astype(dtype), field
+
+
+def oracle(values, activation, spin, scale, n_sweeps, order, clamped, dtype):
+    """Sweeps given activation(row, states, site); the distance of the closest call comes along."""
+    values = values.astype(np.float64)
+    n, m = values.shape
+    closest = np.inf
+    for s in range(n_sweeps):
+        u = philox_oracle.uniform(SEED, STREAM, STEP + s, ROW0, n, m, dtype)
+        for r in range(n):
+            for i in range(m) if order is None else order:
+                if clamped is not None and clamped[r, i]:
+                    continue
+                a = scale * activation(r, values[r], i)
+                p = expit(2 * a if spin else a)
+                closest = min(closest, abs(u[r, i] - p))
+                values[r, i] = 1 if u[r, i] < p else (-1 if spin else 0)
+    return values, closest
+
+
+def symmetric(random, m, dtype, shape=()):
+    w = random.standard_normal((*shape, m, m)) / np.sqrt(m)
+    w = w + np.swapaxes(w, -1, -2)
+    w *= 1 - np.eye(m)
+    w = w.astype(dtype)
+    w.setflags(write=False)
+    return w
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spin", [False, True])
+@pytest.mark.parametrize("each_row", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_dense(size, ordered, each_row, spin, dtype):
+    n, m = size
+    random, values, field = start(n, m, spin, dtype)
+    couplings = symmetric(random, m, dtype, (n,) if each_row else ())
+    order = random.permutation(m) if ordered else None
+    clamped = random.integers(0, 4, (n, m)) == 0 if ordered else None
+
+    def activation(r, v, i):
+        w = couplings[r] if each_row else couplings
+        return field[r, i] + w[i].astype(np.float64) @ v
+
+    expected, closest = oracle(values, activation, spin, 0.8, 3, order, clamped, dtype)
+    assert closest > SAFE  # a property of the fixed seed
+    for n_threads in (1, 2, 4):
+        got = values.copy()
+        site_gibbs.sweep_dense(
+            got, field, couplings, order=order, clamped=clamped, scale=0.8, spin=spin,
+            n_sweeps=3, n_threads=n_threads, **ADDRESS,
+        )  # fmt: skip
+        assert np.array_equal(got, expected)
+
+
+def edges_of(random, m):
+    """Edges of order 1 to 4 on m units."""
+    sizes = random.integers(1, min(m, 4) + 1, size=2 * m)
+    return [random.choice(m, size=k, replace=False) for k in sizes]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spin", [False, True])
+@pytest.mark.parametrize("each_row", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_hyperedges(size, ordered, each_row, spin, dtype):
+    n, m = size
+    random, values, field = start(n, m, spin, dtype)
+    edges = edges_of(random, m)
+    weights = random.standard_normal((n, len(edges)) if each_row else len(edges)).astype(dtype)
+    weights.setflags(write=False)
+    order = random.permutation(m) if ordered else None
+    clamped = (random.integers(0, 4, (n, m)) == 0).astype(np.uint8) if ordered else None
+
+    def activation(r, v, i):
+        w = weights[r] if each_row else weights
+        terms = (
+            w[e] * np.prod([v[k] for k in edge if k != i])
+            for e, edge in enumerate(edges)
+            if i in edge
+        )
+        return field[r, i] + sum(terms, start=np.float64(0))
+
+    expected, closest = oracle(values, activation, spin, 1.1, 3, order, clamped, dtype)
+    assert closest > SAFE
+    for n_threads in (1, 2, 4):
+        got = values.copy()
+        site_gibbs.sweep_hyperedges(
+            got, field, weights, *site_gibbs.index_edges(edges, m), order=order,
+            clamped=clamped, scale=1.1, spin=spin, n_sweeps=3, n_threads=n_threads, **ADDRESS,
+        )  # fmt: skip
+        assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_pairs_both_ways(spin):
+    """A dense matrix and the list of its pairs are the same model."""
+    random, values, field = start(6, 9, spin, np.float64)
+    couplings = symmetric(random, 9, np.float64)
+    pairs = [(i, j) for i in range(9) for j in range(i)]
+    weights = np.array([couplings[pair] for pair in pairs])
+    dense, sparse = values.copy(), values.copy()
+    how = {"n_sweeps": 20, "spin": spin} | ADDRESS
+    site_gibbs.sweep_dense(dense, field, couplings, **how)
+    site_gibbs.sweep_hyperedges(sparse, field, weights, *site_gibbs.index_edges(pairs, 9), **how)
+    assert np.array_equal(dense, sparse)
+    assert not np.array_equal(dense, values)
+
+
+def test_sweeps_continue_where_the_last_call_stopped():
+    random, values, field = start(5, 20, False, np.float32)
+    couplings = symmetric(random, 20, np.float32)
+    once, twice = values.copy(), values.copy()
+    site_gibbs.sweep_dense(once, field, couplings, n_sweeps=7, seed=1, step=10)
+    site_gibbs.sweep_dense(twice, field, couplings, n_sweeps=3, seed=1, step=10)
+    site_gibbs.sweep_dense(twice, field, couplings, n_sweeps=4, seed=1, step=13)
+    assert np.array_equal(once, twice)
+
+
+def test_pieces_change_nothing():
+    """A call long enough to be cut into pieces, by sweeps and by rows."""
+    random, values, field = start(3, 300, True, np.float32)
+    couplings = symmetric(random, 300, np.float32)
+    many, few = values.copy(), values.copy()
+    site_gibbs.sweep_dense(many, field, couplings, spin=True, n_sweeps=400, seed=2)
+    for step in range(0, 400, 50):
+        site_gibbs.sweep_dense(few, field, couplings, spin=True, n_sweeps=50, seed=2, step=step)
+    assert np.array_equal(many, few)
+
+    random, values, field = start(500, 300, True, np.float32)
+    whole, part = values.copy(), values[460:].copy()
+    site_gibbs.sweep_dense(whole, field, couplings, spin=True, seed=2)
+    site_gibbs.sweep_dense(part, field[460:], couplings, spin=True, seed=2, row0=460)
+    assert np.array_equal(whole[460:], part)
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="needs a timer that sends a signal to this process"
+)
+@pytest.mark.parametrize("kind", ["dense", "hyperedges"])
+def test_interrupt(kind):
+    """A call of many minutes stops soon after a signal."""
+    assert threading.current_thread() is threading.main_thread()
+
+    class StopHere(Exception):  # noqa: N818
+        pass
+
+    def handler(signum, frame):
+        raise StopHere
+
+    random, values, field = start(200, 200, False, np.float32)
+    how = {"n_sweeps": 10**7}
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    began = time.perf_counter()
+    try:
+        with pytest.raises(StopHere):
+            if kind == "dense":
+                site_gibbs.sweep_dense(values, field, symmetric(random, 200, np.float32), **how)
+            else:
+                edges = edges_of(random, 200)
+                weights = np.ones(len(edges), dtype=np.float32)
+                index = site_gibbs.index_edges(edges, 200)
+                site_gibbs.sweep_hyperedges(values, field, weights, *index, **how)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.perf_counter() - began < 5  # ten milliseconds are aimed at, machines are busy
+    assert set(np.unique(values)) <= {0.0, 1.0}
+
+
+def test_index_edges():
+    edge_offsets, edge_units, unit_offsets, unit_edges = site_gibbs.index_edges(
+        [(2, 0), (1,), (), (0, 1, 3)], 5
+    )
+    assert edge_offsets.tolist() == [0, 2, 3, 3, 6]
+    assert edge_units.tolist() == [2, 0, 1, 0, 1, 3]
+    assert unit_offsets.tolist() == [0, 2, 4, 5, 6, 6]
+    assert unit_edges.tolist() == [0, 3, 1, 3, 0, 3]
+    assert [a.tolist() for a in site_gibbs.index_edges([], 2)] == [[0], [], [0, 0, 0], []]
+    array = np.array([[0, 1, 2], [1, 2, 3]])
+    assert site_gibbs.index_edges(array, 4)[1].tolist() == [0, 1, 2, 1, 2, 3]
+
+
+V, F, C = np.zeros((2, 3)), np.zeros((2, 3)), np.zeros((3, 3))
+INDEX = site_gibbs.index_edges([(0, 1), (1, 2)], 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: site_gibbs.sweep_dense(V, F, np.eye(3)), "diagonal that is not zero"),
+        (lambda: site_gibbs.sweep_dense(V, F, np.zeros((4, 4))), "couplings has shape"),
+        (lambda: site_gibbs.sweep_dense(V, F, np.zeros((3, 3, 3))), "couplings has shape"),
+        (lambda: site_gibbs.sweep_dense(V, V, C), "share memory"),
+        (lambda: site_gibbs.sweep_dense(V, F, C, order=[0, 3]), "order has entries"),
+        (lambda: site_gibbs.sweep_dense(V, F, C, order=[0.5]), "expected 1-D integers"),
+        (lambda: site_gibbs.sweep_dense(V, F, C, clamped=np.zeros((2, 3))), "clamped has dtype"),
+        (lambda: site_gibbs.sweep_dense(V, F, C, n_sweeps=-1), "n_sweeps is -1"),
+        (lambda: site_gibbs.sweep_dense(V, F, C, step=2**32 - 2, n_sweeps=3), "exceeds"),
+        (lambda: site_gibbs.sweep_hyperedges(V, F, np.zeros(3), *INDEX), "edge_offsets has 3"),
+        (
+            lambda: site_gibbs.sweep_hyperedges(
+                V, F, np.zeros(2), INDEX[0], np.full(4, 3), *INDEX[2:]
+            ),
+            "edge_units has entries",
+        ),
+        (
+            lambda: site_gibbs.sweep_hyperedges(V, F, np.zeros(2), np.array([0, 5, 4]), *INDEX[1:]),
+            "edge_offsets has entries",
+        ),
+        (lambda: site_gibbs.index_edges([(0, 1), (2, 1, 2)], 3), r"edge 1, \(2, 1, 2\), names"),
+        (lambda: site_gibbs.index_edges([(0, 3)], 3), "edges has entries"),
+    ],
+)
+def test_sentences(call, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        call()
