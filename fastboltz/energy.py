@@ -107,7 +107,7 @@ class Energy:
     Parameters are a flat dict of arrays. Group ``v`` has its bias under ``"v"`` and, for unit
     types with a precision, ``"v.log_precision"``; a term has its weights under its own text
     (a factored one an array a slot, ``"x_i y_j h_k | 200 @ x_i"``). A state is a dict of arrays
-    (n_rows, \\*shape).
+    (n_rows, *shape).
 
     Examples
     --------
@@ -173,14 +173,14 @@ class Energy:
 
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of every parameter array, by key: groups first, then terms."""
-        shapes = {
-            self.own_key(g, p): u.shape for g, u in self.groups.items() for p in u.parameters
-        }
+        shapes = {self.own_key(g, p): u.shape for g, u in self.groups.items() for p in u.parameters}
         for t in self.terms:
             shapes |= t.parameter_shapes
         return shapes
 
-    def init(self, random_state: Any = None, scale: float = 0.01, dtype: Any = np.float32) -> Params:
+    def init(
+        self, random_state: Any = None, scale: float = 0.01, dtype: Any = np.float32
+    ) -> Params:
         """Parameters to begin with: weights normal with standard deviation ``scale``, biases zero.
 
         Parameters
@@ -324,16 +324,13 @@ class Energy:
                     continue
                 if all(isinstance(t, DenseTerm) and self._meet_at_units(t, a, b) for t in both):
                     # Site by site, the states of one of the two are listed.
-                    pair = (a, b) if self.groups[a].states() is not None else (b, a)
-                    if self.groups[pair[0]].states() is not None:
-                        if (pair, "shared index") not in found and (
-                            pair[::-1],
-                            "shared index",
-                        ) not in found:
-                            found.append((pair, "shared index"))
-                elif self._log2_states(a) <= min(np.log2(_SMALL_STATES), self._log2_states(b)):
-                    if ((b, a), "small first") not in found:
-                        found.append(((a, b), "small first"))
+                    kind, limit = "shared index", np.finfo(float).max
+                else:
+                    kind, limit = "small first", float(np.log2(_SMALL_STATES))
+                # The one with fewer states is listed, the other summed out.
+                possible = self._log2_states(a) <= min(limit, self._log2_states(b))
+                if possible and ((b, a), kind) not in found:
+                    found.append(((a, b), kind))
         return found
 
     def _log2_states(self, group: str) -> float:
@@ -386,7 +383,7 @@ class Energy:
         ----------
         params : dict of arrays
         state : dict of arrays
-            All groups, each (n_rows, \\*shape).
+            All groups, each (n_rows, *shape).
 
         Returns
         -------
@@ -419,7 +416,7 @@ class Energy:
 
         Returns
         -------
-        ndarray of shape (n_rows, \\*shape)
+        ndarray of shape (n_rows, *shape)
         """
         if check:
             self._check_group("field", group)
@@ -498,7 +495,7 @@ class Energy:
         n_threads: int = 1,
         check: bool = True,
     ) -> np.ndarray:
-        """Conditional mean of a factorial group given the others, (n_rows, \\*shape)."""
+        """Conditional mean of a factorial group given the others, (n_rows, *shape)."""
         if check:
             self._summed(group)
         f = self.field(params, state, group, n_threads=n_threads, check=check)
@@ -538,9 +535,7 @@ class Energy:
         n = check_rows(state) if state else 1
         w = np.full(n, 1 / n) if weights is None else np.asarray(weights) / np.sum(weights)
         out = self.zeros(params)
-        self.add_statistics(
-            params, state, out, weights=w, sum_out=summed, n_threads=n_threads
-        )
+        self.add_statistics(params, state, out, weights=w, sum_out=summed, n_threads=n_threads)
         return out
 
     def add_statistics(

@@ -103,7 +103,7 @@ class Enumeration:
     energy : Energy
     params : dict of arrays
     given : dict of arrays, optional
-        Values (n_rows, \\*shape) of the groups that are conditioned on.
+        Values (n_rows, *shape) of the groups that are conditioned on.
     what, remedy : str
         Words of the error when there are too many states.
     """
@@ -144,7 +144,7 @@ class Enumeration:
         return -np.reshape(f, (-1, k))
 
     def log_partition(self) -> np.ndarray:
-        """log Z of the free groups for each given row, (n_rows,)."""
+        """Log Z of the free groups for each given row, (n_rows,)."""
         total = np.full(self.n_rows, -np.inf)
         for rows, joint, k in self._blocks():
             part = logsumexp(self._log_weights(joint, k), axis=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ class ChainState:
     Attributes
     ----------
     values : dict of arrays
-        Current value of every group, (n_chains, \\*shape).
+        Current value of every group, (n_chains, *shape).
     address : rng.Address
         Seed, stream, number of the next sweep, global number of the first chain.
     clamped : dict
@@ -92,9 +93,7 @@ class Gibbs:
         self.n_threads = threads.resolve(n_threads)
         self.blocks = energy.blocks()
         self.number = {g: i for i, g in enumerate(energy.groups)}
-        self._sites = {
-            g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)
-        }
+        self._sites = {g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)}
 
     # -- init ----------------------------------------------------------------------------------
 
@@ -158,7 +157,7 @@ class Gibbs:
                 zero = np.zeros((n, *unit.shape), dtype=dtype)
                 _, drawn = unit.draw(own, zero, draw_at.at(group=self.number[g]))
                 assert drawn is not None
-                x = drawn if x is None else np.where(unknown, drawn, x)
+                x = drawn if x is None or unknown is None else np.where(unknown, drawn, x)
             full[g] = x
         return ChainState(full, address, clamped)
 
@@ -192,9 +191,7 @@ class Gibbs:
         values = dict(state.values)
         kept_means: dict[str, np.ndarray] = {}
         kept_fields: dict[str, np.ndarray] = {}
-        moving = [
-            [g for g in block if not self._is_held(g, state)] for block in self.blocks
-        ]
+        moving = [[g for g in block if not self._is_held(g, state)] for block in self.blocks]
         moving = [block for block in moving if block]
         address = state.address
         with threads.single_threaded_blas():
@@ -204,7 +201,9 @@ class Gibbs:
                     drawn = {}
                     for g in block:
                         at = address.at(group=self.number[g])
-                        mean, sample, f = self.draw(params, values, g, at, scale, want, state.clamped)
+                        mean, sample, f = self.draw(
+                            params, values, g, at, scale, want, state.clamped
+                        )
                         drawn[g] = sample
                         if mean is not None and state.clamped.get(g) is None:
                             kept_means[g] = mean
@@ -429,7 +428,7 @@ class _SiteSweep:
                 for s in t.slots
             ]
             first = np.ones(t.shape, dtype=bool)
-            for a, b in zip(numbers, numbers[1:], strict=False):
+            for a, b in pairwise(numbers):
                 first &= a < b
             chosen = np.nonzero(first)
             edges += list(zip(*(n[chosen].tolist() for n in numbers), strict=True))

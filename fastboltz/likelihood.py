@@ -154,7 +154,11 @@ def ais(
     """
     energy.check_params(params)
     check_count("n_chains", n_chains, minimum=2)
-    ladder = annealing_ladder(int(betas)) if np.ndim(betas) == 0 else np.asarray(betas, float)
+    ladder = (
+        annealing_ladder(betas)  # type: ignore[arg-type]
+        if np.ndim(betas) == 0
+        else np.asarray(betas, dtype=np.float64)
+    )
     if ladder[0] != 0 or ladder[-1] != 1 or (np.diff(ladder) <= 0).any():
         raise ValueError("betas must rise strictly from 0 to 1, both ends included.")
     path = _Path(energy, params, reference or {})
@@ -175,7 +179,7 @@ def ais(
             if k == len(ladder) - 1:
                 break
             at = address.at(step=k)
-            drawn = {}
+            drawn: dict[str, np.ndarray] = {}
             for g in path.summed:
                 _, x = energy.groups[g].draw(
                     energy.own(params_now, g),
@@ -184,6 +188,7 @@ def ais(
                     scale=beta,
                     n_threads=threads_used,
                 )
+                assert x is not None
                 drawn[g] = x
             values |= drawn
             for block in path.rest_blocks:
@@ -281,7 +286,7 @@ class _Path:
         return np.asarray(total)
 
     def log_z_reference(self) -> float:
-        """log Z of the independent units at beta = 0."""
+        """Log Z of the independent units at beta = 0."""
         at_start = self.at(0.0)
         return float(
             sum(
@@ -297,7 +302,7 @@ def log_partition(
     method: str = "auto",
     **options: Any,
 ) -> LogPartition:
-    """log Z of an energy, with its interval.
+    """Log Z of an energy, with its interval.
 
     Parameters
     ----------
@@ -337,7 +342,7 @@ def pseudo_log_likelihood(
     ----------
     group : str
         A group of a finite unit type.
-    values : ndarray of shape (n_rows, \\*shape)
+    values : ndarray of shape (n_rows, *shape)
     sum_out : sequence of str
         All other groups.
 

@@ -184,7 +184,7 @@ class Objective:
         Parameters
         ----------
         data : dict of arrays
-            Values of the observed groups, (n_rows, \\*shape).
+            Values of the observed groups, (n_rows, *shape).
         weights : ndarray of shape (n_rows,), optional
         random_state : None, int, RandomState or Generator
             For the sampled negative phases; "pcd" starts chains at the data.

@@ -9,7 +9,7 @@ units of one group with each other, ``"x_i y_j h_k | 200"`` is a sum of 200 rank
 class              parameters                                 energy
 =================  =========================================  ==============================
 `DenseTerm`        one array, an axis a distinct letter       ``-sum W_ijk x_i y_j h_k``
-`FactoredTerm`     one array (\\*shape, rank) a slot           ``-sum_f (A_f.x)(B_f.y)(C_f.h)``
+`FactoredTerm`     one array (*shape, rank) a slot           ``-sum_f (A_f.x)(B_f.y)(C_f.h)``
 `Hyperedges`       one number an edge                         ``-sum_e w_e prod_{i in e} s_i``
 =================  =========================================  ==============================
 
@@ -96,7 +96,7 @@ class Term(ABC):
         """Parameters to begin with; ``draw(key, shape)`` gives small random numbers."""
         return {key: draw(key, shape) for key, shape in self.parameter_shapes.items()}
 
-    def check(self, params: Params) -> None:
+    def check(self, params: Params) -> None:  # noqa: B027 - most terms promise nothing more
         """Raise a sentence if the parameters break what the term promises beyond shapes."""
 
     def __str__(self) -> str:
@@ -642,5 +642,5 @@ def _path(spec: str, shapes: tuple[tuple[int, ...], ...]) -> Any:
 
 
 def _contract(spec: str, *operands: np.ndarray) -> np.ndarray:
-    """einsum along a path that is found once a shape."""
+    """Einsum along a path that is found once a shape."""
     return np.einsum(spec, *operands, optimize=_path(spec, tuple(x.shape for x in operands)))

@@ -175,7 +175,9 @@ class Trainer:
 
     def init(self, params: Params, seed: int) -> TrainingState:
         """State before the first update."""
-        return TrainingState(self.objective.init(np.random.default_rng(seed)), self.optimizer.init(params))
+        return TrainingState(
+            self.objective.init(np.random.default_rng(seed)), self.optimizer.init(params)
+        )
 
     def update(
         self,
@@ -282,7 +284,7 @@ def deferred_interrupt() -> Iterator[threading.Event]:
         yield event
         return
     previous = signal.getsignal(signal.SIGINT)
-    if not callable(previous) or previous is signal.SIG_IGN:
+    if not callable(previous):  # ignored, or not Python's
         yield event
         return
 

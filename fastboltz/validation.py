@@ -47,12 +47,13 @@ def check_number(
     """Check a finite real number inside limits (``strict``: the lower limit itself is excluded)."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {value!r}.")
-    low_ok = value > minimum if strict else value >= minimum
-    if not (np.isfinite(value) and low_ok and value <= maximum):
+    number = float(value)
+    low_ok = number > minimum if strict else number >= minimum
+    if not (np.isfinite(number) and low_ok and number <= maximum):
         low = f"{'>' if strict else '>='} {minimum:g}" if np.isfinite(minimum) else "finite"
         high = f" and <= {maximum:g}" if np.isfinite(maximum) else ""
         raise ValueError(f"{name} must be {low}{high}; got {value}.")
-    return float(value)
+    return number
 
 
 def unknown_group(where: str, group: str, known: Iterable[str]) -> ValueError:
@@ -137,6 +138,10 @@ def check_rows(states: dict[str, np.ndarray]) -> int:
     return next(iter(rows.values()))
 
 
-def support_error(name: str, low: float, high: float, unit: str, needs: str, hint: str) -> Exception:
+def support_error(
+    name: str, low: float, high: float, unit: str, needs: str, hint: str
+) -> Exception:
     """Data outside of what a unit type can take."""
-    return ValueError(f"{name} has values in [{low:g}, {high:g}]; {unit} units need {needs}. {hint}")
+    return ValueError(
+        f"{name} has values in [{low:g}, {high:g}]; {unit} units need {needs}. {hint}"
+    )

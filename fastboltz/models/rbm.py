@@ -201,18 +201,14 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._train(X, weight, 1, decay=False)
         return self
 
-    def _check_fit(
-        self, X: Any, sample_weight: Any, reset: bool
-    ) -> tuple[Any, np.ndarray | None]:
+    def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()
-        X = self._check_X(X, reset=reset)
+        X = self._check_rows_of(X, reset=reset)
         if not reset:
             X = X.astype(self._dtype, copy=False)
         weight = None
         if sample_weight is not None:
-            weight = _check_sample_weight(
-                sample_weight, X, dtype=X.dtype, ensure_non_negative=True
-            )
+            weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
             if weight.sum() == 0:
                 raise ValueError("sample_weight is zero for every row; give some row a weight.")
         return X, weight
@@ -229,7 +225,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)
 
-    def _check_X(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
+    def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
         X = validate_data(
             self,
             X,
@@ -421,7 +417,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
 
     @property
     def log_partition_(self) -> LogPartition:
-        """log Z with its 95 % interval, computed when it is first asked for."""
+        """Log Z with its 95 % interval, computed when it is first asked for."""
         self._learnt("log_partition_")
         if self._log_partition is None:
             self._log_partition = self.log_partition()
@@ -461,7 +457,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples, n_components)
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
+        X = self._check_rows_of(X, reset=False)
         with threads.single_threaded_blas():
             return np.concatenate([self._mean("h", "v", x) for x in self._chunks(X)])
 
@@ -519,7 +515,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples,), float64
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
+        X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
         with threads.single_threaded_blas():
             parts = [
@@ -531,7 +527,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return np.concatenate(parts)
 
     def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
-        """log Z, with its 95 % interval.
+        """Log Z, with its 95 % interval.
 
         Parameters
         ----------
@@ -592,7 +588,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         ndarray of shape (n_samples,), float64
         """
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
+        X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
         parts = [
             pseudo_log_likelihood(self.energy_, self.params_, "v", x, ("h",), n_threads)
@@ -642,7 +638,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
         values = {}
         if init is not None:
-            start = self._check_X(init, reset=False)
+            start = self._check_rows_of(init, reset=False)
             if len(start) != n_samples:
                 raise ValueError(f"init has {len(start)} rows; expected n_samples={n_samples}.")
             values["v"] = start
@@ -818,4 +814,3 @@ class _ProgressBar:
 
     def close(self) -> None:
         self.bar.close()
-

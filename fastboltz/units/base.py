@@ -44,7 +44,7 @@ class Unit(ABC):
 
     shape: tuple[int, ...]
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: Any) -> None:
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         if not shape:
@@ -64,7 +64,7 @@ class Unit(ABC):
         return f"{type(self).__name__}({', '.join(map(str, self.shape))})"
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.shape == other.shape  # type: ignore[attr-defined]
+        return isinstance(other, Unit) and type(self) is type(other) and self.shape == other.shape
 
     def __hash__(self) -> int:
         return hash((type(self), self.shape))
@@ -99,7 +99,7 @@ class Unit(ABC):
         """All values that one unit can take, shape (n_states, *event axes); None if infinite."""
         return None
 
-    def check_support(self, name: str, x: np.ndarray) -> None:
+    def check_support(self, name: str, x: np.ndarray) -> None:  # noqa: B027 - reals take all
         """Raise a sentence if ``x`` holds values that units of this type cannot be given."""
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:

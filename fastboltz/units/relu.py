@@ -71,7 +71,10 @@ class ReLU(Unit):
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         # A half-normal of the same second moment: exact for it, and always normalisable.
-        return {"bias": np.zeros(self.shape), "log_precision": -np.log(np.maximum(mean_square, 1e-6))}
+        return {
+            "bias": np.zeros(self.shape),
+            "log_precision": -np.log(np.maximum(mean_square, 1e-6)),
+        }
 
     @staticmethod
     def _standard(own: Own, field: Field) -> tuple[np.ndarray, np.ndarray]:

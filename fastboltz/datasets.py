@@ -1,0 +1,387 @@
+"""Data sets: scikit-learn's bundled digits, and files that are looked for in a folder of yours.
+
+`load_digits` works everywhere. `load_mnist`, `load_ocr_letters` and `load_polyphonic_music` read
+``.npz`` files from the folder that the environment variable ``FASTBOLTZ_DATA`` names. The package
+ships none of them and downloads nothing; what is missing is said in a sentence.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import rng
+from .validation import one_of
+
+#: The environment variable that names the folder of the files.
+FOLDER_VARIABLE = "FASTBOLTZ_DATA"
+#: Splits of MNIST and of the music, in the order in which they are returned.
+SPLITS = ("train", "valid", "test")
+#: The sets of `load_polyphonic_music`.
+MUSIC = ("jsb_chorales", "nottingham", "piano_midi", "musedata")
+#: Keys of the piano in the music.
+N_KEYS = 88
+
+_BINARIZE = ("sample", "threshold")
+_DIGITS_TRAIN = 1400
+_CHUNK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images, one a row.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_images, n_pixels)
+        Values in [0, 1].
+    y : ndarray of shape (n_images,), int64
+        Labels.
+    image_shape : tuple of int
+        Rows and columns of pixels: ``X[0].reshape(image_shape)`` is a picture.
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    image_shape: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+
+@dataclass(frozen=True)
+class Letters(Images):
+    """Images of letters that stand in words.
+
+    Attributes
+    ----------
+    X, y, image_shape
+        As in `Images`; the label is the number of the letter, from 0 for a.
+    words : ndarray of shape (n_images,)
+        Number of the word that each letter stands in; a word's letters follow one another.
+    folds : ndarray of shape (n_images,)
+        Fold of that word, 0 to 9, for the usual cross-validation over words.
+    """
+
+    words: np.ndarray
+    folds: np.ndarray
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Sequences of binary frames, in their standard splits.
+
+    Attributes
+    ----------
+    name : str
+    train, valid, test : tuple of ndarrays of shape (n_steps, 88)
+        One array a piece; 1 where the key sounds.
+    """
+
+    name: str
+    train: tuple[np.ndarray, ...]
+    valid: tuple[np.ndarray, ...]
+    test: tuple[np.ndarray, ...]
+
+
+def load_digits(
+    binarize: str | None = "threshold", *, dtype: Any = np.float32, random_state: Any = 0
+) -> tuple[Images, Images]:
+    """scikit-learn's bundled digits: 1,797 images of 8 x 8 pixels with 17 grey levels.
+
+    Parameters
+    ----------
+    binarize : {"threshold", "sample"} or None
+        "threshold" makes a pixel 1 from half of the full brightness on; "sample" draws it with its
+        brightness as the probability; None keeps grey values in [0, 1].
+    dtype : float32 or float64
+    random_state : None, int, RandomState or Generator
+        Of ``binarize="sample"``; the split never depends on it.
+
+    Returns
+    -------
+    train, test : Images
+        1,400 and 397 images, always the same ones.
+
+    Examples
+    --------
+    >>> from fastboltz.datasets import load_digits
+    >>> train, test = load_digits()
+    >>> train.X.shape, test.X.shape, train.image_shape
+    ((1400, 64), (397, 64), (8, 8))
+    """
+    from sklearn import datasets
+
+    bunch = datasets.load_digits()
+    # RandomState's streams are frozen, so the split is the same with every version of NumPy.
+    order = np.random.RandomState(0).permutation(len(bunch.data))
+    address = rng.Address.of(rng.seed_from(random_state), "user")
+    pixels = _binarized(bunch.data[order] / 16, binarize, dtype, address)
+    labels = bunch.target[order].astype(np.int64)
+    parts = slice(None, _DIGITS_TRAIN), slice(_DIGITS_TRAIN, None)
+    train, test = (Images(pixels[part], labels[part], (8, 8)) for part in parts)
+    return train, test
+
+
+def load_mnist(
+    binarize: str | None = "sample",
+    *,
+    random_state: Any = 0,
+    dtype: Any = np.float32,
+    folder: str | os.PathLike[str] | None = None,
+) -> tuple[Images, Images, Images]:
+    """MNIST, read from ``mnist.npz``: 28 x 28 pixels in 256 grey levels.
+
+    Parameters
+    ----------
+    binarize : {"sample", "threshold"} or None
+        "sample" draws each pixel once, with its brightness as the probability; "threshold" makes a
+        pixel 1 from half of the full brightness on; None keeps grey values in [0, 1].
+    random_state : None, int, RandomState or Generator
+        Of ``binarize="sample"``: the same number gives the same bits on every machine.
+    dtype : float32 or float64
+    folder : path, optional
+        Folder of the file; by default what the environment variable ``FASTBOLTZ_DATA`` names.
+
+    Returns
+    -------
+    train, valid, test : Images
+        50,000, 10,000 and 10,000 images in the usual split.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file, with what to do about it.
+
+    Notes
+    -----
+    The binarisation is our own draw, not the fixed one of Larochelle & Murray (2011) nor that of
+    any other publication. Say so beside every log-likelihood that is measured with it: figures of
+    different draws differ a little.
+    """
+    arrays = _read(
+        "mnist.npz",
+        "load_mnist",
+        {f"{kind}_{split}": what for split in SPLITS for kind, what in _MNIST_ARRAYS.items()},
+        folder,
+    )
+    seed = rng.seed_from(random_state)
+    parts = []
+    for number, split in enumerate(SPLITS):
+        x, y = arrays[f"x_{split}"], arrays[f"y_{split}"]
+        _expect("mnist.npz", f"x_{split}", x, (None, 784), "uint8")
+        _expect("mnist.npz", f"y_{split}", y, (len(x),))
+        pixels = np.empty(x.shape, dtype)
+        for start in range(0, len(x), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            grey = x[rows] / np.float32(255)
+            # The row's number in its split is part of the address, so chunks change nothing.
+            address = rng.Address.of(seed, "user", group=number, row=start)
+            pixels[rows] = _binarized(grey, binarize, dtype, address)
+        parts.append(Images(pixels, y.astype(np.int64), (28, 28)))
+    train, valid, test = parts
+    return train, valid, test
+
+
+def load_ocr_letters(
+    *, dtype: Any = np.float32, folder: str | os.PathLike[str] | None = None
+) -> Letters:
+    """OCR letters, read from ``ocr_letters.npz``: 52,152 binary images of 16 x 8 pixels.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+    folder : path, optional
+        Folder of the file; by default what the environment variable ``FASTBOLTZ_DATA`` names.
+
+    Returns
+    -------
+    Letters
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file, with what to do about it.
+
+    References
+    ----------
+    Taskar, Guestrin & Koller, "Max-margin Markov networks", NIPS 2003.
+    """
+    name = "ocr_letters.npz"
+    arrays = _read(
+        name,
+        "load_ocr_letters",
+        {
+            "x": "(n_letters, 16) uint8, a letter's 128 pixels packed eight to a byte",
+            "y": "(n_letters,), its number from 0",
+            "word_lengths": "(n_words,), letters of each word",
+            "word_folds": "(n_words,), fold of each word",
+        },
+        folder,
+    )
+    x, lengths = arrays["x"], arrays["word_lengths"]
+    _expect(name, "x", x, (None, 16), "uint8")
+    _expect(name, "y", arrays["y"], (len(x),))
+    _expect(name, "word_folds", arrays["word_folds"], (len(lengths),))
+    if lengths.sum() != len(x):
+        raise ValueError(
+            f"{name}: word_lengths sum to {lengths.sum()}, but x has {len(x)} letters; expected "
+            f"them to be equal."
+        )
+    return Letters(
+        X=np.unpackbits(x, axis=1).astype(dtype),
+        y=arrays["y"].astype(np.int64),
+        image_shape=(16, 8),
+        words=np.repeat(np.arange(len(lengths)), lengths),
+        folds=np.repeat(arrays["word_folds"].astype(np.int64), lengths),
+    )
+
+
+def load_polyphonic_music(
+    name: str,
+    *,
+    dtype: Any = np.float32,
+    folder: str | os.PathLike[str] | None = None,
+) -> Sequences:
+    """Piano rolls of 88 keys, read from ``polyphonic_music.npz``.
+
+    Parameters
+    ----------
+    name : {"jsb_chorales", "nottingham", "piano_midi", "musedata"}
+    dtype : float32 or float64
+    folder : path, optional
+        Folder of the file; by default what the environment variable ``FASTBOLTZ_DATA`` names.
+
+    Returns
+    -------
+    Sequences
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder or file, with what to do about it.
+
+    References
+    ----------
+    Boulanger-Lewandowski, Bengio & Vincent, "Modeling temporal dependencies in high-dimensional
+    sequences", ICML 2012.
+    """
+    one_of("name", name, MUSIC)
+    file = "polyphonic_music.npz"
+    what = {
+        "lengths": "(n_pieces,), steps of each piece",
+        "frames": "(n_steps, 11) uint8, a step's 88 keys packed eight to a byte",
+    }
+    arrays = _read(
+        file,
+        "load_polyphonic_music",
+        {f"{name}_{split}_{kind}": text for split in SPLITS for kind, text in what.items()},
+        folder,
+    )
+    parts = {}
+    for split in SPLITS:
+        key = f"{name}_{split}"
+        frames, lengths = arrays[f"{key}_frames"], arrays[f"{key}_lengths"]
+        _expect(file, f"{key}_frames", frames, (None, -(-N_KEYS // 8)), "uint8")
+        if lengths.sum() != len(frames):
+            raise ValueError(
+                f"{file}: {key}_lengths sum to {lengths.sum()}, but {key}_frames has {len(frames)} "
+                f"steps; expected them to be equal."
+            )
+        keys = np.unpackbits(frames, axis=1)[:, :N_KEYS].astype(dtype)
+        parts[split] = tuple(np.split(keys, np.cumsum(lengths)[:-1]))
+    return Sequences(name, **parts)
+
+
+_MNIST_ARRAYS = {
+    "x": "(n_images, 784) uint8, brightness from 0 to 255",
+    "y": "(n_images,), labels from 0 to 9",
+}
+
+
+def _binarized(
+    grey: np.ndarray, binarize: str | None, dtype: Any, address: rng.Address
+) -> np.ndarray:
+    """Rows with values in [0, 1] as they were asked for."""
+    if binarize is None:
+        return grey.astype(dtype)
+    if one_of("binarize", binarize, _BINARIZE) == "threshold":
+        return (grey >= 0.5).astype(dtype)
+    return (rng.uniform(address, grey.shape, np.float32) < grey).astype(dtype)
+
+
+def _read(
+    name: str,
+    function: str,
+    expected: Mapping[str, str],
+    folder: str | os.PathLike[str] | None,
+) -> dict[str, np.ndarray]:
+    """Arrays of an ``.npz`` file, or a sentence that says what is missing and what to do."""
+    alike: dict[str, list[str]] = {}
+    for key, what in expected.items():
+        alike.setdefault(what, []).append(key)
+    contents = "; ".join(f"{', '.join(keys)}: {what}" for what, keys in alike.items())
+    remedy = (
+        f"Set {FOLDER_VARIABLE} to a folder (or pass it as folder=) that holds {name}, with the "
+        f"arrays {contents}."
+    )
+    where = folder if folder is not None else os.environ.get(FOLDER_VARIABLE)
+    if not where:
+        raise FileNotFoundError(
+            f"{function} needs the file {name}, which fastboltz does not ship, and the environment "
+            f"variable {FOLDER_VARIABLE} is not set. {remedy}"
+        )
+    path = Path(where)
+    source = "the argument folder" if folder is not None else FOLDER_VARIABLE
+    if not path.is_dir():
+        raise FileNotFoundError(
+            f"{function} needs the file {name}, but {source} names {str(path)!r}, which is not a "
+            f"folder. {remedy}"
+        )
+    path = path / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{function} needs the file {name}, but {str(path.parent)!r}, which {source} "
+            f"names, does not have it. {remedy}"
+        )
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [key for key in expected if key not in arrays]
+            if not missing:
+                return {key: arrays[key] for key in expected}
+    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, TypeError) as error:
+        raise ValueError(
+            f"{str(path)!r} cannot be read as an .npz file ({error}). Replace it by one with the "
+            f"arrays {contents}."
+        ) from error
+    raise ValueError(
+        f"{str(path)!r} lacks the array{'s' * (len(missing) > 1)} {', '.join(missing)}. Expected: "
+        f"{contents}."
+    )
+
+
+def _expect(
+    file: str,
+    key: str,
+    x: np.ndarray,
+    shape: tuple[int | None, ...],
+    dtype: str | None = None,
+) -> None:
+    """Check an array of a file; None in the shape stands for any size."""
+    fits = x.ndim == len(shape) and all(
+        s is None or s == n for s, n in zip(shape, x.shape, strict=True)
+    )
+    if fits and (dtype is None or x.dtype == dtype):
+        return
+    wanted = ", ".join("n" if s is None else str(s) for s in shape) + "," * (len(shape) == 1)
+    raise ValueError(
+        f"{file}: the array {key} has shape {x.shape} and dtype {x.dtype}; expected ({wanted})"
+        f"{'' if dtype is None else f' {dtype}'}."
+    )
