@@ -352,7 +352,8 @@ def _read(
             f"names, does not have it. {remedy}"
         )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # np.load would leave a broken archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             missing = [key for key in expected if key not in arrays]
             if not missing:
                 return {key: arrays[key] for key in expected}

@@ -152,6 +152,15 @@ class Energy:
             for g, u in self.groups.items()
         }
         self._fused = {g: self._find_fused(g) for g in self.groups}
+        #: Two groups that have biases alone, and one matrix: all statistics are one call.
+        self._is_plain_pair = (
+            len(self.terms) == 1
+            and set(self.terms[0].groups) == set(self.groups)
+            and isinstance(self.terms[0], DenseTerm)
+            and self.terms[0].is_pair
+            and not self.terms[0].lateral
+            and all(u.parameters == ("bias",) for u in self.groups.values())
+        )
 
     def __repr__(self) -> str:
         groups = ", ".join(f"{g!r}: {u}" for g, u in self.groups.items())
@@ -324,7 +333,7 @@ class Energy:
                     continue
                 if all(isinstance(t, DenseTerm) and self._meet_at_units(t, a, b) for t in both):
                     # Site by site, the states of one of the two are listed.
-                    kind, limit = "shared index", np.finfo(float).max
+                    kind, limit = "shared index", float(np.finfo(float).max)
                 else:
                     kind, limit = "small first", float(np.log2(_SMALL_STATES))
                 # The one with fewer states is listed, the other summed out.
@@ -563,6 +572,11 @@ class Energy:
                 fields[g] = f
             for g in sum_out:
                 state[g] = self.groups[g].mean(self.own(params, g), fields[g])
+        if self._is_plain_pair and weights is None:
+            (term,) = self.terms
+            assert isinstance(term, DenseTerm)
+            term.add_pair_statistics(state, out, scale, n_threads)
+            return
         for g, u in self.groups.items():
             own = self.own(params, g)
             if g in fields and len(u.parameters) > 1:

@@ -339,7 +339,9 @@ class _Phases:
             return None
         if chains is None:
             # Persistent chains begin at data: the first weights are small, so they soon forget.
-            rows = np.arange(one.n_chains or n) % n
+            # Rows without a weight are no data.
+            rows = np.arange(n) if weights is None else np.flatnonzero(weights)
+            rows = np.resize(rows, one.n_chains or n)
             first = {g: x[rows] for g, x in start.items()}
             chains = self.sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
         chains = self.sampler.step(params, chains, one.n_gibbs, means=True)

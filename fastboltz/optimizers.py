@@ -149,6 +149,8 @@ class SGD(Optimizer):
     ) -> None:
         for key, w in params.items():
             l1, l2 = penalties.get(key, (0.0, 0.0))
+            if self.momentum and f"velocity/{key}" not in state:  # momentum set between passes
+                state[f"velocity/{key}"] = np.zeros_like(w)
             velocity = state.get(f"velocity/{key}")
             updates.sgd(
                 w.reshape(-1),
@@ -198,6 +200,8 @@ class Adam(Optimizer):
         penalties: Mapping[str, tuple[float, float]],
         n_threads: int = 1,
     ) -> None:
+        if "t" not in state:  # another optimizer made the passes so far
+            state.update(self.init(params))
         state["t"] += 1
         for key, w in params.items():
             l1, l2 = penalties.get(key, (0.0, 0.0))

@@ -24,7 +24,6 @@ from .validation import check_count, one_of
 _GAP = 1
 _MOSAIC_GAP = 5
 
-_PAPER = "white"
 _INK = "#222222"
 
 
@@ -332,6 +331,7 @@ class HistoryDisplay:
         >>> rbm = RBM(n_components=32, n_iter=5, callbacks=[watch], random_state=0).fit(train.X)
         >>> display = HistoryDisplay.from_estimator(rbm)
         """
+        _check_fitted(estimator)
         history = estimator.history_
         epochs = history.get("epoch", [])
         if not epochs:
@@ -433,14 +433,29 @@ def demo_figure(
     shape = _image_shape(image_shape, weights.shape[1])
     if samples is None:
         samples = estimator.sample(n_images, n_steps, random_state=random_state)
-    figure = Figure(figsize=(9.6, 3.5), dpi=150, facecolor=_PAPER, layout="constrained")
-    axes = figure.subplots(1, 3)
+    # In inches; a pixel of an image is a whole number of pixels of the picture.
+    side, between, top, bottom, dpi = 0.1, 0.2, 0.34, 0.1, 150
+    down, across = _mosaic(np.zeros((n_images, weights.shape[1])), shape).shape
+    pixel = max(1, round(3.0 * dpi / across)) / dpi
+    width, height = pixel * across, pixel * down
+    size = 2 * side + 2 * between + 3 * width, top + height + bottom
+    figure = Figure(figsize=size, dpi=dpi, facecolor="white")
+    axes = [
+        figure.add_axes(
+            (
+                (side + k * (width + between)) / size[0],
+                bottom / size[1],
+                width / size[0],
+                height / size[1],
+            )
+        )
+        for k in range(3)
+    ]
     FiltersDisplay.from_estimator(estimator, image_shape=shape, n_filters=n_images, ax=axes[0])
     SamplesDisplay(_dense(X[:n_images]), shape).plot(axes[1])
     SamplesDisplay(_dense(samples[:n_images]), shape).plot(axes[2])
     for ax, title in zip(axes, ("filters", "data", "samples"), strict=True):
         ax.set_title(title, fontsize=11, color=_INK, pad=6)
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06, wspace=0.02)
     return figure
 
 
@@ -465,10 +480,14 @@ def _pyplot() -> Any:
     return pyplot
 
 
-def _components(estimator: Any) -> np.ndarray:
+def _check_fitted(estimator: Any) -> None:
     from sklearn.utils.validation import check_is_fitted
 
     check_is_fitted(estimator)
+
+
+def _components(estimator: Any) -> np.ndarray:
+    _check_fitted(estimator)
     weights = getattr(estimator, "components_", None)
     if weights is None:
         raise TypeError(
@@ -512,8 +531,8 @@ def _mosaic(
     down = -(-n // across)
     tiles = np.full((down * across, rows + _GAP, columns + _GAP), np.nan)
     tiles[:n, :rows, :columns] = np.reshape(images, (n, rows, columns))
-    tiles = tiles.reshape(down, across, rows + _GAP, columns + _GAP).transpose(0, 2, 1, 3)
-    inner = tiles.reshape(down * (rows + _GAP), across * (columns + _GAP))[:-_GAP, :-_GAP]
+    grid = tiles.reshape(down, across, rows + _GAP, columns + _GAP).transpose(0, 2, 1, 3)
+    inner = grid.reshape(down * (rows + _GAP), across * (columns + _GAP))[:-_GAP, :-_GAP]
     return np.pad(inner, _GAP, constant_values=np.nan)
 
 
@@ -541,5 +560,5 @@ def _show(
     matplotlib = _matplotlib()
     if isinstance(cmap, str):
         cmap = matplotlib.colormaps[cmap]
-    cmap = cmap.with_extremes(bad="#dcdcdc")
+    cmap = cmap.with_extremes(bad="#e2e2e2")
     return ax.imshow(tiles, cmap=cmap, vmin=low, vmax=high, extent=extent, interpolation="nearest")

@@ -378,6 +378,23 @@ class DenseTerm(Term):
                 part = part * self._distinct
             target += (scale * part).astype(target.dtype, copy=False)
 
+    def add_pair_statistics(
+        self, state: State, out: Params, scale: float = 1.0, n_threads: int = 1
+    ) -> None:
+        """Statistics of a plain pair and of its two groups' biases, in one call."""
+        a, b = (s.group for s in self.slots)
+        target = out[self.name]
+        layers.outer(
+            as_rows(state[a], target.dtype),
+            as_rows(state[b], target.dtype),
+            target.reshape(self.units[a].size, self.units[b].size),
+            scale=scale,
+            beta=1.0,
+            left=out[a].reshape(-1),
+            right=out[b].reshape(-1),
+            n_threads=n_threads,
+        )
+
 
 # -- factored --------------------------------------------------------------------------------------
 

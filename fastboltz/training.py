@@ -64,7 +64,7 @@ class Rows:
             mean = np.zeros(self.x.shape[1])
             square = np.zeros(self.x.shape[1])
             for start in range(0, n, 4096):
-                x = np.asarray(self.x[start : start + 4096], dtype=np.float64)
+                x = np.ascontiguousarray(self.x[start : start + 4096], dtype=np.float64)
                 mean += w[start : start + 4096] @ x
                 square += w[start : start + 4096] @ (x * x)
         return np.reshape(mean, self.shape), np.reshape(square, self.shape)
@@ -270,6 +270,8 @@ class Trainer:
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
+            if interrupted.is_set():  # since the last update
+                raise KeyboardInterrupt(f"interrupted after epoch {state.epoch}.")
             yield state
 
 

@@ -106,6 +106,26 @@ FB_CLONES FB_UNUSED static void FN(draw_tile)(const REAL *field, const REAL *bia
     }
 }
 
+/* out[j] += scale * sum_n x_nj, the rows added in their order. */
+FB_CLONES FB_UNUSED static void FN(add_column_sums)(const REAL *x, REAL scale, REAL *out,
+                                                    ptrdiff_t n_rows, ptrdiff_t n_units)
+{
+    for (ptrdiff_t begin = 0; begin < n_units; begin += LAYER_CHUNK) {
+        ptrdiff_t m = n_units - begin < LAYER_CHUNK ? n_units - begin : LAYER_CHUNK;
+        REAL sums[LAYER_CHUNK] = {0};
+        if (m == LAYER_CHUNK)
+            for (ptrdiff_t r = 0; r < n_rows; r++)
+                for (ptrdiff_t k = 0; k < LAYER_CHUNK; k++)
+                    sums[k] += x[r * n_units + begin + k];
+        else
+            for (ptrdiff_t r = 0; r < n_rows; r++)
+                for (ptrdiff_t k = 0; k < m; k++)
+                    sums[k] += x[r * n_units + begin + k];
+        for (ptrdiff_t k = 0; k < m; k++)
+            out[begin + k] += scale * sums[k];
+    }
+}
+
 /* out[n] = sum_j cumulant(bias_j + scale * field_nj). Sixteen partial sums in double in a fixed
  * order: the compiler may not reorder a sum by itself. */
 FB_CLONES FB_UNUSED static void FN(cumulant_rows)(const REAL *field, const REAL *bias, REAL scale,

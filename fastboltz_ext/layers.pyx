@@ -38,6 +38,10 @@ cdef extern from "_layer_core.h" nogil:
     void outer_f64(gemm_f64, const double* x, const double* y, double* out, double scale,
                    double beta, ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right,
                    int n_threads)
+    void add_column_sums_f32(const float* x, float scale, float* out, ptrdiff_t n_rows,
+                             ptrdiff_t n_units)
+    void add_column_sums_f64(const double* x, double scale, double* out, ptrdiff_t n_rows,
+                             ptrdiff_t n_units)
     void draw_f32(const float* field, const float* bias, float scale, int spin, float* mean,
                   float* sample, philox_address, ptrdiff_t n_rows, ptrdiff_t n_units,
                   int n_threads)
@@ -167,7 +171,9 @@ def product(
                         scale, beta, n, n_in, n_out, n_threads)
 
 
-def outer(x, y, out, *, double scale=1.0, double beta=0.0, int n_threads=1):
+def outer(
+    x, y, out, *, double scale=1.0, double beta=0.0, left=None, right=None, int n_threads=1
+):
     """Statistics of a pair of layers: ``out = beta * out + scale * x.T @ y``.
 
     Parameters
@@ -180,6 +186,10 @@ def outer(x, y, out, *, double scale=1.0, double beta=0.0, int n_threads=1):
         Result; with ``beta=0`` what it held before is not read.
     scale, beta : float
         Factors of the sum over rows and of what `out` held.
+    left : ndarray, shape (I,), optional
+        Receives ``left + scale * sum_n x_n``, the statistics of the left biases.
+    right : ndarray, shape (J,), optional
+        Receives ``right + scale * sum_n y_n``.
     n_threads : int
         Threads to use; no effect on the result.
     """
@@ -194,10 +204,28 @@ def outer(x, y, out, *, double scale=1.0, double beta=0.0, int n_threads=1):
     check_shape2(out, "out", n_left, n_right)
     check_apart(out, "out", x, "x")
     check_apart(out, "out", y, "y")
+    if left is not None:
+        check_typed(left, "left", 1, True, kind)
+        check_shape1(left, "left", n_left)
+    if right is not None:
+        check_typed(right, "right", 1, True, kind)
+        check_shape1(right, "right", n_right)
     cdef void* px = data(x)
     cdef void* py = data(y)
     cdef void* po = data(out)
+    cdef void* pl = data(left)
+    cdef void* pr = data(right)
     with nogil:
+        if kind == cnp.NPY_FLOAT32:
+            if pl != NULL:
+                add_column_sums_f32(<float*>px, <float>scale, <float*>pl, n, n_left)
+            if pr != NULL:
+                add_column_sums_f32(<float*>py, <float>scale, <float*>pr, n, n_right)
+        else:
+            if pl != NULL:
+                add_column_sums_f64(<double*>px, scale, <double*>pl, n, n_left)
+            if pr != NULL:
+                add_column_sums_f64(<double*>py, scale, <double*>pr, n, n_right)
         if kind == cnp.NPY_FLOAT32:
             outer_f32(<gemm_f32>sgemm, <float*>px, <float*>py, <float*>po, <float>scale,
                       <float>beta, n, n_left, n_right, n_threads)

@@ -292,7 +292,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         params = energy.init(self._seed, self._weight_scale(energy), X.dtype)
         visible = energy.groups["v"]
         mean, square = Rows(X, visible.shape, X.dtype).moments(weight)
-        mean, square = _smoothed(visible, mean, square, X.shape[0])
+        # A row of weight two counts as two rows, one of weight zero as none.
+        n_rows = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
+        mean, square = _smoothed(visible, mean, square, n_rows)
         for p, start in self._visible_start(visible, mean, square).items():
             params[energy.own_key("v", p)] = start.astype(X.dtype)
         self._n_features_out = energy.groups["h"].size
@@ -302,7 +304,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
-        self._log_partition: LogPartition | None = None
+        self._log_partition: tuple[int, LogPartition] | None = None
 
     def _visible_start(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
         return unit.from_moments(mean, square)
@@ -419,9 +421,10 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def log_partition_(self) -> LogPartition:
         """Log Z with its 95 % interval, computed when it is first asked for."""
         self._learnt("log_partition_")
-        if self._log_partition is None:
-            self._log_partition = self.log_partition()
-        return self._log_partition
+        # It is that of one update: a callback may ask for it while the training goes on.
+        if self._log_partition is None or self._log_partition[0] != self._training.update:
+            self._log_partition = (self._training.update, self.log_partition())
+        return self._log_partition[1]
 
     # -- conditionals --------------------------------------------------------------------------
 
@@ -456,7 +459,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_components)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
         with threads.single_threaded_blas():
             return np.concatenate([self._mean("h", "v", x) for x in self._chunks(X)])
@@ -472,7 +475,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         H = check_array(H, dtype=self._dtype)
         unit = self.energy_.groups["h"]
         if H.shape[1] != unit.size:
@@ -514,7 +517,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,), float64
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
         with threads.single_threaded_blas():
@@ -541,7 +544,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         LogPartition
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         visible = self.energy_.groups["v"]
         start = visible.reference_bias(self.energy_.own(self.params_, "v"), self._base_rate)
         options.setdefault("reference", {"v": {"bias": start}})
@@ -587,7 +590,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples,), float64
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
         parts = [
@@ -631,7 +634,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of shape (n_samples, n_features)
         """
-        check_is_fitted(self)
+        check_is_fitted(self, "params_")
         check_count("n_samples", n_samples)
         check_count("n_steps", n_steps, minimum=0)
         unit = self.energy_.groups["v"]
@@ -658,6 +661,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         sampler = Gibbs(self.energy_, clamp, n_threads=self.n_threads)
         shaped = {g: x.reshape(n_samples, *unit.shape) for g, x in values.items()}
         state = sampler.start(self.params_, n_samples, address, shaped)
+        if init is not None and given is not None:
+            free = np.isnan(shaped["v"])
+            np.copyto(state.values["v"], start.reshape(free.shape), where=free)
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
@@ -677,8 +683,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         ndarray of the shape of v
         """
-        check_is_fitted(self)
-        start = np.asarray(v, dtype=self._dtype)
+        check_is_fitted(self, "params_")
+        start = np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self._dtype)
         rows = start.reshape(-1, start.shape[-1])
         new = self.sample(len(rows), n_steps, init=rows, random_state=random_state)
         return new.reshape(start.shape)
@@ -788,7 +794,7 @@ def _is_real(energy: Energy) -> bool:
 
 
 def _smoothed(
-    unit: Unit, mean: np.ndarray, square: np.ndarray, n: int
+    unit: Unit, mean: np.ndarray, square: np.ndarray, n: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Moments with one more row that takes every state alike, so that no state is impossible."""
     table = unit.states()

@@ -157,7 +157,7 @@ def check_range(
     name: str, x: np.ndarray, low: float, high: float, unit: str, needs: str, hint: str
 ) -> None:
     """Check that all known values lie in an interval."""
-    if x.size == 0:
+    if np.isnan(x).all():
         return
     smallest, largest = np.nanmin(x), np.nanmax(x)
     if smallest < low or largest > high:

@@ -48,7 +48,7 @@ class Bernoulli(Binary):
 
     def check_support(self, name: str, x: np.ndarray) -> None:
         hint = "Divide by 255, or use visible='gaussian'."
-        if (x.size and np.nanmax(x) <= 1) or (x.size and np.nanmax(x) > 255):
+        if not 128 <= np.nanmax(x, initial=-np.inf) <= 255:  # not what bytes are
             hint = "Rescale (sklearn.preprocessing.minmax_scale), or use visible='gaussian'."
         check_range(name, x, 0, 1, "Bernoulli", "[0, 1]", hint)
 

@@ -1,0 +1,512 @@
+/* Contrastive divergence for a pair of binary groups, whole minibatches at a time.
+ *
+ * One update of weights W (hidden x visible) from a minibatch, all five products by table look-up:
+ *
+ *     positive   h0 ~ p(h | v0)                        v0 rows of the data
+ *     negative   v ~ p(v | h), h ~ p(h | v), k times    from h0 (CD) or from kept chains (PCD)
+ *     gradient   D_ji = mean h0_j v0_i - mean h_j v_i   hidden units by their means
+ *     centred    D_ji - lam_j Dv_i - Dh_j mu_i          and biases Dv - W-gradient' lam, Dh - ... mu
+ *     ascent     velocity = momentum velocity + rate (gradient - penalties); W += velocity
+ *
+ * Statistics are sums of integers, and every float is computed in a fixed order: the result does
+ * not depend on the number of threads or on the instruction set.
+ */
+#ifndef FASTBOLTZ_PACKED_LOOP_H
+#define FASTBOLTZ_PACKED_LOOP_H
+
+#include "_packed_core.h"
+
+typedef struct {
+    ptrdiff_t n_visible, n_hidden;
+    int spin_visible, spin_hidden;
+    float *w, *bias_visible, *bias_hidden;             /* w: [hidden][visible] */
+    float *vel_w, *vel_visible, *vel_hidden;           /* NULL without momentum */
+    float *mean_visible, *mean_hidden;                 /* offsets of centring; NULL if not centred */
+    float l1, l2, momentum;
+    int persistent, n_gibbs;
+    uint64_t seed;
+    uint32_t positive_stream, visible_stream, hidden_stream;
+    int n_threads, use_avx512;
+    /* sizes of the buffers */
+    ptrdiff_t max_rows, n_chains;
+    /* buffers */
+    uint32_t *v0, *v0_turned, *h0;  /* data rows */
+    uint32_t *v1, *v1_turned, *h1;  /* chains; h1 is kept from update to update */
+    int32_t *p0, *p1;               /* means of the hidden units */
+    int32_t *count_v0, *count_v1;   /* ones of each visible unit */
+    int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
+    float *delta_visible, *delta_hidden, *row_part, *grad_hidden;
+    int32_t *integers, *all;        /* portable path: integer weights, one direction at a time */
+    int32_t **scratch;              /* AVX-512 path: one a thread */
+    void *memory;
+} packed_pair;
+
+/* -- memory ------------------------------------------------------------------------------------ */
+
+/* Lay the buffers out from `base`, or with NULL only measure. */
+static size_t packed_pair_layout(packed_pair *q, char *base)
+{
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden;
+    const ptrdiff_t vw = packed_words(V), hw = packed_words(H);
+    const ptrdiff_t g0 = packed_groups(q->max_rows), g1 = packed_groups(q->n_chains);
+    const ptrdiff_t largest = (vw > hw ? vw : hw) * 32;
+    const ptrdiff_t g = g0 > g1 ? g0 : g1;
+    size_t at = 0;
+#define TAKE(name, type, count)                              \
+    do {                                                     \
+        if (base != NULL)                                    \
+            q->name = (type *)(base + at);                   \
+        at += ((size_t)(count) * sizeof(type) + 127) & ~(size_t)63; \
+    } while (0)
+    TAKE(v0, uint32_t, g0 * vw * 16);
+    TAKE(v0_turned, uint32_t, 2 * vw * (g0 / 2) * 16);
+    TAKE(h0, uint32_t, g0 * hw * 16);
+    TAKE(v1, uint32_t, g1 * vw * 16);
+    TAKE(v1_turned, uint32_t, 2 * vw * (g1 / 2) * 16);
+    TAKE(h1, uint32_t, g1 * hw * 16);
+    TAKE(p0, int32_t, hw * 32 * g0 * 16);
+    TAKE(p1, int32_t, hw * 32 * g1 * 16);
+    TAKE(count_v0, int32_t, vw * 32);
+    TAKE(count_v1, int32_t, vw * 32);
+    TAKE(sum_p0, int64_t, hw * 32);
+    TAKE(sum_p1, int64_t, hw * 32);
+    TAKE(delta_visible, float, vw * 32);
+    TAKE(delta_hidden, float, hw * 32);
+    TAKE(grad_hidden, float, hw * 32);
+    TAKE(row_part, float, packed_panels(H) * vw * 32);
+    TAKE(scratch, int32_t *, q->n_threads);
+    if (q->use_avx512) {
+        /* integers and tables of one panel of a layer, or tables of one panel of both phases */
+        const ptrdiff_t layer = largest * PACKED_PANEL * 5;
+        const ptrdiff_t rows = 2 * g * 16 * PACKED_PANEL * 4;
+        for (int t = 0; t < q->n_threads; t++)
+            TAKE(scratch[t], int32_t, layer > rows ? layer : rows);
+    } else {
+        const ptrdiff_t out = (V > H ? V : H) + 16;
+        TAKE(integers, int32_t, (V * (H + 16) > H * (V + 16) ? V * (H + 16) : H * (V + 16)) + 64);
+        TAKE(all, int32_t, out + 16);
+        for (int t = 0; t < q->n_threads; t++)
+            TAKE(scratch[t], int32_t, 2 * g * 16 * PACKED_PANEL);
+    }
+#undef TAKE
+    return at;
+}
+
+static int packed_pair_allocate(packed_pair *q)
+{
+    size_t size = packed_pair_layout(q, NULL);
+    q->memory = calloc(size + 64, 1);
+    if (q->memory == NULL)
+        return -1;
+    char *base = (char *)(((uintptr_t)q->memory + 63) & ~(uintptr_t)63);
+    packed_pair_layout(q, base);
+    return 0;
+}
+
+/* -- phases: each does the share of thread t of T ---------------------------------------------- */
+
+FB_INLINE ptrdiff_t packed_share(ptrdiff_t n, int t, int T)
+{
+    return n * t / T;
+}
+
+/* Rows of the data into lanes, and turned. */
+FB_UNUSED static void packed_gather(packed_pair *q, const uint32_t *data, const int64_t *rows,
+                                    ptrdiff_t n_rows, int t, int T)
+{
+    const ptrdiff_t vw = packed_words(q->n_visible), groups = packed_groups(n_rows);
+    const ptrdiff_t begin = packed_share(vw, t, T), end = packed_share(vw, t + 1, T);
+    for (ptrdiff_t r = 0; r < 16 * groups; r++) {
+        uint32_t *to = q->v0 + (r / 16 * vw) * 16 + r % 16;
+        if (r < n_rows) {
+            const uint32_t *from = data + rows[r] * vw;
+            for (ptrdiff_t w = begin; w < end; w++)
+                to[16 * w] = from[w];
+        } else
+            for (ptrdiff_t w = begin; w < end; w++)
+                to[16 * w] = 0;
+    }
+    packed_turn(q->v0, groups, vw, q->v0_turned, begin, end);
+    const ptrdiff_t last = 32 * end < q->n_visible ? 32 * end : q->n_visible;
+    packed_count(q->v0_turned, groups / 2, 32 * begin, last, q->count_v0);
+}
+
+/* Portable path: the integers that a direction's sums are made of. Thread 0 alone. */
+FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w)
+{
+    if (!q->use_avx512)
+        packed_integers(w, q->integers, (w->n_out + 15) / 16 * 16, q->all);
+}
+
+FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w, const uint32_t *x,
+                                        ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
+{
+    const ptrdiff_t words = packed_words(w->n_out), groups = packed_groups(n_rows);
+    const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
+#if PACKED_X86
+    if (q->use_avx512) {
+        packed_layer_avx512(x, n_rows, groups, w, o, begin, end, q->scratch[t]);
+        return;
+    }
+#endif
+    packed_layer_any(x, n_rows, groups, w, o, begin, end, q->integers, q->all);
+}
+
+/* Sums of the means of hidden units [begin, end) over rows. */
+FB_CLONES FB_UNUSED static void packed_sum_means(const int32_t *p, ptrdiff_t padded_rows,
+                                                 ptrdiff_t begin, ptrdiff_t end, int64_t *sum)
+{
+    for (ptrdiff_t j = begin; j < end; j++) {
+        int64_t total = 0;
+        for (ptrdiff_t b = 0; b < padded_rows; b++)
+            total += p[j * padded_rows + b];
+        sum[j] = total;
+    }
+}
+
+/* Sums over rows of bit_i * mean_j: [column][lane] for 16 units i in lanes. Portable: `panel`
+ * holds the means of 8 hidden units as [row][column]. */
+FB_INLINE void packed_pair_sums_any(const uint32_t *turned, ptrdiff_t row_words,
+                                    const int32_t *panel, int32_t out[PACKED_PANEL][16])
+{
+    for (int l = 0; l < 16; l++) {
+        int32_t sum[PACKED_PANEL];
+        packed_add_rows(turned + l, row_words, panel, PACKED_PANEL, PACKED_PANEL, sum);
+        for (int c = 0; c < PACKED_PANEL; c++)
+            out[c][l] = sum[c];
+    }
+}
+
+typedef struct {
+    float rate, scale0, scale1; /* learning rate; 1 / rows of the phases in units of the means */
+    int mean_shift;
+} packed_step;
+
+/* Gradient and update of 16 visible units by the columns of a panel. */
+FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrdiff_t i,
+                                   ptrdiff_t first, ptrdiff_t columns,
+                                   int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16],
+                                   float row_part[16], float column_part[PACKED_PANEL][16])
+{
+    const ptrdiff_t V = q->n_visible, m = V - i < 16 ? V - i : 16;
+    float mu[16], dv[16];
+    const int centred = q->mean_visible != NULL;
+    for (int l = 0; l < 16; l++)
+        mu[l] = dv[l] = row_part[l] = 0;
+    if (centred)
+        for (ptrdiff_t l = 0; l < m; l++) {
+            mu[l] = q->mean_visible[i + l];
+            dv[l] = q->delta_visible[i + l];
+        }
+    for (ptrdiff_t c = 0; c < columns; c++) {
+        const ptrdiff_t j = first + c;
+        float g[16], old[16], new_[16];
+        if (q->spin_visible) {
+            const int32_t s0 = (int32_t)q->sum_p0[j], s1 = (int32_t)q->sum_p1[j];
+            for (int l = 0; l < 16; l++)
+                g[l] = step->scale0 * (float)(2 * d0[c][l] - s0) -
+                       step->scale1 * (float)(2 * d1[c][l] - s1);
+        } else
+            for (int l = 0; l < 16; l++)
+                g[l] = step->scale0 * (float)d0[c][l] - step->scale1 * (float)d1[c][l];
+        if (centred) {
+            const float lam = q->mean_hidden[j], dh = q->delta_hidden[j];
+            for (int l = 0; l < 16; l++) {
+                g[l] = (g[l] - mu[l] * dh) - dv[l] * lam;
+                row_part[l] += g[l] * lam;
+                column_part[c][l] += g[l] * mu[l];
+            }
+        }
+        float *w = q->w + j * V + i;
+        if (m == 16)
+            memcpy(old, w, sizeof old);
+        else
+            for (int l = 0; l < 16; l++)
+                old[l] = l < m ? w[l] : 0;
+        if (q->l1 != 0 || q->l2 != 0)
+            for (int l = 0; l < 16; l++) {
+                float sign = old[l] > 0 ? 1.0f : old[l] < 0 ? -1.0f : 0.0f;
+                g[l] = (g[l] - q->l2 * old[l]) - q->l1 * sign;
+            }
+        if (q->vel_w != NULL) {
+            float *v = q->vel_w + j * V + i, vel[16];
+            for (int l = 0; l < 16; l++)
+                vel[l] = l < m ? v[l] : 0;
+            for (int l = 0; l < 16; l++)
+                vel[l] = q->momentum * vel[l] + step->rate * g[l];
+            for (int l = 0; l < 16; l++)
+                new_[l] = old[l] + vel[l];
+            for (ptrdiff_t l = 0; l < m; l++)
+                v[l] = vel[l];
+        } else
+            for (int l = 0; l < 16; l++)
+                new_[l] = old[l] + step->rate * g[l];
+        if (m == 16)
+            memcpy(w, new_, sizeof new_);
+        else
+            for (ptrdiff_t l = 0; l < m; l++)
+                w[l] = new_[l];
+    }
+}
+
+#define PACKED_UPDATE_BODY(PREPARE, SUMS)                                                         \
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden, panels = packed_panels(H);                 \
+    const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
+    const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
+    const ptrdiff_t words0 = packed_groups(n0) / 2, words1 = packed_groups(n1) / 2;               \
+    for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
+        const ptrdiff_t first = panel * PACKED_PANEL;                                             \
+        const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
+        float column_part[PACKED_PANEL][16] = {{0}};                                              \
+        PREPARE;                                                                                  \
+        for (ptrdiff_t i = 0; i < padded_visible; i += 32) {                                      \
+            int32_t d0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                         \
+            int32_t d1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                         \
+            SUMS;                                                                                 \
+            for (int s = 0; s < 2; s++)                                                           \
+                if (i + 16 * s < V)                                                               \
+                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
+                                        q->row_part + panel * padded_visible + i + 16 * s,        \
+                                        column_part);                                             \
+        }                                                                                         \
+        for (ptrdiff_t c = 0; c < columns; c++) {                                                 \
+            float total = 0;                                                                      \
+            for (int l = 0; l < 16; l++)                                                          \
+                total += column_part[c][l];                                                       \
+            q->grad_hidden[first + c] = q->delta_hidden[first + c] - total;                       \
+        }                                                                                         \
+    }
+
+#if PACKED_X86
+PACKED_TARGET FB_UNUSED static void packed_update_avx512(packed_pair *q, const packed_step *step,
+                                                         ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+{
+    int32_t *tables0 = q->scratch[t];
+    int32_t *tables1 = tables0 + packed_groups(n0) * 16 * PACKED_PANEL * 4;
+    PACKED_UPDATE_BODY(
+        {
+            packed_mean_tables_avx512(q->p0, 32 * words0, first, H, tables0);
+            packed_mean_tables_avx512(q->p1, 32 * words1, first, H, tables1);
+        },
+        {
+            packed_sums_avx512(q->v0_turned + i / 16 * words0 * 16, words0, tables0, d0[0][0]);
+            packed_sums_avx512(q->v1_turned + i / 16 * words1 * 16, words1, tables1, d1[0][0]);
+        })
+}
+#endif
+
+FB_UNUSED static void packed_panel_means(const int32_t *p, ptrdiff_t padded_rows, ptrdiff_t first,
+                                         ptrdiff_t columns, int32_t *panel)
+{
+    for (ptrdiff_t b = 0; b < padded_rows; b++)
+        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++)
+            panel[b * PACKED_PANEL + c] = c < columns ? p[(first + c) * padded_rows + b] : 0;
+}
+
+FB_CLONES FB_UNUSED static void packed_update_any(packed_pair *q, const packed_step *step,
+                                                  ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+{
+    int32_t *panel0 = q->scratch[t];
+    int32_t *panel1 = panel0 + packed_groups(n0) * 16 * PACKED_PANEL;
+    PACKED_UPDATE_BODY(
+        {
+            packed_panel_means(q->p0, 32 * words0, first, columns, panel0);
+            packed_panel_means(q->p1, 32 * words1, first, columns, panel1);
+        },
+        for (int s = 0; s < 2; s++) {
+            packed_pair_sums_any(q->v0_turned + (i / 16 + s) * words0 * 16, words0, panel0, d0[s]);
+            packed_pair_sums_any(q->v1_turned + (i / 16 + s) * words1 * 16, words1, panel1, d1[s]);
+        })
+}
+
+/* Differences of the biases' statistics, and the offsets moved towards the data. Thread 0. */
+FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_step *step,
+                                                   ptrdiff_t n0, ptrdiff_t n1, float follow)
+{
+    const float r0 = 1.0f / (float)n0, r1 = 1.0f / (float)n1;
+    for (ptrdiff_t i = 0; i < q->n_visible; i++) {
+        float m0 = r0 * (float)q->count_v0[i], m1 = r1 * (float)q->count_v1[i];
+        if (q->spin_visible) {
+            m0 = m0 + m0 - 1.0f;
+            m1 = m1 + m1 - 1.0f;
+        }
+        q->delta_visible[i] = m0 - m1;
+        if (q->mean_visible != NULL)
+            q->mean_visible[i] += follow * (m0 - q->mean_visible[i]);
+    }
+    for (ptrdiff_t j = 0; j < q->n_hidden; j++) {
+        float m0 = step->scale0 * (float)q->sum_p0[j], m1 = step->scale1 * (float)q->sum_p1[j];
+        q->delta_hidden[j] = m0 - m1;
+        if (q->mean_hidden != NULL)
+            q->mean_hidden[j] += follow * (m0 - q->mean_hidden[j]);
+    }
+}
+
+FB_CLONES FB_UNUSED static void packed_update_biases(packed_pair *q, const packed_step *step)
+{
+    const ptrdiff_t V = q->n_visible, padded = 32 * packed_words(V), panels =
+        packed_panels(q->n_hidden);
+    if (q->mean_visible != NULL)
+        for (ptrdiff_t panel = 0; panel < panels; panel++)
+            for (ptrdiff_t i = 0; i < V; i++)
+                q->delta_visible[i] -= q->row_part[panel * padded + i];
+    for (ptrdiff_t i = 0; i < V; i++) {
+        float change = step->rate * q->delta_visible[i];
+        if (q->vel_visible != NULL)
+            change = q->vel_visible[i] = q->momentum * q->vel_visible[i] + change;
+        q->bias_visible[i] += change;
+    }
+    for (ptrdiff_t j = 0; j < q->n_hidden; j++) {
+        float change = step->rate * q->grad_hidden[j];
+        if (q->vel_hidden != NULL)
+            change = q->vel_hidden[j] = q->momentum * q->vel_hidden[j] + change;
+        q->bias_hidden[j] += change;
+    }
+}
+
+FB_INLINE int packed_mean_shift(ptrdiff_t rows, int spin)
+{
+    int shift = 30 - spin;
+    while (((ptrdiff_t)1 << (30 - spin - shift)) < rows)
+        shift--;
+    return shift < PACKED_SHIFT ? shift : PACKED_SHIFT;
+}
+
+#ifdef _OPENMP
+#define PACKED_BARRIER _Pragma("omp barrier")
+#else
+#define PACKED_BARRIER
+#endif
+
+/* The share of thread t in one update. `follow` is 1 for the first minibatch of a training. */
+FB_UNUSED static void packed_pair_update(packed_pair *q, const uint32_t *data, const int64_t *rows,
+                                         ptrdiff_t n_rows, uint32_t update, uint32_t sweep,
+                                         float rate, float follow, int t, int T)
+{
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden;
+    const ptrdiff_t n0 = n_rows, n1 = q->persistent ? q->n_chains : n_rows;
+    const ptrdiff_t hidden_begin = 32 * packed_share(packed_words(H), t, T);
+    const ptrdiff_t hidden_last = 32 * packed_share(packed_words(H), t + 1, T);
+    const ptrdiff_t hidden_end = hidden_last < H ? hidden_last : H;
+    const ptrdiff_t visible_begin = 32 * packed_share(packed_words(V), t, T);
+    const ptrdiff_t visible_last = 32 * packed_share(packed_words(V), t + 1, T);
+    const ptrdiff_t visible_end = visible_last < V ? visible_last : V;
+    const packed_weights up = {q->w, 1, V, V, H}, down = {q->w, V, 1, H, V};
+    const ptrdiff_t largest = n0 > n1 ? n0 : n1;
+    packed_step step;
+    step.rate = rate;
+    step.mean_shift = packed_mean_shift(largest, q->spin_visible || q->spin_hidden);
+    step.scale0 = 1.0f / ((float)n0 * (float)(1 << step.mean_shift));
+    step.scale1 = 1.0f / ((float)n1 * (float)(1 << step.mean_shift));
+    packed_outputs o = {0};
+    o.scale = 1.0f;
+
+    packed_gather(q, data, rows, n_rows, t, T);
+    if (t == 0)
+        packed_prepare(q, &up);
+    PACKED_BARRIER
+    o.bias = q->bias_hidden;
+    o.spin_in = q->spin_visible;
+    o.spin_out = q->spin_hidden;
+    o.mean = q->p0;
+    o.mean_shift = step.mean_shift;
+    o.bits = q->persistent ? NULL : q->h0;
+    o.address = philox_at(q->seed, q->positive_stream, update, 0);
+    packed_pair_layer(q, &up, q->v0, n0, &o, t, T);
+    packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
+    const uint32_t *h = q->persistent ? q->h1 : q->h0;
+    for (int k = 0; k < q->n_gibbs; k++) {
+        const int last = k == q->n_gibbs - 1;
+        PACKED_BARRIER
+        if (!q->use_avx512) {
+            if (t == 0)
+                packed_prepare(q, &down);
+            PACKED_BARRIER
+        }
+        memset(&o, 0, sizeof o);
+        o.scale = 1.0f;
+        o.bias = q->bias_visible;
+        o.spin_in = q->spin_hidden;
+        o.spin_out = q->spin_visible;
+        o.bits = q->v1;
+        o.turned = last ? q->v1_turned : NULL;
+        o.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, 0);
+        packed_pair_layer(q, &down, h, n1, &o, t, T);
+        if (last)
+            packed_count(q->v1_turned, packed_groups(n1) / 2, visible_begin, visible_end,
+                         q->count_v1);
+        PACKED_BARRIER
+        if (!q->use_avx512) {
+            if (t == 0)
+                packed_prepare(q, &up);
+            PACKED_BARRIER
+        }
+        memset(&o, 0, sizeof o);
+        o.scale = 1.0f;
+        o.bias = q->bias_hidden;
+        o.spin_in = q->spin_visible;
+        o.spin_out = q->spin_hidden;
+        o.bits = q->persistent || !last ? q->h1 : NULL;
+        o.mean = last ? q->p1 : NULL;
+        o.mean_shift = step.mean_shift;
+        o.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, 0);
+        packed_pair_layer(q, &up, q->v1, n1, &o, t, T);
+        if (last)
+            packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
+        h = q->h1;
+    }
+    PACKED_BARRIER
+    if (t == 0)
+        packed_differences(q, &step, n0, n1, follow);
+    PACKED_BARRIER
+#if PACKED_X86
+    if (q->use_avx512)
+        packed_update_avx512(q, &step, n0, n1, t, T);
+    else
+#endif
+        packed_update_any(q, &step, n0, n1, t, T);
+    PACKED_BARRIER
+    if (t == 0)
+        packed_update_biases(q, &step);
+    PACKED_BARRIER
+}
+
+/* `n_updates` minibatches of consecutive entries of `rows`. Returns the number made: fewer when
+ * the weights leave the range of fixed point, which is looked at before each. */
+FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const uint32_t *data,
+                                           const int64_t *rows, ptrdiff_t n_rows,
+                                           ptrdiff_t batch_size, ptrdiff_t n_updates,
+                                           uint32_t update, uint32_t sweep, const float *rates,
+                                           float follow_first, float follow)
+{
+    const int T = q->n_threads;
+    ptrdiff_t made = 0;
+    int fits = 1;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(T) if (T > 1)
+#endif
+    {
+#ifdef _OPENMP
+        const int t = omp_get_thread_num(), team = omp_get_num_threads();
+#else
+        const int t = 0, team = 1;
+#endif
+        for (ptrdiff_t b = 0; b < n_updates; b++) {
+            const ptrdiff_t begin = b * batch_size;
+            const ptrdiff_t n = n_rows - begin < batch_size ? n_rows - begin : batch_size;
+            if (t == 0)
+                fits = packed_fits(q->w, q->n_hidden, q->n_visible);
+            PACKED_BARRIER
+            if (!fits)
+                break;
+            packed_pair_update(q, data, rows + begin, n, update + (uint32_t)b,
+                               sweep + (uint32_t)(b * q->n_gibbs), rates[b],
+                               b == 0 ? follow_first : follow, t, team);
+            if (t == 0)
+                made++;
+        }
+    }
+    return made;
+}
+
+#endif

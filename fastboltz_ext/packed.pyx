@@ -1,0 +1,510 @@
+"""Binary units as bits, their products by table look-up, and whole minibatches of contrastive
+divergence.
+
+Weights are rounded to multiples of 2**-20 inside sums, which are then exact: results do not depend
+on the number of threads or on the instruction set. `fits` tells whether weights are in range (the
+absolute weights of every unit sum to less than 2000).
+"""
+
+import os
+
+import numpy as np
+
+cimport numpy as cnp
+from libc.stddef cimport ptrdiff_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from fastboltz_ext._arrays cimport (
+    check_address_range, check_shape1, check_shape2, check_threads, check_typed, real_type, word32,
+    word64
+)
+
+cnp.import_array()
+
+
+cdef extern from "_packed_loop.h" nogil:
+    """
+    static int packed_has_avx512(void)
+    {
+    #if PACKED_X86
+        __builtin_cpu_init();
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    #else
+        return 0;
+    #endif
+    }
+
+    /* One layer on its own, in a parallel region of its own. */
+    static void packed_one_layer(const uint32_t *x, ptrdiff_t n_rows, const packed_weights *w,
+                                 const packed_outputs *o, int use_avx512, int32_t *memory,
+                                 ptrdiff_t scratch, int n_threads)
+    {
+        const ptrdiff_t words = packed_words(w->n_out), groups = packed_groups(n_rows);
+        const int parallel = n_threads > 1;
+        int32_t *integers = memory, *all = memory + w->n_in * ((w->n_out + 15) / 16 * 16);
+        int t;
+        if (!use_avx512)
+            packed_integers(w, integers, (w->n_out + 15) / 16 * 16, all);
+        FB_PARALLEL_FOR
+        for (t = 0; t < n_threads; t++) {
+            const ptrdiff_t begin = words * t / n_threads, end = words * (t + 1) / n_threads;
+    #if PACKED_X86
+            if (use_avx512) {
+                packed_layer_avx512(x, n_rows, groups, w, o, begin, end, memory + t * scratch);
+                continue;
+            }
+    #endif
+            packed_layer_any(x, n_rows, groups, w, o, begin, end, integers, all);
+        }
+    }
+    """
+    ctypedef struct philox_address:
+        pass
+    philox_address philox_at(uint64_t seed, uint32_t stream, uint32_t step, uint32_t row0)
+    ctypedef struct packed_weights:
+        const float* w
+        ptrdiff_t k_step
+        ptrdiff_t c_step
+        ptrdiff_t n_in
+        ptrdiff_t n_out
+    ctypedef struct packed_outputs:
+        const float* bias
+        float scale
+        int spin_in
+        int spin_out
+        philox_address address
+        uint32_t* bits
+        float* field
+        float* mean_rows
+        double* cumulant
+    ctypedef struct packed_pair:
+        ptrdiff_t n_visible
+        ptrdiff_t n_hidden
+        int spin_visible
+        int spin_hidden
+        float* w
+        float* bias_visible
+        float* bias_hidden
+        float* vel_w
+        float* vel_visible
+        float* vel_hidden
+        float* mean_visible
+        float* mean_hidden
+        float l1
+        float l2
+        float momentum
+        int persistent
+        int n_gibbs
+        uint64_t seed
+        uint32_t positive_stream
+        uint32_t visible_stream
+        uint32_t hidden_stream
+        int n_threads
+        int use_avx512
+        ptrdiff_t max_rows
+        ptrdiff_t n_chains
+        uint32_t* v1
+        uint32_t* h1
+        void* memory
+    int PACKED_PANEL
+    int packed_has_avx512()
+    ptrdiff_t packed_groups(ptrdiff_t n)
+    ptrdiff_t packed_words(ptrdiff_t n)
+    ptrdiff_t packed_panels(ptrdiff_t n)
+    int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
+    void packed_from_f32(const float* x, float threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
+                         uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
+    void packed_from_f64(const double* x, double threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
+                         uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
+    void packed_to_f32(const uint32_t* bits, ptrdiff_t n_units, float* x, float low,
+                       ptrdiff_t begin, ptrdiff_t end)
+    void packed_to_f64(const uint32_t* bits, ptrdiff_t n_units, double* x, double low,
+                       ptrdiff_t begin, ptrdiff_t end)
+    void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
+                          const packed_outputs* o, int use_avx512, int32_t* memory,
+                          ptrdiff_t scratch, int n_threads)
+    int packed_pair_allocate(packed_pair* q)
+    ptrdiff_t packed_pair_run(packed_pair* q, const uint32_t* data, const int64_t* rows,
+                              ptrdiff_t n_rows, ptrdiff_t batch_size, ptrdiff_t n_updates,
+                              uint32_t update, uint32_t sweep, const float* rates,
+                              float follow_first, float follow)
+
+
+cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
+
+
+def kernel(name=None):
+    """Which code sums binary units: ``"avx512"`` or ``"portable"``; results are the same bits.
+
+    Parameters
+    ----------
+    name : str, optional
+        Use this one from now on.
+
+    Returns
+    -------
+    str
+    """
+    global use_avx512
+    if name is not None:
+        if name not in ("avx512", "portable"):
+            raise ValueError(f"kernel {name!r} does not exist; expected 'avx512' or 'portable'.")
+        if name == "avx512" and not packed_has_avx512():
+            raise ValueError("this processor has no AVX-512; use 'portable'.")
+        use_avx512 = name == "avx512"
+    return "avx512" if use_avx512 else "portable"
+
+
+def fits(w):
+    """Whether weights (n, m) can be summed in fixed point, over rows and over columns."""
+    check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
+    return bool(packed_fits(<float*>cnp.PyArray_DATA(w), cnp.PyArray_DIM(w, 0),
+                            cnp.PyArray_DIM(w, 1)))
+
+
+cdef class Bits:
+    """Rows of binary units, one bit a unit.
+
+    Attributes
+    ----------
+    shape : tuple
+        (n_rows, n_units).
+    words : ndarray of uint32, shape (groups, words, 16)
+        Bit k of ``words[g, w, l]`` is unit ``32 w + k`` of row ``16 g + l``.
+    low : float
+        What a zero stands for: 0, or -1 for spins. A one stands for 1.
+    """
+
+    cdef readonly object words
+    cdef readonly Py_ssize_t n_rows, n_units
+    cdef readonly double low
+
+    def __init__(self, Py_ssize_t n_rows, Py_ssize_t n_units, *, double low=0.0, words=None):
+        shape = (packed_groups(n_rows), packed_words(n_units), 16)
+        if words is None:
+            words = aligned_words(shape)
+        elif words.shape != shape or words.dtype != np.uint32 or not words.flags.c_contiguous:
+            raise ValueError(f"words must be a C-contiguous uint32 array of shape {shape}.")
+        self.words = words
+        self.n_rows = n_rows
+        self.n_units = n_units
+        self.low = low
+
+    @property
+    def shape(self):
+        return (self.n_rows, self.n_units)
+
+    @property
+    def nbytes(self):
+        """Bytes of the words."""
+        return self.words.nbytes
+
+    def __len__(self):
+        return self.n_rows
+
+    def __repr__(self):
+        return f"Bits(shape={self.shape}, low={self.low})"
+
+    @classmethod
+    def pack(cls, x, *, double low=0.0):
+        """From an array (n_rows, n_units): a one where the value is above the middle."""
+        cdef int kind = real_type(x, "x", 2, False)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0), m = cnp.PyArray_DIM(x, 1)
+        out = cls(n, m, low=low)
+        cdef uint32_t* bits = <uint32_t*>cnp.PyArray_DATA(out.words)
+        cdef double middle = (1.0 + low) / 2
+        cdef void* px = cnp.PyArray_DATA(x)
+        with nogil:
+            if kind == cnp.NPY_FLOAT32:
+                packed_from_f32(<float*>px, <float>middle, n, m, bits, 0, 16 * packed_groups(n))
+            else:
+                packed_from_f64(<double*>px, middle, n, m, bits, 0, 16 * packed_groups(n))
+        return out
+
+    def unpack(self, out=None, dtype=np.float32):
+        """As an array (n_rows, n_units) of `low` and 1."""
+        if out is None:
+            out = np.empty(self.shape, dtype=dtype)
+        cdef int kind = real_type(out, "out", 2, True)
+        check_shape2(out, "out", self.n_rows, self.n_units)
+        cdef const uint32_t* bits = <const uint32_t*>cnp.PyArray_DATA(self.words)
+        cdef void* px = cnp.PyArray_DATA(out)
+        cdef Py_ssize_t n = self.n_rows, m = self.n_units
+        cdef double low = self.low
+        with nogil:
+            if kind == cnp.NPY_FLOAT32:
+                packed_to_f32(bits, m, <float*>px, <float>low, 0, n)
+            else:
+                packed_to_f64(bits, m, <double*>px, low, 0, n)
+        return out
+
+
+cdef object aligned_words(tuple shape):
+    """Zeros that begin at a multiple of 64 bytes, as whole registers are loaded from them."""
+    count = int(np.prod(shape))
+    raw = np.zeros(count + 16, dtype=np.uint32)
+    start = (-raw.ctypes.data // 4) % 16
+    return raw[start:start + count].reshape(shape)
+
+
+def layer(
+    Bits x, w, bias, *, bint transpose=False, double scale=1.0, bint spin=False, Bits sample=None,
+    mean=None, field=None, cumulant=None, seed=0, stream=0, step=0, row0=0, int n_threads=1,
+):
+    """Everything that a layer above bits can give, in one pass: ``a = bias + scale * x @ w``.
+
+    Parameters
+    ----------
+    x : Bits, shape (n, I)
+    w : ndarray of float32, shape (I, J), or (J, I) with `transpose`
+        Weights; `fits` must hold.
+    bias : ndarray of float32, shape (J,), or None
+    transpose : bool
+        Multiply by the transpose of `w`.
+    scale : float
+        Factor of the product, such as an inverse temperature.
+    spin : bool
+        The units above are {-1, +1}.
+    sample : Bits, shape (n, J), optional
+        Receives draws, with the uniforms of the address (seed, stream, step, row0).
+    mean : ndarray of float32, shape (n, J), optional
+        Receives means.
+    field : ndarray of float32, shape (n, J), optional
+        Receives `a`.
+    cumulant : ndarray of float64, shape (n,), optional
+        Receives the sums of the units' cumulants: log(1 + exp a), or log(2 cosh a) for spins.
+    n_threads : int
+        Threads to use; no effect on the result.
+    """
+    check_threads(n_threads)
+    check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
+    cdef Py_ssize_t n = x.n_rows, n_in = x.n_units
+    cdef Py_ssize_t inner = cnp.PyArray_DIM(w, 1 if transpose else 0)
+    cdef Py_ssize_t n_out = cnp.PyArray_DIM(w, 0 if transpose else 1)
+    if inner != n_in:
+        raise ValueError(
+            f"x has shape {x.shape} and w has shape {w.shape} (transpose={bool(transpose)}): "
+            f"expected w.shape[{1 if transpose else 0}] to be {n_in}."
+        )
+    cdef packed_outputs o
+    memset(&o, 0, sizeof(o))
+    o.scale = <float>scale
+    o.spin_in = x.low != 0
+    o.spin_out = spin
+    if bias is not None:
+        check_typed(bias, "bias", 1, False, cnp.NPY_FLOAT32)
+        check_shape1(bias, "bias", n_out)
+        o.bias = <float*>cnp.PyArray_DATA(bias)
+    if sample is not None:
+        if sample.n_rows != n or sample.n_units != n_out:
+            raise ValueError(f"sample has shape {sample.shape}; expected ({n}, {n_out}).")
+        if sample is x:
+            raise ValueError("sample and x are the same Bits; pass separate ones.")
+        if (sample.low != 0) != spin:
+            raise ValueError(f"sample.low is {sample.low}; expected {-1 if spin else 0}.")
+        o.bits = <uint32_t*>cnp.PyArray_DATA(sample.words)
+    if mean is not None:
+        check_typed(mean, "mean", 2, True, cnp.NPY_FLOAT32)
+        check_shape2(mean, "mean", n, n_out)
+        o.mean_rows = <float*>cnp.PyArray_DATA(mean)
+    if field is not None:
+        check_typed(field, "field", 2, True, cnp.NPY_FLOAT32)
+        check_shape2(field, "field", n, n_out)
+        o.field = <float*>cnp.PyArray_DATA(field)
+    cdef uint32_t first = word32(row0, "row0"), at_step = word32(step, "step")
+    check_address_range(first, n, at_step, 1, n_out)
+    o.address = philox_at(word64(seed, "seed"), word32(stream, "stream"), at_step, first)
+    parts = None
+    if cumulant is not None:
+        check_typed(cumulant, "cumulant", 1, True, cnp.NPY_FLOAT64)
+        check_shape1(cumulant, "cumulant", n)
+        parts = np.zeros((packed_panels(n_out), 16 * packed_groups(n)))
+        o.cumulant = <double*>cnp.PyArray_DATA(parts)
+    cdef packed_weights weights
+    weights.w = <const float*>cnp.PyArray_DATA(w)
+    weights.k_step = 1 if transpose else n_out
+    weights.c_step = n_in if transpose else 1
+    weights.n_in = n_in
+    weights.n_out = n_out
+    cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
+    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * 5 + 32
+    cdef bint avx512 = use_avx512
+    cdef Py_ssize_t size = n_threads * scratch if avx512 else (n_in + 1) * padded + 64
+    cdef cnp.ndarray memory = aligned_words((max(size, 1),))
+    cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
+    cdef const uint32_t* px = <const uint32_t*>cnp.PyArray_DATA(x.words)
+    with nogil:
+        packed_one_layer(px, n, &weights, &o, avx512, pm, scratch, n_threads)
+    if parts is not None:
+        # Panels are added in their order, whatever thread made them.
+        np.add.reduce(parts[:, :n], axis=0, out=cumulant)
+
+
+cdef class PairLoop:
+    """Contrastive divergence for two groups of binary units, whole minibatches in compiled code.
+
+    Parameters
+    ----------
+    w : ndarray of float32, shape (n_hidden, n_visible)
+    bias_visible, bias_hidden : ndarray of float32
+        All three are updated in place.
+    max_rows : int
+        Largest minibatch.
+    n_chains : int
+        Persistent chains; for CD, `max_rows`.
+    persistent : bool
+        PCD rather than CD.
+    n_gibbs : int
+        Sweeps of an update.
+    momentum, l1, l2 : float
+    velocities : tuple of three arrays, optional
+        Of w, visible and hidden biases: updated in place.
+    offsets : tuple of two arrays, optional
+        Mean activities of visible and hidden units, for centring: updated in place.
+    spin_visible, spin_hidden : bool
+    seed : int
+    streams : tuple of three int
+        Of the positive phase, and of the visible and the hidden units of the chains.
+    n_threads : int
+        No effect on the result.
+    """
+
+    cdef packed_pair q
+    cdef object kept
+
+    def __init__(
+        self, w, bias_visible, bias_hidden, *, Py_ssize_t max_rows, Py_ssize_t n_chains,
+        bint persistent, int n_gibbs=1, double momentum=0.0, double l1=0.0, double l2=0.0,
+        velocities=None, offsets=None, bint spin_visible=False, bint spin_hidden=False, seed=0,
+        streams=(0, 1, 2), int n_threads=1,
+    ):
+        check_threads(n_threads)
+        check_typed(w, "w", 2, True, cnp.NPY_FLOAT32)
+        cdef Py_ssize_t n_hidden = cnp.PyArray_DIM(w, 0), n_visible = cnp.PyArray_DIM(w, 1)
+        cdef packed_pair* q = &self.q
+        memset(q, 0, sizeof(packed_pair))
+        if max_rows < 1 or n_chains < 1 or n_gibbs < 1:
+            raise ValueError(
+                f"max_rows, n_chains and n_gibbs are {max_rows}, {n_chains}, {n_gibbs}; "
+                f"expected at least 1 each."
+            )
+        q.n_visible = n_visible
+        q.n_hidden = n_hidden
+        q.w = <float*>cnp.PyArray_DATA(w)
+        q.bias_visible = vector(bias_visible, "bias_visible", n_visible)
+        q.bias_hidden = vector(bias_hidden, "bias_hidden", n_hidden)
+        if velocities is not None:
+            check_typed(velocities[0], "velocities[0]", 2, True, cnp.NPY_FLOAT32)
+            check_shape2(velocities[0], "velocities[0]", n_hidden, n_visible)
+            q.vel_w = <float*>cnp.PyArray_DATA(velocities[0])
+            q.vel_visible = vector(velocities[1], "velocities[1]", n_visible)
+            q.vel_hidden = vector(velocities[2], "velocities[2]", n_hidden)
+        if offsets is not None:
+            q.mean_visible = vector(offsets[0], "offsets[0]", n_visible)
+            q.mean_hidden = vector(offsets[1], "offsets[1]", n_hidden)
+        q.momentum = <float>momentum
+        q.l1 = <float>l1
+        q.l2 = <float>l2
+        q.spin_visible = spin_visible
+        q.spin_hidden = spin_hidden
+        q.persistent = persistent
+        q.n_gibbs = n_gibbs
+        q.seed = word64(seed, "seed")
+        q.positive_stream = word32(streams[0], "streams[0]")
+        q.visible_stream = word32(streams[1], "streams[1]")
+        q.hidden_stream = word32(streams[2], "streams[2]")
+        q.n_threads = n_threads
+        q.use_avx512 = use_avx512
+        q.max_rows = max_rows
+        q.n_chains = n_chains
+        self.kept = (w, bias_visible, bias_hidden, velocities, offsets)
+        if packed_pair_allocate(q) != 0:
+            raise MemoryError("no memory for the buffers of the minibatch loop")
+
+    def __dealloc__(self):
+        free(self.q.memory)
+
+    def set_chains(self, Bits hidden):
+        """Hidden units of the persistent chains."""
+        if hidden.n_rows != self.q.n_chains or hidden.n_units != self.q.n_hidden:
+            raise ValueError(
+                f"hidden has shape {hidden.shape}; expected ({self.q.n_chains}, "
+                f"{self.q.n_hidden})."
+            )
+        self._copy(hidden, self.q.h1, True)
+
+    def chains(self):
+        """Visible and hidden units of the chains after the last update, as Bits."""
+        visible = Bits(self.q.n_chains, self.q.n_visible, low=-1.0 if self.q.spin_visible else 0.0)
+        hidden = Bits(self.q.n_chains, self.q.n_hidden, low=-1.0 if self.q.spin_hidden else 0.0)
+        self._copy(visible, self.q.v1, False)
+        self._copy(hidden, self.q.h1, False)
+        return visible, hidden
+
+    cdef _copy(self, Bits bits, uint32_t* inside, bint inward):
+        cdef uint32_t* outside = <uint32_t*>cnp.PyArray_DATA(bits.words)
+        cdef Py_ssize_t i, count = bits.words.size
+        for i in range(count):
+            if inward:
+                inside[i] = outside[i]
+            else:
+                outside[i] = inside[i]
+
+    def run(
+        self, data, rows, Py_ssize_t batch_size, rates, *, update=0, sweep=0, double follow=0.01,
+        bint first=False,
+    ):
+        """Make one update a minibatch of consecutive entries of `rows`.
+
+        Parameters
+        ----------
+        data : ndarray of uint32, shape (n, words)
+            Rows of bits: bit k of word w is unit ``32 w + k``.
+        rows : ndarray of int64
+            Numbers of rows, in the order of use.
+        batch_size : int
+        rates : ndarray of float32
+            Learning rate of each update; its length is the number of updates.
+        update, sweep : int
+            Numbers of the first update and of the chains' first sweep: random number addresses.
+        follow : float
+            How fast the offsets follow the activities.
+        first : bool
+            The offsets are to be those of the first minibatch.
+
+        Returns
+        -------
+        int
+            Updates made: all, or fewer where the weights left the range of fixed point.
+        """
+        check_typed(data, "data", 2, False, cnp.NPY_UINT32)
+        check_typed(rows, "rows", 1, False, cnp.NPY_INT64)
+        check_typed(rates, "rates", 1, False, cnp.NPY_FLOAT32)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), n_updates = cnp.PyArray_DIM(rates, 0)
+        check_shape2(data, "data", cnp.PyArray_DIM(data, 0), packed_words(self.q.n_visible))
+        if batch_size < 1 or batch_size > self.q.max_rows:
+            raise ValueError(f"batch_size is {batch_size}; expected 1 to {self.q.max_rows}.")
+        if (n_updates - 1) * batch_size >= n and n_updates > 0:
+            raise ValueError(
+                f"{n_updates} minibatches of {batch_size} need more than the {n} rows given."
+            )
+        if n and (rows.min() < 0 or rows.max() >= cnp.PyArray_DIM(data, 0)):
+            raise ValueError(f"rows must be in [0, {data.shape[0]}).")
+        cdef uint32_t u = word32(update, "update"), s = word32(sweep, "sweep")
+        cdef const uint32_t* pd = <const uint32_t*>cnp.PyArray_DATA(data)
+        cdef const int64_t* pr = <const int64_t*>cnp.PyArray_DATA(rows)
+        cdef const float* ps = <const float*>cnp.PyArray_DATA(rates)
+        cdef float f = <float>follow, f_first = 1.0 if first else f
+        cdef ptrdiff_t made
+        with nogil:
+            made = packed_pair_run(&self.q, pd, pr, n, batch_size, n_updates, u, s, ps, f_first, f)
+        return made
+
+
+cdef float* vector(object a, str name, Py_ssize_t n) except NULL:
+    check_typed(a, name, 1, True, cnp.NPY_FLOAT32)
+    check_shape1(a, name, n)
+    return <float*>cnp.PyArray_DATA(a)
