@@ -20,6 +20,7 @@ from . import rng, threads
 from .energy import Energy
 from .objectives import Objective, PhaseState
 from .optimizers import Optimizer, OptimizerState, Schedule, centre
+from .pair_loop import PairLoop
 from .terms import Params
 
 #: How fast the offsets of centring follow the activities.
@@ -53,6 +54,23 @@ class Rows:
             part = part.toarray()
         part = np.ascontiguousarray(part, dtype=self.dtype)
         return part.reshape(len(part), *self.shape)
+
+    def bits(self, states: np.ndarray | None) -> np.ndarray | None:
+        """Rows as words of 32 bits, (n_rows, words), if every value is one of two states."""
+        if states is None or states.shape != (2,):
+            return None
+        low, high = states
+        n, size = self.x.shape
+        packed = np.zeros((n, (size + 31) // 32 * 4), dtype=np.uint8)
+        for start in range(0, n, 4096):
+            x = self.x[start : start + 4096]
+            x = x.toarray() if self.is_sparse else np.asarray(x)
+            ones = x == high
+            if not (ones | (x == low)).all():
+                return None
+            bytes_ = np.packbits(ones, axis=1, bitorder="little")
+            packed[start : start + len(x), : bytes_.shape[1]] = bytes_
+        return packed.view("<u4").astype(np.uint32, copy=False)
 
     def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and mean square of each entry, in double precision."""
@@ -241,32 +259,50 @@ class Trainer:
         per_epoch = -(-n // batch_size)
         n_updates = state.update + per_epoch * n_epochs if decay else None
         mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
+        words = PairLoop.serve(self, params, data, sample_weight)
         for _ in range(n_epochs):
             begin = time.perf_counter()
-            order: np.ndarray | None = None
+            order = np.arange(n)
             if shuffle:
                 order = rng.permutation(rng.Address.of(seed, "shuffle", step=state.epoch), n)
             rate = 0.0
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
-                for start in range(0, n, batch_size):
-                    rows = slice(start, min(start + batch_size, n))
-                    chosen = rows if order is None else order[rows]
-                    weights, emphasis = None, 1.0
-                    if sample_weight is not None:
-                        weights = sample_weight[chosen]
-                        # A minibatch counts by the weight of its rows, so that over an epoch
-                        # every row does.
-                        emphasis = float(weights.mean()) / mean_weight
-                        if emphasis == 0:
-                            continue
-                    batch = {g: x.take(chosen) for g, x in data.items()}
-                    rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                start = 0
+                loop: PairLoop | None = None
+                while start < n:
+                    if words is not None and loop is None and PairLoop.can_start(self, state):
+                        loop = PairLoop(self, params, state, words, batch_size)
+                        loop.open()
+                    if loop is not None and words is not None:
+                        made, rate = loop.run(order[start:], n_updates, self)
+                        start += made * batch_size
+                        if made == 0:
+                            # Weights so large that their sums leave the range of fixed point.
+                            loop.close()
+                            loop = words = None
+                    else:
+                        chosen = order[start : start + batch_size]
+                        start += batch_size
+                        weights, emphasis = None, 1.0
+                        if sample_weight is not None:
+                            weights = sample_weight[chosen]
+                            # A minibatch counts by the weight of its rows, so that over an epoch
+                            # every row does.
+                            emphasis = float(weights.mean()) / mean_weight
+                            if emphasis == 0:
+                                continue
+                        batch = {g: x.take(chosen) for g, x in data.items()}
+                        rate = self.update(params, batch, state, weights, n_updates, emphasis)
                     if interrupted.is_set():
+                        if loop is not None:
+                            loop.close()
                         state.seconds += time.perf_counter() - begin
                         raise KeyboardInterrupt(
                             f"interrupted after update {state.update} (epoch {state.epoch}); the "
                             f"model keeps this update and remains usable."
                         )
+                if loop is not None:
+                    loop.close()
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)

@@ -281,7 +281,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         h = self._unit("hidden", self.n_components)
         letters = "abcdefghijklmnopqrstuvwxyz"
         left, right = letters[: len(v.shape)], letters[-len(h.shape) :]
-        term = "v_i h_j" if len(left) == len(right) == 1 else f"v_{left} h_{right}"
+        # The hidden units stand first, so that the weights are components_ as they are.
+        term = "h_j v_i" if len(left) == len(right) == 1 else f"h_{right} v_{left}"
         return Energy({"v": v, "h": h}, terms=[term])
 
     def _begin(self, X: Any, weight: np.ndarray | None) -> None:
@@ -381,7 +382,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def components_(self) -> np.ndarray:
         """Weights, (n_components, n_features)."""
         w = self._learnt("components_")[self._term]
-        return w.reshape(self.energy_.groups["v"].size, -1).T
+        return w.reshape(self.energy_.groups["h"].size, -1)
 
     @property
     def intercept_hidden_(self) -> np.ndarray:
