@@ -10,6 +10,7 @@ standard error.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import sys
@@ -18,11 +19,14 @@ import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import __version__
+
+if TYPE_CHECKING:
+    from .likelihood import LogPartition
 
 #: Learning rate of the two drop-ins: the mean of the showcase's, which falls linearly from 0.1.
 _PEER_RATE = 0.05
@@ -180,16 +184,16 @@ def _demo(arguments: argparse.Namespace) -> None:
         rbm.set_params(verbose=0 if arguments.json else 1)
         seconds = [_seconds_of_fit(model, train.X) for model in (rbm, drop_in, peer)]
 
+    models = {
+        "fastboltz.RBM": rbm,
+        "fastboltz.BernoulliRBM": drop_in,
+        "sklearn BernoulliRBM": _with_parameters_of(peer, drop_in),
+    }
+    log_z = [_log_partition(model) for model in models.values()]
     rows = [
-        _measure(name, rbm, model, train.X, test.X, n_threads) | {"seconds": s}
-        for name, model, s in zip(
-            ("fastboltz.RBM", "fastboltz.BernoulliRBM", "sklearn BernoulliRBM"),
-            (rbm, drop_in, peer),
-            seconds,
-            strict=True,
-        )
+        {"name": name, "seconds": s, **_measure(model, z, test.X)}
+        for (name, model), s, z in zip(models.items(), seconds, log_z, strict=True)
     ]
-    log_z = rbm.log_partition_
     if path is not None:
         from .plots import demo_figure
 
@@ -205,10 +209,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "n_threads": n_threads,
         "log_partition": {
-            "value": log_z.value,
-            "low": log_z.low,
-            "high": log_z.high,
-            "method": log_z.method,
+            name: getattr(log_z[0], name) for name in ("value", "low", "high", "method")
         },
         "log_likelihood": rows[0]["log_likelihood"],
         "pseudo_likelihood": rows[0]["pseudo_likelihood"],
@@ -221,11 +222,11 @@ def _demo(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps(report, indent=2))
         return
-    _print_report(report, str(log_z), sklearn_version, no_picture)
+    _print_report(report, log_z[0], sklearn_version, no_picture)
 
 
 def _print_report(
-    report: dict[str, Any], log_z: str, sklearn_version: str, no_picture: str
+    report: dict[str, Any], log_z: LogPartition, sklearn_version: str, no_picture: str
 ) -> None:
     best = report["log_likelihood"]
     rows = report["same_work"]
@@ -235,7 +236,7 @@ def _print_report(
         f"{_doubt(best)}\n"
         f"  pseudo-likelihood  {report['pseudo_likelihood']:8.2f}\n"
     )
-    interval = "" if log_z.endswith("(exact)") else "The interval is that of log Z. "
+    interval = "" if log_z.method == "exact" else "The interval is that of log Z. "
     _paragraph(
         f"{log_z}. {interval}Other images would move the mean by a standard error of "
         f"{best['standard_error_of_images']:.2f}."
@@ -254,8 +255,7 @@ def _print_report(
         f"{_count(report['n_threads'], 'thread')} at most: the {_ratio(report['speed_up'])} than "
         f"scikit-learn {sklearn_version}. A constant rate never settles, so the likelihoods of "
         f"these two scatter by some nats from seed to seed; RBM centres its gradients and lets "
-        f"the rate fall to zero. Log-likelihoods of all three come from the same annealed "
-        f"importance sampling."
+        f"the rate fall to zero. All three are measured in the same way."
     )
     picture = report["picture"]
     end = f"Picture: {picture} (filters, data, samples)" if picture else f"No picture: {no_picture}"
@@ -300,40 +300,28 @@ def _blas_threads(n_threads: int) -> Any:
     return threadpool_limits(n_threads, user_api="blas")
 
 
-def _measure(
-    name: str, rbm: Any, model: Any, train: np.ndarray, X: np.ndarray, n_threads: int
-) -> dict[str, Any]:
-    """Test log-likelihood and pseudo-likelihood of a binary RBM, ours or scikit-learn's.
+def _with_parameters_of(peer: Any, rbm: Any) -> Any:
+    """A copy of one of our models that holds what scikit-learn's has learnt."""
+    twin = copy.deepcopy(rbm)
+    # These are views of the parameters.
+    twin.components_[...] = peer.components_
+    twin.intercept_hidden_[...] = peer.intercept_hidden_
+    twin.intercept_visible_[...] = peer.intercept_visible_
+    return twin
 
-    Both follow from the declared energy of ``rbm``, which is that of all three models.
-    """
-    from .likelihood import log_partition, pseudo_log_likelihood
 
+def _log_partition(model: Any) -> LogPartition:
     with warnings.catch_warnings():
-        # Where too few chains carry log Z, the report says so beside the figure.
+        # Where too few chains carry the estimate, the report says so beside the figure.
         warnings.simplefilter("ignore", RuntimeWarning)
-        if isinstance(model, type(rbm)):
-            log_z = model.log_partition_
-            free_energy, pseudo = model.free_energy(X), model.pseudo_likelihood(X)
-        else:
-            energy = rbm.energy_
-            params = {
-                "v": model.intercept_visible_,
-                "h": model.intercept_hidden_,
-                energy.terms[0].name: np.ascontiguousarray(model.components_.T),
-            }
-            log_z = log_partition(
-                energy,
-                params,
-                reference={"v": {"bias": _log_odds(train)}},
-                random_state=model.random_state,
-                n_threads=n_threads,
-            )
-            free_energy = energy.free_energy(params, {"v": X}, "h", n_threads=n_threads)
-            pseudo = pseudo_log_likelihood(energy, params, "v", X, ("h",), n_threads)
+        return model.log_partition()
+
+
+def _measure(model: Any, log_z: LogPartition, X: np.ndarray) -> dict[str, Any]:
+    """Mean log-likelihood of rows, with the interval that log Z gives, and pseudo-likelihood."""
+    free_energy, pseudo = model.free_energy(X), model.pseudo_likelihood(X)
     mean = float(-free_energy.mean())
     return {
-        "name": name,
         "log_likelihood": {
             "value": mean - log_z.value,
             "low": mean - log_z.high,
@@ -343,12 +331,6 @@ def _measure(
         },
         "pseudo_likelihood": float(pseudo.mean()),
     }
-
-
-def _log_odds(X: np.ndarray) -> np.ndarray:
-    """Biases of independent units with the means of the data, none of them 0 or 1."""
-    mean = (X.sum(axis=0) + 0.5) / (len(X) + 1)
-    return np.log(mean / (1 - mean))
 
 
 # -- the picture's file ----------------------------------------------------------------------------

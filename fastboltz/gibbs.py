@@ -15,13 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from fastboltz_ext import layers, site_gibbs
+from fastboltz_ext import layers, packed, site_gibbs
 
 from . import rng, threads
 from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
 from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, unknown_group
+
+#: Entries of the weights times chains from which a sweep is made on bits.
+_PACKED_FROM = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,10 @@ class Gibbs:
         self.n_threads = threads.resolve(n_threads)
         self.blocks = energy.blocks()
         self.number = {g: i for i, g in enumerate(energy.groups)}
+        first = next(iter(energy.groups))
+        fused = {energy.fused_term(g) for g in energy.groups}
+        #: The only matrix, where two binary groups have nothing else.
+        self._plain_pair = energy.fused_term(first) if len(fused) == 1 else None
         self._sites = {g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)}
 
     # -- init ----------------------------------------------------------------------------------
@@ -194,6 +201,8 @@ class Gibbs:
         moving = [[g for g in block if not self._is_held(g, state)] for block in self.blocks]
         moving = [block for block in moving if block]
         address = state.address
+        if not state.clamped and self._packs(params, state.n_chains):
+            return self._packed_step(params, state, n_steps, scale, means)
         with threads.single_threaded_blas():
             for s in range(n_steps):
                 for b, block in enumerate(moving):
@@ -212,6 +221,63 @@ class Gibbs:
                     values |= drawn
                 address = address.at(step=address.step + 1)
         return ChainState(values, address, state.clamped, kept_means, kept_fields)
+
+    def _packs(self, params: Params, n_chains: int) -> bool:
+        """Whether sweeps are made on bits: two binary groups behind one matrix, not tiny."""
+        term = self._plain_pair
+        if term is None or params[term.name].size * n_chains < _PACKED_FROM:
+            return False
+        return all(
+            params[key].dtype == np.float32 and params[key].flags.c_contiguous
+            for key in (term.name, *term.groups)
+        ) and packed.fits(self._matrix(params, term))
+
+    def _matrix(self, params: Params, term: DenseTerm) -> np.ndarray:
+        return params[term.name].reshape(self.energy.groups[term.slots[0].group].size, -1)
+
+    def _packed_step(
+        self, params: Params, state: ChainState, n_steps: int, scale: float, means: bool
+    ) -> ChainState:
+        """`step` on bits: the values are packed once, and unpacked at the end."""
+        term = self._plain_pair
+        assert term is not None
+        w = self._matrix(params, term)
+        units = {g: self.energy.groups[g] for g in term.groups}
+        low = {g: -1.0 if u.spin else 0.0 for g, u in units.items()}  # type: ignore[attr-defined]
+        bits = {
+            g: packed.Bits.pack(as_rows(state.values[g], np.float32), low=low[g])
+            for g in term.groups
+        }
+        order = [g for block in self.blocks for g in block]
+        address = state.address
+        kept: dict[str, np.ndarray] = {}
+        for s in range(n_steps):
+            for g in order:
+                other = next(h for h in term.groups if h != g)
+                mean = None
+                if means and s == n_steps - 1 and g == order[-1]:
+                    mean = np.empty((state.n_chains, units[g].size), dtype=np.float32)
+                    kept[g] = mean.reshape(-1, *units[g].shape)
+                packed.layer(
+                    bits[other],
+                    w,
+                    params[g].reshape(-1),
+                    transpose=term.slots[0].group == g,
+                    scale=scale,
+                    spin=low[g] < 0,
+                    sample=bits[g],
+                    mean=mean,
+                    seed=address.seed,
+                    stream=address.at(group=self.number[g]).stream,
+                    step=address.step,
+                    row0=address.row,
+                    n_threads=self.n_threads,
+                )
+            address = address.at(step=address.step + 1)
+        values = dict(state.values)
+        for g in term.groups:
+            values[g] = bits[g].unpack().reshape(-1, *units[g].shape)
+        return ChainState(values, address, state.clamped, kept)
 
     def _is_held(self, group: str, state: ChainState) -> bool:
         return group in state.clamped and state.clamped[group] is None

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 from scipy.special import logsumexp
 
+from fastboltz_ext import packed
+
 from . import rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split
 from .gibbs import Gibbs
-from .terms import Params
+from .terms import Params, as_rows
 from .units import Own
 from .validation import NotEnumerableError, check_count, missing_state, one_of
 
@@ -162,45 +164,16 @@ def ais(
     if ladder[0] != 0 or ladder[-1] != 1 or (np.diff(ladder) <= 0).any():
         raise ValueError("betas must rise strictly from 0 to 1, both ends included.")
     path = _Path(energy, params, reference or {})
-    sampler = Gibbs(energy, n_threads=n_threads)
-    threads_used = sampler.n_threads
     address = rng.Address.of(rng.seed_from(random_state), "ais")
-    at_start = path.at(0.0)
-    state = sampler.start(at_start, n_chains, address, {})
+    walk = _PackedWalk if _PackedWalk.serves(path) else _Walk
+    chains = walk(path, n_chains, address, threads.resolve(n_threads))
     log_w = np.zeros(n_chains)
+    last = len(ladder) - 1
     with threads.single_threaded_blas():
-        values = dict(state.values)
-        for k in range(1, len(ladder)):
-            before, beta = ladder[k - 1], ladder[k]
-            params_before, params_now = path.at(before), path.at(beta)
-            fields, coupling = path.fields(params, values, threads_used)
-            log_w += path.log_f(params_now, values, fields, coupling, beta)
-            log_w -= path.log_f(params_before, values, fields, coupling, before)
-            if k == len(ladder) - 1:
-                break
-            at = address.at(step=k)
-            drawn: dict[str, np.ndarray] = {}
-            for g in path.summed:
-                _, x = energy.groups[g].draw(
-                    energy.own(params_now, g),
-                    fields[g],
-                    at.at(group=sampler.number[g]),
-                    scale=beta,
-                    n_threads=threads_used,
-                )
-                assert x is not None
-                drawn[g] = x
-            values |= drawn
-            for block in path.rest_blocks:
-                drawn = {}
-                for g in block:
-                    where = at.at(group=sampler.number[g])
-                    _, drawn[g], _ = sampler.draw(params_now, values, g, where, beta)
-                values |= drawn
-            if progress is not None and (k % 64 == 0):
-                progress(k, len(ladder) - 1)
-    if progress is not None:
-        progress(len(ladder) - 1, len(ladder) - 1)
+        for k in range(1, last + 1):
+            log_w += chains.advance(ladder[k - 1], ladder[k], k, move=k < last)
+            if progress is not None and (k % 64 == 0 or k == last):
+                progress(k, last)
     result = log_mean_exp(log_w)
     shift = path.log_z_reference()
     result = LogPartition(
@@ -256,35 +229,6 @@ class _Path:
                 out[g] = (1 - b) * start + b * self.params[g]
         return out
 
-    def fields(
-        self, params: Params, values: Mapping[str, np.ndarray], n_threads: int
-    ) -> tuple[dict[str, np.ndarray], np.ndarray | float]:
-        """Fields of the summed-out groups and the coupling of the others, at full strength."""
-        fields = {
-            g: self.energy.field(params, values, g, n_threads=n_threads, check=False)
-            for g in self.summed
-        }
-        apart = sum((t.value(params, values, n_threads) for t in self.apart), start=0.0)
-        return fields, apart
-
-    def log_f(
-        self,
-        params_at: Params,
-        values: Mapping[str, np.ndarray],
-        fields: Mapping[str, np.ndarray],
-        coupling: np.ndarray | float,
-        beta: float,
-    ) -> np.ndarray:
-        """Log of the unnormalised probability at beta, with the summed-out groups gone."""
-        energy = self.energy
-        total: Any = beta * coupling
-        for g in self.rest:
-            total = total - energy.groups[g].base(energy.own(params_at, g), values[g])
-        for g in self.summed:
-            unit = energy.groups[g]
-            total = total + unit.cumulant(energy.own(params_at, g), fields[g], scale=beta)
-        return np.asarray(total)
-
     def log_z_reference(self) -> float:
         """Log Z of the independent units at beta = 0."""
         at_start = self.at(0.0)
@@ -294,6 +238,170 @@ class _Path:
                 for g, u in self.energy.groups.items()
             )
         )
+
+
+class _Walk:
+    """Annealed chains of any energy."""
+
+    def __init__(self, path: _Path, n_chains: int, address: rng.Address, n_threads: int) -> None:
+        self.path = path
+        self.address = address
+        self.n_threads = n_threads
+        self.sampler = Gibbs(path.energy, n_threads=n_threads)
+        self.values = dict(self.sampler.start(path.at(0.0), n_chains, address, {}).values)
+
+    def advance(self, before: float, beta: float, step: int, move: bool) -> np.ndarray:
+        """Logs of the weights from one temperature to the next, then a sweep at the next."""
+        path, energy, sampler = self.path, self.path.energy, self.sampler
+        params = path.at(beta)
+        # The fields at full strength do not depend on the temperature.
+        fields = {
+            g: energy.field(params, self.values, g, n_threads=self.n_threads, check=False)
+            for g in path.summed
+        }
+        apart = sum((t.value(params, self.values, self.n_threads) for t in path.apart), start=0.0)
+        change = self._log_f(params, fields, apart, beta)
+        change -= self._log_f(path.at(before), fields, apart, before)
+        if not move:
+            return change
+        at = self.address.at(step=step)
+        drawn: dict[str, np.ndarray] = {}
+        for g in path.summed:
+            _, x = energy.groups[g].draw(
+                energy.own(params, g),
+                fields[g],
+                at.at(group=sampler.number[g]),
+                scale=beta,
+                n_threads=self.n_threads,
+            )
+            assert x is not None
+            drawn[g] = x
+        self.values |= drawn
+        for block in path.rest_blocks:
+            drawn = {}
+            for g in block:
+                where = at.at(group=sampler.number[g])
+                _, drawn[g], _ = sampler.draw(params, self.values, g, where, beta)
+            self.values |= drawn
+        return change
+
+    def _log_f(
+        self,
+        params: Params,
+        fields: Mapping[str, np.ndarray],
+        apart: np.ndarray | float,
+        beta: float,
+    ) -> np.ndarray:
+        """Log of the unnormalised probability at beta, with the summed-out groups gone."""
+        energy = self.path.energy
+        total: Any = beta * apart
+        for g in self.path.rest:
+            total = total - energy.groups[g].base(energy.own(params, g), self.values[g])
+        for g in self.path.summed:
+            unit = energy.groups[g]
+            total = total + unit.cumulant(energy.own(params, g), fields[g], scale=beta)
+        return np.asarray(total)
+
+
+class _PackedWalk:
+    """Annealed chains of two binary groups: one bit a unit, two compiled calls a temperature.
+
+    The first call sums the field of the summed-out group once, and gives both temperatures'
+    cumulants and the draw; the second draws the other group. The random numbers are those of
+    `_Walk`.
+    """
+
+    def __init__(self, path: _Path, n_chains: int, address: rng.Address, n_threads: int) -> None:
+        self.path = path
+        self.address = address
+        self.n_threads = n_threads
+        energy = path.energy
+        (self.out,), (self.rest,) = path.summed, path.rest
+        term = energy.fused_term(self.out)
+        assert term is not None
+        first, second = (energy.groups[s.group].size for s in term.slots)
+        self.w = path.params[term.name].reshape(first, second)
+        #: Whether the weights' rows are the summed-out group.
+        self.out_first = term.slots[0].group == self.out
+        self.number = {g: i for i, g in enumerate(energy.groups)}
+        self.low = {g: -1.0 if energy.groups[g].spin else 0.0 for g in (self.out, self.rest)}  # type: ignore[attr-defined]
+        start = Gibbs(energy, n_threads=n_threads).start(path.at(0.0), n_chains, address, {})
+        self.bits = {}
+        for g in (self.out, self.rest):
+            rows = as_rows(start.values[g], np.float32)
+            self.bits[g] = packed.Bits.pack(rows, low=self.low[g])
+        #: The biases' change between temperatures is a multiple of this vector.
+        self.slope = {g: as_column(path.params[g] - path.reference[g]) for g in self.bits}
+
+    @staticmethod
+    def serves(path: _Path) -> bool:
+        """Whether the energy is one plain matrix between two binary groups, in range."""
+        if len(path.summed) != 1 or len(path.rest) != 1 or len(path.energy.groups) != 2:
+            return False
+        term = path.energy.fused_term(path.summed[0])
+        if term is None or path.energy.fused_term(path.rest[0]) is not term:
+            return False
+        w = path.params[term.name]
+        if w.dtype != np.float32 or not w.flags.c_contiguous:
+            return False
+        rows = w.reshape(path.energy.groups[term.slots[0].group].size, -1)
+        columns = [as_column(path.params[g] - path.reference[g]) for g in path.rest]
+        return packed.fits(rows) and all(packed.fits(c) for c in columns)
+
+    def advance(self, before: float, beta: float, step: int, move: bool) -> np.ndarray:
+        """As `_Walk.advance`."""
+        path = self.path
+        now, earlier = path.at(beta), path.at(before)
+        n = self.bits[self.rest].n_rows
+        after, prior, linear = np.empty(n), np.empty(n), np.empty((n, 1), dtype=np.float32)
+        at = self.address.at(step=step)
+        packed.layer(
+            self.bits[self.rest],
+            self.w,
+            now[self.out].reshape(-1),
+            transpose=self.out_first,
+            scale=beta,
+            spin=self.low[self.out] < 0,
+            sample=self.bits[self.out] if move else None,
+            cumulant=after,
+            other=(earlier[self.out].reshape(-1), before, prior),
+            **self._where(at, self.out),
+        )
+        # Minus the base energy of the other group changes by (beta - before) * slope . x.
+        packed.layer(
+            self.bits[self.rest],
+            self.slope[self.rest],
+            None,
+            field=linear,
+            n_threads=self.n_threads,
+        )
+        if move:
+            packed.layer(
+                self.bits[self.out],
+                self.w,
+                now[self.rest].reshape(-1),
+                transpose=not self.out_first,
+                scale=beta,
+                spin=self.low[self.rest] < 0,
+                sample=self.bits[self.rest],
+                **self._where(at, self.rest),
+            )
+        return after - prior + (beta - before) * linear[:, 0]
+
+    def _where(self, at: rng.Address, group: str) -> dict[str, int]:
+        stream = at.at(group=self.number[group]).stream
+        return {
+            "seed": at.seed,
+            "stream": stream,
+            "step": at.step,
+            "row0": at.row,
+            "n_threads": self.n_threads,
+        }
+
+
+def as_column(x: np.ndarray) -> np.ndarray:
+    """A group's array as a matrix of one column, in single precision."""
+    return np.ascontiguousarray(x, dtype=np.float32).reshape(-1, 1)
 
 
 def log_partition(

@@ -76,6 +76,9 @@ typedef struct {
     float *field;           /* a itself, [row][unit] */
     float *mean_rows;       /* means, [row][unit] */
     double *cumulant;       /* [panel][row]: sum over the panel's units of the unit's cumulant */
+    const float *other_bias; /* the same sums with another bias and scale: annealing's ratio */
+    float other_scale;
+    double *other_cumulant;
 } packed_outputs;
 
 FB_INLINE ptrdiff_t packed_panels(ptrdiff_t n_units)
@@ -242,19 +245,25 @@ FB_CLONES FB_UNUSED static void packed_count(const uint32_t *turned, ptrdiff_t r
     }
 }
 
-/* The means of one unit and 16 rows from its summed integer weights. Where the inputs are spins,
- * sum w s = 2 sum w b - sum w; `all` is the sum of the unit's weights. */
-FB_INLINE void packed_probabilities(const int32_t *sum, int32_t all, const packed_outputs *o,
-                                    ptrdiff_t unit, float *a, float *p)
+/* a = bias + scale * field of one unit and 16 rows, from its summed integer weights. Where the
+ * inputs are spins, sum w s = 2 sum w b - sum w; `all` is the sum of the unit's weights. */
+FB_INLINE void packed_arguments(const int32_t *sum, int32_t all, int spin_in, float bias,
+                                float scale, float *a)
 {
-    const float bias = o->bias != NULL ? o->bias[unit] : 0.0f;
-    const float factor = o->scale * (1.0f / (1 << PACKED_SHIFT));
-    if (o->spin_in)
+    const float factor = scale * (1.0f / (1 << PACKED_SHIFT));
+    if (spin_in)
         for (int l = 0; l < 16; l++)
             a[l] = bias + factor * (float)(int32_t)(2u * (uint32_t)sum[l] - (uint32_t)all);
     else
         for (int l = 0; l < 16; l++)
             a[l] = bias + factor * (float)sum[l];
+}
+
+/* The probability of a one. */
+FB_INLINE void packed_probabilities(const int32_t *sum, int32_t all, const packed_outputs *o,
+                                    ptrdiff_t unit, float *a, float *p)
+{
+    packed_arguments(sum, all, o->spin_in, o->bias != NULL ? o->bias[unit] : 0.0f, o->scale, a);
     if (o->spin_out)
         for (int l = 0; l < 16; l++)
             p[l] = fb_logistic_f32(a[l] + a[l]);
@@ -263,9 +272,21 @@ FB_INLINE void packed_probabilities(const int32_t *sum, int32_t all, const packe
             p[l] = fb_logistic_f32(a[l]);
 }
 
-FB_INLINE void packed_store_means(const float *a, const float *p, const packed_outputs *o,
-                                  ptrdiff_t unit, ptrdiff_t n_units, ptrdiff_t row,
-                                  ptrdiff_t n_rows, ptrdiff_t padded_rows, double *cumulant)
+FB_INLINE void packed_add_cumulants(const float *a, int spin, double *cumulant)
+{
+    if (spin)
+        for (int l = 0; l < 16; l++)
+            cumulant[l] += (double)fb_log2cosh_f32(a[l]);
+    else
+        for (int l = 0; l < 16; l++)
+            cumulant[l] += (double)fb_softplus_f32(a[l]);
+}
+
+/* What is stored of one unit and 16 rows; `cumulant` and `other` are those of the panel. */
+FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *a, const float *p,
+                                  const packed_outputs *o, ptrdiff_t unit, ptrdiff_t n_units,
+                                  ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t padded_rows,
+                                  double *cumulant, double *other)
 {
     const ptrdiff_t m = n_rows - row < 16 ? n_rows - row : 16;
     if (o->mean != NULL) {
@@ -287,13 +308,13 @@ FB_INLINE void packed_store_means(const float *a, const float *p, const packed_o
     if (o->field != NULL)
         for (ptrdiff_t l = 0; l < m; l++)
             o->field[(row + l) * n_units + unit] = a[l];
-    if (cumulant != NULL) {
-        if (o->spin_out)
-            for (int l = 0; l < 16; l++)
-                cumulant[l] += (double)fb_log2cosh_f32(a[l]);
-        else
-            for (int l = 0; l < 16; l++)
-                cumulant[l] += (double)fb_softplus_f32(a[l]);
+    if (cumulant != NULL)
+        packed_add_cumulants(a, o->spin_out, cumulant);
+    if (other != NULL) {
+        float b[16];
+        packed_arguments(sum, all, o->spin_in, o->other_bias != NULL ? o->other_bias[unit] : 0.0f,
+                         o->other_scale, b);
+        packed_add_cumulants(b, o->spin_out, other);
     }
 }
 
@@ -454,6 +475,9 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
         const uint32_t lanes = valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
         double *cumulant =
             o->cumulant != NULL ? o->cumulant + first / PACKED_PANEL * padded_rows + r : NULL;
+        double *other = o->other_cumulant != NULL
+                            ? o->other_cumulant + first / PACKED_PANEL * padded_rows + r
+                            : NULL;
         uint32_t words[2 * 64];
         if (draw) {
             packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4), words);
@@ -461,14 +485,19 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
                 packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4 + 1),
                                      words + 64);
         }
-        if (cumulant != NULL)
-            for (int l = 0; l < 16; l++)
+        for (int l = 0; l < 16; l++) {
+            if (cumulant != NULL)
                 cumulant[l] = 0;
+            if (other != NULL)
+                other[l] = 0;
+        }
         __m512i byte = _mm512_setzero_si512();
         for (ptrdiff_t c = 0; c < columns; c++) {
             float a[16], p[16];
-            packed_probabilities(sums + (s * PACKED_PANEL + c) * 16, all[c], o, first + c, a, p);
-            packed_store_means(a, p, o, first + c, n_units, r, n_rows, padded_rows, cumulant);
+            const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
+            packed_probabilities(sum, all[c], o, first + c, a, p);
+            packed_store_means(sum, all[c], a, p, o, first + c, n_units, r, n_rows, padded_rows,
+                               cumulant, other);
             if (draw) {
                 uint32_t hit = 0;
                 float u[16];
@@ -608,11 +637,16 @@ FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_
             for (ptrdiff_t first = tile; first < tile + n; first += PACKED_PANEL) {
                 const ptrdiff_t m =
                     tile + n - first < PACKED_PANEL ? tile + n - first : PACKED_PANEL;
-                double *cumulant = NULL;
-                if (o->cumulant != NULL) {
+                double *cumulant = NULL, *other = NULL;
+                if (o->cumulant != NULL)
                     cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + 16 * g;
-                    for (int l = 0; l < 16; l++)
+                if (o->other_cumulant != NULL)
+                    other = o->other_cumulant + first / PACKED_PANEL * padded_rows + 16 * g;
+                for (int l = 0; l < 16; l++) {
+                    if (cumulant != NULL)
                         cumulant[l] = 0;
+                    if (other != NULL)
+                        other[l] = 0;
                 }
                 uint32_t words[16][8];
                 if (draw)
@@ -628,8 +662,8 @@ FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_
                     for (int l = 0; l < 16; l++)
                         sum[l] = sums[l][u - tile];
                     packed_probabilities(sum, all[u], o, u, a, p);
-                    packed_store_means(a, p, o, u, w->n_out, 16 * g, n_rows, padded_rows,
-                                       cumulant);
+                    packed_store_means(sum, all[u], a, p, o, u, w->n_out, 16 * g, n_rows,
+                                       padded_rows, cumulant, other);
                     if (!draw)
                         continue;
                     uint32_t hit = 0;

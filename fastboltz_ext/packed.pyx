@@ -80,6 +80,9 @@ cdef extern from "_packed_loop.h" nogil:
         float* field
         float* mean_rows
         double* cumulant
+        const float* other_bias
+        float other_scale
+        double* other_cumulant
     ctypedef struct packed_pair:
         ptrdiff_t n_visible
         ptrdiff_t n_hidden
@@ -252,7 +255,7 @@ cdef object aligned_words(tuple shape):
 
 def layer(
     Bits x, w, bias, *, bint transpose=False, double scale=1.0, bint spin=False, Bits sample=None,
-    mean=None, field=None, cumulant=None, seed=0, stream=0, step=0, row0=0, int n_threads=1,
+    mean=None, field=None, cumulant=None, other=None, seed=0, stream=0, step=0, row0=0, int n_threads=1,
 ):
     """Everything that a layer above bits can give, in one pass: ``a = bias + scale * x @ w``.
 
@@ -276,6 +279,9 @@ def layer(
         Receives `a`.
     cumulant : ndarray of float64, shape (n,), optional
         Receives the sums of the units' cumulants: log(1 + exp a), or log(2 cosh a) for spins.
+    other : tuple of (bias, scale, cumulant), optional
+        The sums of the cumulants at another bias and scale: annealing needs them at two inverse
+        temperatures of one field.
     n_threads : int
         Threads to use; no effect on the result.
     """
@@ -323,6 +329,18 @@ def layer(
         check_shape1(cumulant, "cumulant", n)
         parts = np.zeros((packed_panels(n_out), 16 * packed_groups(n)))
         o.cumulant = <double*>cnp.PyArray_DATA(parts)
+    other_parts = None
+    if other is not None:
+        other_bias, other_scale, other_cumulant = other
+        if other_bias is not None:
+            check_typed(other_bias, "other[0]", 1, False, cnp.NPY_FLOAT32)
+            check_shape1(other_bias, "other[0]", n_out)
+            o.other_bias = <float*>cnp.PyArray_DATA(other_bias)
+        o.other_scale = <float><double>other_scale
+        check_typed(other_cumulant, "other[2]", 1, True, cnp.NPY_FLOAT64)
+        check_shape1(other_cumulant, "other[2]", n)
+        other_parts = np.zeros((packed_panels(n_out), 16 * packed_groups(n)))
+        o.other_cumulant = <double*>cnp.PyArray_DATA(other_parts)
     cdef packed_weights weights
     weights.w = <const float*>cnp.PyArray_DATA(w)
     weights.k_step = 1 if transpose else n_out
@@ -341,6 +359,8 @@ def layer(
     if parts is not None:
         # Panels are added in their order, whatever thread made them.
         np.add.reduce(parts[:, :n], axis=0, out=cumulant)
+    if other_parts is not None:
+        np.add.reduce(other_parts[:, :n], axis=0, out=other_cumulant)
 
 
 cdef class PairLoop:
