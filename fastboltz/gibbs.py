@@ -155,7 +155,7 @@ class Gibbs:
             dtype = params[g].dtype
             unknown = None
             if x is not None:
-                x = np.array(x, dtype=dtype)
+                x = np.array(x, dtype=dtype, order="C")
                 if g in self.clamp:
                     unknown = np.isnan(x)
                     clamped[g] = ~unknown if unknown.any() else None
@@ -195,6 +195,7 @@ class Gibbs:
         ChainState
             A new state; the one given is not changed.
         """
+        params = {key: np.ascontiguousarray(x) for key, x in params.items()}
         values = dict(state.values)
         kept_means: dict[str, np.ndarray] = {}
         kept_fields: dict[str, np.ndarray] = {}
@@ -230,10 +231,7 @@ class Gibbs:
         return all(
             params[key].dtype == np.float32 and params[key].flags.c_contiguous
             for key in (term.name, *term.groups)
-        ) and packed.fits(self._matrix(params, term))
-
-    def _matrix(self, params: Params, term: DenseTerm) -> np.ndarray:
-        return params[term.name].reshape(self.energy.groups[term.slots[0].group].size, -1)
+        ) and packed.fits(term.matrix(params))
 
     def _packed_step(
         self, params: Params, state: ChainState, n_steps: int, scale: float, means: bool
@@ -241,7 +239,7 @@ class Gibbs:
         """`step` on bits: the values are packed once, and unpacked at the end."""
         term = self._plain_pair
         assert term is not None
-        w = self._matrix(params, term)
+        w = term.matrix(params)
         units = {g: self.energy.groups[g] for g in term.groups}
         low = {g: -1.0 if u.spin else 0.0 for g, u in units.items()}  # type: ignore[attr-defined]
         bits = {
@@ -354,7 +352,7 @@ def layer(
     samples = np.empty((len(x), unit.size), dtype=bias.dtype) if sample else None
     layers.layer(
         x,
-        params[term.name].reshape(energy.groups[term.slots[0].group].size, -1),
+        term.matrix(params, bias.dtype),
         bias,
         transpose=term.slots[0].group == group,
         scale=scale,

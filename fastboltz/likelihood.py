@@ -319,8 +319,7 @@ class _PackedWalk:
         (self.out,), (self.rest,) = path.summed, path.rest
         term = energy.fused_term(self.out)
         assert term is not None
-        first, second = (energy.groups[s.group].size for s in term.slots)
-        self.w = path.params[term.name].reshape(first, second)
+        self.w = term.matrix(path.params)
         #: Whether the weights' rows are the summed-out group.
         self.out_first = term.slots[0].group == self.out
         self.number = {g: i for i, g in enumerate(energy.groups)}
@@ -341,12 +340,11 @@ class _PackedWalk:
         term = path.energy.fused_term(path.summed[0])
         if term is None or path.energy.fused_term(path.rest[0]) is not term:
             return False
-        w = path.params[term.name]
-        if w.dtype != np.float32 or not w.flags.c_contiguous:
+        w = term.matrix(path.params)
+        if w.dtype != np.float32:
             return False
-        rows = w.reshape(path.energy.groups[term.slots[0].group].size, -1)
         columns = [as_column(path.params[g] - path.reference[g]) for g in path.rest]
-        return packed.fits(rows) and all(packed.fits(c) for c in columns)
+        return packed.fits(w) and all(packed.fits(c) for c in columns)
 
     def advance(self, before: float, beta: float, step: int, move: bool) -> np.ndarray:
         """As `_Walk.advance`."""

@@ -72,6 +72,8 @@ class PairLoop:
         keys = (self.term.name, self.visible, self.hidden)
         velocities = None
         if optimizer.momentum:
+            for key in keys:  # momentum set between passes
+                state.optimizer.setdefault(f"velocity/{key}", np.zeros_like(params[key]))
             velocities = tuple(self._flat(state.optimizer[f"velocity/{key}"], key) for key in keys)
         offsets = None
         if trainer.centered:
@@ -100,6 +102,8 @@ class PairLoop:
             ),
             n_threads=trainer.n_threads,
         )
+        #: Number of the next sweep; persistent chains may have made some with another n_gibbs.
+        self.sweep = state.update * one.n_gibbs if chains is None else chains.address.step
         self.at_once = 8
 
     def _flat(self, x: np.ndarray, key: str) -> np.ndarray:
@@ -162,7 +166,7 @@ class PairLoop:
             for g, bits in ((self.visible, visible), (self.hidden, hidden)):
                 values[g] = bits.unpack().reshape(-1, *self.shapes[g])
             values = {g: values[g] for g in chains.values}
-            address = chains.address.at(step=self.state.update * self.n_gibbs)
+            address = chains.address.at(step=self.sweep)
             self.state.phases.chains[0] = ChainState(values, address, chains.clamped)
 
     def run(self, rows: np.ndarray, n_updates: int | None, trainer: Trainer) -> tuple[int, float]:
@@ -178,7 +182,7 @@ class PairLoop:
             self.batch_size,
             np.array(rates, dtype=np.float32),
             update=state.update,
-            sweep=state.update * self.n_gibbs,
+            sweep=self.sweep,
         )
         seconds = time.perf_counter() - begin
         if seconds < _CALL_SECONDS / 4:
@@ -186,5 +190,6 @@ class PairLoop:
         elif seconds > _CALL_SECONDS:
             self.at_once = max(1, self.at_once // 2)
         state.update += made
+        self.sweep += made * self.n_gibbs
         state.phases = PhaseState(self.seed, state.phases.update + made, state.phases.chains)
         return made, rates[made - 1] if made else 0.0

@@ -271,7 +271,7 @@ class DenseTerm(Term):
         return mask
 
     def distinct_matrix(self) -> np.ndarray:
-        """Where the units of a lateral pair differ, as a matrix like `_matrix`."""
+        """Where the units of a lateral pair differ, as a matrix like `matrix`."""
         a, b = (self.units[s.group].size for s in self.slots)
         return np.broadcast_to(self._distinct, self.shape).reshape(a, b)
 
@@ -301,9 +301,11 @@ class DenseTerm(Term):
                 f"where they are the same unit. energy.symmetrized(params) makes it so."
             )
 
-    def _matrix(self, params: Params) -> np.ndarray:
+    def matrix(self, params: Params, dtype: Any = None) -> np.ndarray:
+        """Weights of a pair as a C-contiguous matrix: a view where they are that already."""
+        w = params[self.name]
         a, b = (self.units[s.group].size for s in self.slots)
-        return params[self.name].reshape(a, b)
+        return np.ascontiguousarray(w, dtype=dtype or w.dtype).reshape(a, b)
 
     def add_field(
         self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
@@ -319,7 +321,7 @@ class DenseTerm(Term):
             if self.is_pair:
                 layers.product(
                     as_rows(state[others[0].group], out.dtype),
-                    _typed(self._matrix(params), out.dtype),
+                    self.matrix(params, out.dtype),
                     as_rows(out),
                     transpose=at == 0,
                     beta=1.0,

@@ -136,6 +136,9 @@ cdef extern from "_packed_loop.h" nogil:
                               float follow_first, float follow)
 
 
+# Multiply-adds of a product below which threads cost more than they bring.
+cdef double TINY = 1 << 21
+
 cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
 
 
@@ -347,6 +350,8 @@ def layer(
     weights.c_step = n_in if transpose else 1
     weights.n_in = n_in
     weights.n_out = n_out
+    if <double>n * <double>n_in * <double>n_out < TINY:
+        n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * 5 + 32
     cdef bint avx512 = use_avx512
@@ -436,6 +441,8 @@ cdef class PairLoop:
         q.positive_stream = word32(streams[0], "streams[0]")
         q.visible_stream = word32(streams[1], "streams[1]")
         q.hidden_stream = word32(streams[2], "streams[2]")
+        if <double>max_rows * <double>n_visible * <double>n_hidden < TINY:
+            n_threads = 1
         q.n_threads = n_threads
         q.use_avx512 = use_avx512
         q.max_rows = max_rows
