@@ -149,9 +149,9 @@ class SGD(Optimizer):
     ) -> None:
         for key, w in params.items():
             l1, l2 = penalties.get(key, (0.0, 0.0))
-            if self.momentum and f"velocity/{key}" not in state:  # momentum set between passes
-                state[f"velocity/{key}"] = np.zeros_like(w)
-            velocity = state.get(f"velocity/{key}")
+            velocity = state.get(f"velocity/{key}") if self.momentum else None
+            if self.momentum and velocity is None:  # momentum set between passes
+                velocity = state[f"velocity/{key}"] = np.zeros_like(w)
             updates.sgd(
                 w.reshape(-1),
                 gradient[key].reshape(-1),

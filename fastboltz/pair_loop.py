@@ -1,9 +1,10 @@
 """Training of two binary groups in compiled minibatches (`fastboltz_ext.packed.PairLoop`).
 
-`Trainer` asks `PairLoop.serve` whether a training is of the kind that the compiled loop makes:
-one plain matrix between two groups of binary units in single precision, binary data, CD or PCD,
-and SGD. The updates are those of the general path, with the same random numbers, up to the
-rounding of the weights to 2**-20 inside sums.
+`Trainer` asks `PairLoop.serve` whether a training is of the kind that the compiled loop makes: one
+plain matrix between two groups of binary units in single precision, data between the two values
+of a visible unit, CD or PCD, and SGD. Where the data are not binary, two of an update's five
+products are BLAS's. The updates are those of the general path, with the same random numbers, up to
+the rounding of the weights to 2**-20 inside sums.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class PairLoop:
         Updated in place.
     state : TrainingState
         Updated after each call; it must have made its first update.
-    words : ndarray of uint32, shape (n_rows, words)
-        The data, a bit a unit.
+    rows : ndarray
+        The data: a bit a unit, uint32 of shape (n_rows, words), or float32 (n_rows, n_visible).
     batch_size : int
     """
 
@@ -50,7 +51,7 @@ class PairLoop:
         trainer: Trainer,
         params: Params,
         state: TrainingState,
-        words: np.ndarray,
+        rows: np.ndarray,
         batch_size: int,
     ) -> None:
         energy = trainer.energy
@@ -59,7 +60,7 @@ class PairLoop:
         self.hidden, self.visible = (s.group for s in self.term.slots)
         (one,) = trainer.objective.likelihoods
         self.n_gibbs = one.n_gibbs
-        self.words = words
+        self.rows = rows
         self.batch_size = batch_size
         self.state = state
         self.shapes = {g: energy.groups[g].shape for g in (self.hidden, self.visible)}
@@ -94,6 +95,7 @@ class PairLoop:
             offsets=offsets,
             spin_visible=self.low[self.visible] < 0,
             spin_hidden=self.low[self.hidden] < 0,
+            real=rows.dtype == np.float32,
             seed=self.seed,
             streams=(
                 rng.Address.of(self.seed, "positive", self.number[self.hidden]).stream,
@@ -103,7 +105,9 @@ class PairLoop:
             n_threads=trainer.n_threads,
         )
         #: Number of the next sweep; persistent chains may have made some with another n_gibbs.
-        self.sweep = state.update * one.n_gibbs if chains is None else chains.address.step
+        self.sweep = state.update * one.n_gibbs
+        if self.persistent and chains is not None:
+            self.sweep = chains.address.step
         self.at_once = 8
 
     def _flat(self, x: np.ndarray, key: str) -> np.ndarray:
@@ -121,7 +125,7 @@ class PairLoop:
         data: Mapping[str, Rows],
         sample_weight: np.ndarray | None,
     ) -> np.ndarray | None:
-        """The data as bits if the compiled loop can make this training, else None."""
+        """The data as the compiled loop takes them if it can make this training, else None."""
         energy, objective = trainer.energy, trainer.objective
         if len(objective.likelihoods) != 1 or len(energy.terms) != 1 or len(energy.groups) != 2:
             return None
@@ -140,7 +144,9 @@ class PairLoop:
             return None
         if any(x.dtype != np.float32 or not x.flags.c_contiguous for x in params.values()):
             return None
-        return data[one.of[0]].bits(energy.groups[one.of[0]].states())
+        rows = data[one.of[0]]
+        bits = rows.bits(energy.groups[one.of[0]].states())
+        return rows.plain() if bits is None else bits
 
     @staticmethod
     def can_start(trainer: Trainer, state: TrainingState) -> bool:
@@ -177,7 +183,7 @@ class PairLoop:
         rates = [trainer.schedule(state.update + k, n_updates) for k in range(n)]
         begin = time.perf_counter()
         made = self.loop.run(
-            self.words,
+            self.rows,
             rows[: n * self.batch_size],
             self.batch_size,
             np.array(rates, dtype=np.float32),
@@ -191,5 +197,6 @@ class PairLoop:
             self.at_once = max(1, self.at_once // 2)
         state.update += made
         self.sweep += made * self.n_gibbs
-        state.phases = PhaseState(self.seed, state.phases.update + made, state.phases.chains)
+        chains: list[ChainState | None] = state.phases.chains if self.persistent else [None]
+        state.phases = PhaseState(self.seed, state.phases.update + made, chains)
         return made, rates[made - 1] if made else 0.0

@@ -374,7 +374,9 @@ class HistoryDisplay:
         -------
         self
         """
-        self.ax_ = _pyplot().subplots(figsize=(5, 3.5))[1] if ax is None else ax
+        self.ax_ = (
+            _pyplot().subplots(figsize=(5, 3.5), layout="constrained")[1] if ax is None else ax
+        )
         self.figure_ = self.ax_.figure
         marker = "o" if len(self.epochs) == 1 else None
         self.lines_ = [
@@ -386,6 +388,7 @@ class HistoryDisplay:
             for name, values in self.curves.items()
         ]
         self.ax_.set_xlabel("epoch")
+        self.ax_.xaxis.get_major_locator().set_params(integer=True)
         if len(self.curves) == 1:
             self.ax_.set_ylabel(self.lines_[0].get_label())
         else:

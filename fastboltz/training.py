@@ -72,6 +72,13 @@ class Rows:
             packed[start : start + len(x), : bytes_.shape[1]] = bytes_
         return packed.view("<u4").astype(np.uint32, copy=False)
 
+    def plain(self) -> np.ndarray | None:
+        """The rows themselves where they are a C-contiguous float32 matrix in memory."""
+        x = self.x
+        if type(x) is np.ndarray and x.dtype == np.float32 and x.flags.c_contiguous:
+            return x
+        return None
+
     def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and mean square of each entry, in double precision."""
         n = len(self)
@@ -259,7 +266,7 @@ class Trainer:
         per_epoch = -(-n // batch_size)
         n_updates = state.update + per_epoch * n_epochs if decay else None
         mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
-        words = PairLoop.serve(self, params, data, sample_weight)
+        compiled = PairLoop.serve(self, params, data, sample_weight)
         for _ in range(n_epochs):
             begin = time.perf_counter()
             order = np.arange(n)
@@ -270,16 +277,16 @@ class Trainer:
                 start = 0
                 loop: PairLoop | None = None
                 while start < n:
-                    if words is not None and loop is None and PairLoop.can_start(self, state):
-                        loop = PairLoop(self, params, state, words, batch_size)
+                    if compiled is not None and loop is None and PairLoop.can_start(self, state):
+                        loop = PairLoop(self, params, state, compiled, batch_size)
                         loop.open()
-                    if loop is not None and words is not None:
+                    if loop is not None:
                         made, rate = loop.run(order[start:], n_updates, self)
                         start += made * batch_size
                         if made == 0:
                             # Weights so large that their sums leave the range of fixed point.
                             loop.close()
-                            loop = words = None
+                            loop = compiled = None
                     else:
                         chosen = order[start : start + batch_size]
                         start += batch_size

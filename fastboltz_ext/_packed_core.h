@@ -609,6 +609,69 @@ FB_INLINE void packed_add_rows(const uint32_t *row, ptrdiff_t n_words, const int
         }
 }
 
+/* As packed_epilogue_avx512. */
+FB_CLONES FB_UNUSED static void packed_epilogue_any(const int32_t *sums, const int32_t *all,
+                                                    const packed_outputs *o, ptrdiff_t first,
+                                                    ptrdiff_t n_units, ptrdiff_t row,
+                                                    ptrdiff_t n_rows, ptrdiff_t n_groups)
+{
+    const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
+    const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
+    const int draw = o->bits != NULL || o->turned != NULL;
+    uint32_t hits[2][PACKED_PANEL] = {{0}};
+    for (int s = 0; s < 2; s++) {
+        const ptrdiff_t r = row + 16 * s;
+        const ptrdiff_t valid = n_rows - r;
+        const uint32_t lanes = valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
+        double *cumulant = NULL, *other = NULL;
+        if (o->cumulant != NULL)
+            cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + r;
+        if (o->other_cumulant != NULL)
+            other = o->other_cumulant + first / PACKED_PANEL * padded_rows + r;
+        uint32_t words[16][8];
+        if (draw)
+            for (int l = 0; l < 16; l++)
+                for (uint32_t q = 0; q < 2; q++)
+                    philox_one(o->address.k0, o->address.k1, (uint32_t)(first / 4) + q,
+                               o->address.row0 + (uint32_t)(r + l), o->address.step,
+                               o->address.stream, words[l] + 4 * q);
+        for (int l = 0; l < 16; l++) {
+            if (cumulant != NULL)
+                cumulant[l] = 0;
+            if (other != NULL)
+                other[l] = 0;
+        }
+        uint32_t byte[16] = {0};
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            float a[16], p[16];
+            const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
+            packed_probabilities(sum, all[c], o, first + c, a, p);
+            packed_store_means(sum, all[c], a, p, o, first + c, n_units, r, n_rows, padded_rows,
+                               cumulant, other);
+            if (!draw)
+                continue;
+            for (int l = 0; l < 16; l++) {
+                uint32_t hit = (uint32_t)(philox_uniform_f32(words[l][c]) < p[l]);
+                hit &= (lanes >> l) & 1u;
+                hits[s][c] |= hit << l;
+                byte[l] |= hit << c;
+            }
+        }
+        if (o->bits != NULL) {
+            uint32_t *to = o->bits + (r / 16 * out_words + first / 32) * 16;
+            const unsigned shift = (unsigned)(first % 32);
+            for (int l = 0; l < 16; l++)
+                to[l] = (shift != 0 ? to[l] : 0u) | byte[l] << shift;
+        }
+    }
+    if (o->turned != NULL)
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            const ptrdiff_t u = first + c;
+            o->turned[(u / 16 * (n_groups / 2) + row / 32) * 16 + u % 16] =
+                hits[0][c] | hits[1][c] << 16;
+        }
+}
+
 /* Units [32 begin, 32 end) of a layer; wi holds the integers of all weights. */
 FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_rows,
                                                  ptrdiff_t n_groups, const packed_weights *w,
@@ -616,70 +679,25 @@ FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_
                                                  ptrdiff_t end, const int32_t *wi,
                                                  const int32_t *all)
 {
-    const ptrdiff_t n_words = packed_words(w->n_in), out_words = packed_words(w->n_out);
-    const ptrdiff_t padded_out = (w->n_out + 15) / 16 * 16, padded_rows = 16 * n_groups;
+    const ptrdiff_t n_words = packed_words(w->n_in), padded_out = (w->n_out + 15) / 16 * 16;
     const ptrdiff_t last = 32 * end < w->n_out ? 32 * end : w->n_out;
-    const int draw = o->bits != NULL || o->turned != NULL;
-    if (o->turned != NULL)
-        memset(o->turned + 2 * begin * (n_groups / 2) * 16, 0,
-               (size_t)(2 * (end - begin) * (n_groups / 2) * 16) * sizeof(uint32_t));
     for (ptrdiff_t tile = 32 * begin; tile < last; tile += PACKED_TILE) {
         const ptrdiff_t n = last - tile < PACKED_TILE ? last - tile : PACKED_TILE;
         const ptrdiff_t columns = (n + 15) / 16 * 16;
-        for (ptrdiff_t g = 0; g < n_groups; g++) {
-            int32_t sums[16][PACKED_TILE];
-            if (o->bits != NULL)
-                memset(o->bits + (g * out_words + tile / 32) * 16, 0,
-                       (size_t)((n + 31) / 32 * 16) * sizeof(uint32_t));
-            for (int l = 0; l < 16; l++)
-                packed_add_rows(x + g * n_words * 16 + l, n_words, wi + tile, padded_out, columns,
-                                sums[l]);
+        for (ptrdiff_t g = 0; g < n_groups; g += 2) {
+            int32_t rows[32][PACKED_TILE];
+            for (int l = 0; l < 32; l++)
+                packed_add_rows(x + (g + l / 16) * n_words * 16 + l % 16, n_words, wi + tile,
+                                padded_out, columns, rows[l]);
             for (ptrdiff_t first = tile; first < tile + n; first += PACKED_PANEL) {
+                int32_t sums[2 * PACKED_PANEL * 16];
                 const ptrdiff_t m =
                     tile + n - first < PACKED_PANEL ? tile + n - first : PACKED_PANEL;
-                double *cumulant = NULL, *other = NULL;
-                if (o->cumulant != NULL)
-                    cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + 16 * g;
-                if (o->other_cumulant != NULL)
-                    other = o->other_cumulant + first / PACKED_PANEL * padded_rows + 16 * g;
-                for (int l = 0; l < 16; l++) {
-                    if (cumulant != NULL)
-                        cumulant[l] = 0;
-                    if (other != NULL)
-                        other[l] = 0;
-                }
-                uint32_t words[16][8];
-                if (draw)
-                    for (int l = 0; l < 16; l++)
-                        for (uint32_t q = 0; q < 2; q++)
-                            philox_one(o->address.k0, o->address.k1, (uint32_t)(first / 4) + q,
-                                       o->address.row0 + (uint32_t)(16 * g + l), o->address.step,
-                                       o->address.stream, words[l] + 4 * q);
-                for (ptrdiff_t c = 0; c < m; c++) {
-                    const ptrdiff_t u = first + c;
-                    int32_t sum[16];
-                    float a[16], p[16];
-                    for (int l = 0; l < 16; l++)
-                        sum[l] = sums[l][u - tile];
-                    packed_probabilities(sum, all[u], o, u, a, p);
-                    packed_store_means(sum, all[u], a, p, o, u, w->n_out, 16 * g, n_rows,
-                                       padded_rows, cumulant, other);
-                    if (!draw)
-                        continue;
-                    uint32_t hit = 0;
-                    for (int l = 0; l < 16; l++)
-                        hit |= (uint32_t)(philox_uniform_f32(words[l][c]) < p[l]) << l;
-                    const ptrdiff_t valid = n_rows - 16 * g;
-                    hit &= valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
-                    if (o->bits != NULL) {
-                        uint32_t *to = o->bits + (g * out_words + u / 32) * 16;
-                        for (int l = 0; l < 16; l++)
-                            to[l] |= ((hit >> l) & 1u) << (u % 32);
-                    }
-                    if (o->turned != NULL)
-                        o->turned[(u / 16 * (n_groups / 2) + g / 2) * 16 + u % 16] |=
-                            hit << (16 * (g % 2));
-                }
+                for (ptrdiff_t c = 0; c < m; c++)
+                    for (int l = 0; l < 32; l++)
+                        sums[(l / 16 * PACKED_PANEL + c) * 16 + l % 16] = rows[l][first - tile + c];
+                packed_epilogue_any(sums, all + first, o, first, w->n_out, 16 * g, n_rows,
+                                    n_groups);
             }
         }
     }

@@ -16,6 +16,14 @@
 
 #include "_packed_core.h"
 
+/* Fortran's sgemm, as SciPy exports it. */
+typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *,
+                             int *, float *, float *, int *);
+
+/* Hidden units of one dense product: part of the result, since BLAS may sum in another order for
+ * another size; never a function of the number of threads. */
+#define PACKED_DENSE_TILE 128
+
 typedef struct {
     ptrdiff_t n_visible, n_hidden;
     int spin_visible, spin_hidden;
@@ -24,6 +32,8 @@ typedef struct {
     float *mean_visible, *mean_hidden;                 /* offsets of centring; NULL if not centred */
     float l1, l2, momentum;
     int persistent, n_gibbs;
+    int real;       /* data are real-valued: the two products with them are BLAS's */
+    packed_sgemm gemm;
     uint64_t seed;
     uint32_t positive_stream, visible_stream, hidden_stream;
     int n_threads, use_avx512;
@@ -35,6 +45,7 @@ typedef struct {
     int32_t *p0, *p1;               /* means of the hidden units */
     int32_t *count_v0, *count_v1;   /* ones of each visible unit */
     int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
+    float *x0, *dense, *d0, *mean_v0; /* real data: rows; fields and means [unit][row]; D */
     float *delta_visible, *delta_hidden, *row_part, *grad_hidden;
     int32_t *integers, *all;        /* portable path: integer weights, one direction at a time */
     int32_t **scratch;              /* AVX-512 path: one a thread */
@@ -74,6 +85,12 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
     TAKE(delta_hidden, float, hw * 32);
     TAKE(grad_hidden, float, hw * 32);
     TAKE(row_part, float, packed_panels(H) * vw * 32);
+    if (q->real) {
+        TAKE(x0, float, g0 * 16 * V);
+        TAKE(dense, float, hw * 32 * g0 * 16);
+        TAKE(d0, float, hw * 32 * V);
+        TAKE(mean_v0, float, V);
+    }
     TAKE(scratch, int32_t *, q->n_threads);
     if (q->use_avx512) {
         /* integers and tables of one panel of a layer, or tables of one panel of both phases */
@@ -129,6 +146,61 @@ FB_UNUSED static void packed_gather(packed_pair *q, const uint32_t *data, const 
     packed_turn(q->v0, groups, vw, q->v0_turned, begin, end);
     const ptrdiff_t last = 32 * end < q->n_visible ? 32 * end : q->n_visible;
     packed_count(q->v0_turned, groups / 2, 32 * begin, last, q->count_v0);
+}
+
+/* Real-valued rows as they are, and zeros below them. */
+FB_UNUSED static void packed_gather_real(packed_pair *q, const float *data, const int64_t *rows,
+                                         ptrdiff_t n_rows, int t, int T)
+{
+    const ptrdiff_t V = q->n_visible, padded = 16 * packed_groups(n_rows);
+    for (ptrdiff_t r = packed_share(padded, t, T); r < packed_share(padded, t + 1, T); r++)
+        if (r < n_rows)
+            memcpy(q->x0 + r * V, data + rows[r] * V, (size_t)V * sizeof(float));
+        else
+            memset(q->x0 + r * V, 0, (size_t)V * sizeof(float));
+}
+
+/* Positive phase of real-valued rows: fields by BLAS, rounded to the integers that the epilogue
+ * takes, then D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
+FB_UNUSED static void packed_dense_phase(packed_pair *q, ptrdiff_t n_rows, const packed_outputs *o,
+                                         int t, int T)
+{
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden, groups = packed_groups(n_rows);
+    const ptrdiff_t padded = 16 * groups, tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
+    const int32_t all[PACKED_PANEL] = {0};
+    char no = 'N', yes = 'T';
+    float one = 1.0f, zero = 0.0f;
+    int v = (int)V, rows = (int)padded, real_rows = (int)n_rows;
+    for (ptrdiff_t tile = packed_share(tiles, t, T); tile < packed_share(tiles, t + 1, T); tile++) {
+        const ptrdiff_t begin = tile * PACKED_DENSE_TILE;
+        const ptrdiff_t end = begin + PACKED_DENSE_TILE < H ? begin + PACKED_DENSE_TILE : H;
+        int m = (int)(end - begin);
+        float *f = q->dense + begin * padded;
+        /* [unit][row] = W x0', which Fortran sees as its transpose x0 W' */
+        q->gemm(&yes, &no, &rows, &m, &v, &one, q->x0, &v, q->w + begin * V, &v, &zero, f, &rows);
+        for (ptrdiff_t first = begin; first < end; first += PACKED_PANEL) {
+            const ptrdiff_t columns = end - first < PACKED_PANEL ? end - first : PACKED_PANEL;
+            for (ptrdiff_t g = 0; g < groups; g += 2) {
+                int32_t sums[2 * PACKED_PANEL * 16] __attribute__((aligned(64)));
+                for (ptrdiff_t c = 0; c < columns; c++)
+                    for (int l = 0; l < 32; l++)
+                        sums[(l / 16 * PACKED_PANEL + c) * 16 + l % 16] =
+                            packed_round(q->dense[(first + c) * padded + 16 * g + l]);
+#if PACKED_X86
+                if (q->use_avx512) {
+                    packed_epilogue_avx512(sums, all, o, first, H, 16 * g, n_rows, groups);
+                    continue;
+                }
+#endif
+                packed_epilogue_any(sums, all, o, first, H, 16 * g, n_rows, groups);
+            }
+        }
+        const float unit = 1.0f / (float)(1 << o->mean_shift);
+        for (ptrdiff_t k = 0; k < (end - begin) * padded; k++)
+            f[k] = unit * (float)q->p0[begin * padded + k];
+        q->gemm(&no, &no, &v, &m, &real_rows, &one, q->x0, &v, f, &rows, &zero, q->d0 + begin * V,
+                &v);
+    }
 }
 
 /* Portable path: the integers that a direction's sums are made of. Thread 0 alone. */
@@ -201,7 +273,16 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = first + c;
         float g[16], old[16], new_[16];
-        if (q->spin_visible) {
+        if (q->real) {
+            /* scale0 counts in units of the means; the dense sums are means themselves */
+            const float whole = step->scale0 * (float)(1 << step->mean_shift);
+            const int32_t s1 = q->spin_visible ? (int32_t)q->sum_p1[j] : 0;
+            const int32_t twice = q->spin_visible ? 2 : 1;
+            float d[16] = {0};
+            memcpy(d, q->d0 + j * V + i, (size_t)m * sizeof(float));
+            for (int l = 0; l < 16; l++)
+                g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
+        } else if (q->spin_visible) {
             const int32_t s0 = (int32_t)q->sum_p0[j], s1 = (int32_t)q->sum_p1[j];
             for (int l = 0; l < 16; l++)
                 g[l] = step->scale0 * (float)(2 * d0[c][l] - s0) -
@@ -285,11 +366,14 @@ PACKED_TARGET FB_UNUSED static void packed_update_avx512(packed_pair *q, const p
     int32_t *tables1 = tables0 + packed_groups(n0) * 16 * PACKED_PANEL * 4;
     PACKED_UPDATE_BODY(
         {
-            packed_mean_tables_avx512(q->p0, 32 * words0, first, H, tables0);
+            if (!q->real)
+                packed_mean_tables_avx512(q->p0, 32 * words0, first, H, tables0);
             packed_mean_tables_avx512(q->p1, 32 * words1, first, H, tables1);
         },
         {
-            packed_sums_avx512(q->v0_turned + i / 16 * words0 * 16, words0, tables0, d0[0][0]);
+            if (!q->real)
+                packed_sums_avx512(q->v0_turned + i / 16 * words0 * 16, words0, tables0,
+                                   d0[0][0]);
             packed_sums_avx512(q->v1_turned + i / 16 * words1 * 16, words1, tables1, d1[0][0]);
         })
 }
@@ -310,11 +394,14 @@ FB_CLONES FB_UNUSED static void packed_update_any(packed_pair *q, const packed_s
     int32_t *panel1 = panel0 + packed_groups(n0) * 16 * PACKED_PANEL;
     PACKED_UPDATE_BODY(
         {
-            packed_panel_means(q->p0, 32 * words0, first, columns, panel0);
+            if (!q->real)
+                packed_panel_means(q->p0, 32 * words0, first, columns, panel0);
             packed_panel_means(q->p1, 32 * words1, first, columns, panel1);
         },
         for (int s = 0; s < 2; s++) {
-            packed_pair_sums_any(q->v0_turned + (i / 16 + s) * words0 * 16, words0, panel0, d0[s]);
+            if (!q->real)
+                packed_pair_sums_any(q->v0_turned + (i / 16 + s) * words0 * 16, words0, panel0,
+                                     d0[s]);
             packed_pair_sums_any(q->v1_turned + (i / 16 + s) * words1 * 16, words1, panel1, d1[s]);
         })
 }
@@ -324,12 +411,21 @@ FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_
                                                    ptrdiff_t n0, ptrdiff_t n1, float follow)
 {
     const float r0 = 1.0f / (float)n0, r1 = 1.0f / (float)n1;
+    if (q->real) {
+        for (ptrdiff_t i = 0; i < q->n_visible; i++)
+            q->mean_v0[i] = 0;
+        for (ptrdiff_t r = 0; r < n0; r++)
+            for (ptrdiff_t i = 0; i < q->n_visible; i++)
+                q->mean_v0[i] += q->x0[r * q->n_visible + i];
+    }
     for (ptrdiff_t i = 0; i < q->n_visible; i++) {
         float m0 = r0 * (float)q->count_v0[i], m1 = r1 * (float)q->count_v1[i];
         if (q->spin_visible) {
             m0 = m0 + m0 - 1.0f;
             m1 = m1 + m1 - 1.0f;
         }
+        if (q->real)
+            m0 = r0 * q->mean_v0[i];
         q->delta_visible[i] = m0 - m1;
         if (q->mean_visible != NULL)
             q->mean_visible[i] += follow * (m0 - q->mean_visible[i]);
@@ -379,7 +475,7 @@ FB_INLINE int packed_mean_shift(ptrdiff_t rows, int spin)
 #endif
 
 /* The share of thread t in one update. `follow` is 1 for the first minibatch of a training. */
-FB_UNUSED static void packed_pair_update(packed_pair *q, const uint32_t *data, const int64_t *rows,
+FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const int64_t *rows,
                                          ptrdiff_t n_rows, uint32_t update, uint32_t sweep,
                                          float rate, float follow, int t, int T)
 {
@@ -401,9 +497,13 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const uint32_t *data, c
     packed_outputs o = {0};
     o.scale = 1.0f;
 
-    packed_gather(q, data, rows, n_rows, t, T);
-    if (t == 0)
-        packed_prepare(q, &up);
+    if (q->real)
+        packed_gather_real(q, (const float *)data, rows, n_rows, t, T);
+    else {
+        packed_gather(q, (const uint32_t *)data, rows, n_rows, t, T);
+        if (t == 0)
+            packed_prepare(q, &up);
+    }
     PACKED_BARRIER
     o.bias = q->bias_hidden;
     o.spin_in = q->spin_visible;
@@ -412,7 +512,11 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const uint32_t *data, c
     o.mean_shift = step.mean_shift;
     o.bits = q->persistent ? NULL : q->h0;
     o.address = philox_at(q->seed, q->positive_stream, update, 0);
-    packed_pair_layer(q, &up, q->v0, n0, &o, t, T);
+    if (q->real) {
+        packed_dense_phase(q, n0, &o, t, T);
+        PACKED_BARRIER
+    } else
+        packed_pair_layer(q, &up, q->v0, n0, &o, t, T);
     packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
     const uint32_t *h = q->persistent ? q->h1 : q->h0;
     for (int k = 0; k < q->n_gibbs; k++) {
@@ -473,7 +577,7 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const uint32_t *data, c
 
 /* `n_updates` minibatches of consecutive entries of `rows`. Returns the number made: fewer when
  * the weights leave the range of fixed point, which is looked at before each. */
-FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const uint32_t *data,
+FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
                                            const int64_t *rows, ptrdiff_t n_rows,
                                            ptrdiff_t batch_size, ptrdiff_t n_updates,
                                            uint32_t update, uint32_t sweep, const float *rates,

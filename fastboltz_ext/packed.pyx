@@ -15,6 +15,7 @@ from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
+from scipy.linalg.cython_blas cimport sgemm
 
 from fastboltz_ext._arrays cimport (
     check_address_range, check_shape1, check_shape2, check_threads, check_typed, real_type, word32,
@@ -83,6 +84,8 @@ cdef extern from "_packed_loop.h" nogil:
         const float* other_bias
         float other_scale
         double* other_cumulant
+    ctypedef void (*packed_sgemm)(char*, char*, int*, int*, int*, float*, float*, int*, float*,
+                                  int*, float*, float*, int*) noexcept nogil
     ctypedef struct packed_pair:
         ptrdiff_t n_visible
         ptrdiff_t n_hidden
@@ -105,6 +108,8 @@ cdef extern from "_packed_loop.h" nogil:
         uint32_t positive_stream
         uint32_t visible_stream
         uint32_t hidden_stream
+        int real
+        packed_sgemm gemm
         int n_threads
         int use_avx512
         ptrdiff_t max_rows
@@ -130,7 +135,7 @@ cdef extern from "_packed_loop.h" nogil:
                           const packed_outputs* o, int use_avx512, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
     int packed_pair_allocate(packed_pair* q)
-    ptrdiff_t packed_pair_run(packed_pair* q, const uint32_t* data, const int64_t* rows,
+    ptrdiff_t packed_pair_run(packed_pair* q, const void* data, const int64_t* rows,
                               ptrdiff_t n_rows, ptrdiff_t batch_size, ptrdiff_t n_updates,
                               uint32_t update, uint32_t sweep, const float* rates,
                               float follow_first, float follow)
@@ -390,6 +395,9 @@ cdef class PairLoop:
     offsets : tuple of two arrays, optional
         Mean activities of visible and hidden units, for centring: updated in place.
     spin_visible, spin_hidden : bool
+    real : bool
+        The data are real-valued, between the two values of a visible unit; hold BLAS at one
+        thread while running.
     seed : int
     streams : tuple of three int
         Of the positive phase, and of the visible and the hidden units of the chains.
@@ -403,8 +411,8 @@ cdef class PairLoop:
     def __init__(
         self, w, bias_visible, bias_hidden, *, Py_ssize_t max_rows, Py_ssize_t n_chains,
         bint persistent, int n_gibbs=1, double momentum=0.0, double l1=0.0, double l2=0.0,
-        velocities=None, offsets=None, bint spin_visible=False, bint spin_hidden=False, seed=0,
-        streams=(0, 1, 2), int n_threads=1,
+        velocities=None, offsets=None, bint spin_visible=False, bint spin_hidden=False,
+        bint real=False, seed=0, streams=(0, 1, 2), int n_threads=1,
     ):
         check_threads(n_threads)
         check_typed(w, "w", 2, True, cnp.NPY_FLOAT32)
@@ -435,6 +443,8 @@ cdef class PairLoop:
         q.l2 = <float>l2
         q.spin_visible = spin_visible
         q.spin_hidden = spin_hidden
+        q.real = real
+        q.gemm = <packed_sgemm>sgemm
         q.persistent = persistent
         q.n_gibbs = n_gibbs
         q.seed = word64(seed, "seed")
@@ -488,7 +498,7 @@ cdef class PairLoop:
 
         Parameters
         ----------
-        data : ndarray of uint32, shape (n, words)
+        data : ndarray of uint32, shape (n, words); with `real` of float32, shape (n, n_visible)
             Rows of bits: bit k of word w is unit ``32 w + k``.
         rows : ndarray of int64
             Numbers of rows, in the order of use.
@@ -507,11 +517,13 @@ cdef class PairLoop:
         int
             Updates made: all, or fewer where the weights left the range of fixed point.
         """
-        check_typed(data, "data", 2, False, cnp.NPY_UINT32)
+        check_typed(data, "data", 2, False, cnp.NPY_FLOAT32 if self.q.real else cnp.NPY_UINT32)
         check_typed(rows, "rows", 1, False, cnp.NPY_INT64)
         check_typed(rates, "rates", 1, False, cnp.NPY_FLOAT32)
         cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), n_updates = cnp.PyArray_DIM(rates, 0)
-        check_shape2(data, "data", cnp.PyArray_DIM(data, 0), packed_words(self.q.n_visible))
+        cdef Py_ssize_t width = self.q.n_visible
+        check_shape2(data, "data", cnp.PyArray_DIM(data, 0),
+                     width if self.q.real else packed_words(width))
         if batch_size < 1 or batch_size > self.q.max_rows:
             raise ValueError(f"batch_size is {batch_size}; expected 1 to {self.q.max_rows}.")
         if (n_updates - 1) * batch_size >= n and n_updates > 0:
@@ -521,7 +533,7 @@ cdef class PairLoop:
         if n and (rows.min() < 0 or rows.max() >= cnp.PyArray_DIM(data, 0)):
             raise ValueError(f"rows must be in [0, {data.shape[0]}).")
         cdef uint32_t u = word32(update, "update"), s = word32(sweep, "sweep")
-        cdef const uint32_t* pd = <const uint32_t*>cnp.PyArray_DATA(data)
+        cdef const void* pd = <const void*>cnp.PyArray_DATA(data)
         cdef const int64_t* pr = <const int64_t*>cnp.PyArray_DATA(rows)
         cdef const float* ps = <const float*>cnp.PyArray_DATA(rates)
         cdef float f = <float>follow, f_first = 1.0 if first else f
