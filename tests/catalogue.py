@@ -25,6 +25,21 @@ TYPES = {
 }
 
 
+def _read_only(x):
+    x = x.copy()
+    x.setflags(write=False)
+    return x
+
+
+#: The same array, laid out otherwise in memory.
+LAYOUTS = {
+    "Fortran order": np.asfortranarray,
+    "every other element": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: np.ascontiguousarray(x[::-1])[::-1],
+    "read only": _read_only,
+}
+
+
 @dataclass(frozen=True)
 class Entry:
     """One energy of the catalogue.
@@ -152,6 +167,12 @@ def _models() -> list[Entry]:
             ["v_ij h_ki"],
             criteria=visible,
         ),
+        Entry(
+            "hidden units declared first",
+            {"h": bits(2), "v": bits(3)},
+            ["v_i h_j"],
+            criteria=visible,
+        ),
         Entry("slots reversed", {"v": bits(3), "h": bits(2)}, ["h_j v_i"], criteria=visible),
         Entry("shared letter", {"v": bits(2, 3), "h": bits(2, 2)}, ["v_ri h_rj"], criteria=visible),
         Entry("element by element", {"v": bits(3), "h": spins(3)}, ["v_i h_i"], criteria=visible),
@@ -257,6 +278,14 @@ def _models() -> list[Entry]:
             criteria=[(("s",), ())],
         ),
         Entry(
+            "lateral, each entry with its mirror image",
+            {"v": bits(3, 3)},
+            ["v_ij v_ji"],
+            n_blocks=1,
+            lateral=("v",),
+            criteria=visible,
+        ),
+        Entry(
             "lateral, one slot's letter shared with a gate",
             {"z": onehot(3, 2), "v": bits(3)},
             ["z_ir z_jr v_i"],
@@ -343,7 +372,7 @@ def _models() -> list[Entry]:
             {"s": bits(2, 2)},
             [
                 ("hyperedges", "s", [(0, 3), (1, 2, 3), (2,)]),
-                ("hyperedges", "s", [(3, 2), (0, 1, 2)], "more"),
+                ("hyperedges", "s", [(3, 2), (0, 1, 2), (2, 3)], "more"),
             ],
             n_blocks=1,
             lateral=("s",),

@@ -368,6 +368,12 @@ class Machine:
         """Return the variance of each statistic of one exact draw; no factored terms."""
         state, log_weights, _ = self.grid()
         p = special.softmax(log_weights - self.value(params, state))
+        return self.statistic_variances(params, state, p)
+
+    def statistic_variances(self, params, state, weights=None) -> dict[str, np.ndarray]:
+        """Return the variance of each statistic over rows; no factored terms."""
+        n = len(next(iter(state.values())))
+        p = np.full(n, 1 / n) if weights is None else weights
         out = {}
         for name, (kind, _) in self.groups.items():
             out[name] = _variance(p, state[name])

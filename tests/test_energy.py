@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import oracles
 import pytest
-from catalogue import BY_NAME, CATALOGUE
+from catalogue import BY_NAME, CATALOGUE, LAYOUTS
 
 import fastboltz as fb
 
@@ -238,6 +238,35 @@ def test_conditionals_say_what_was_worked_out_by_hand(entry):
             assert not entry.neighbours(a, b)
     text = str(report)
     assert all(name in text for name in entry.groups)
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+@every_entry
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_memory_layout_of_arrays_changes_no_answer(entry, layout):
+    """Catches an accumulation into a reshaped copy, which a Fortran-ordered array brings out."""
+    params, state = entry.parameters(), entry.states(N_ROWS)
+
+    def answers(params, state):
+        out = [entry.energy.value(params, state), *entry.energy.statistics(params, state).values()]
+        out += [entry.energy.field(params, state, name) for name in entry.groups]
+        for name in set(entry.groups) - set(entry.lateral):
+            given = {other: x for other, x in state.items() if other != name}
+            if given:
+                out.append(entry.energy.free_energy(params, given, name))
+        return out
+
+    relaid = {key: LAYOUTS[layout](x) for key, x in params.items()}
+    for found, expected in zip(answers(relaid, state), answers(params, state), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+    moved = {name: LAYOUTS[layout](x) for name, x in state.items()}
+    for found, expected in zip(answers(params, moved), answers(params, state), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------- by hand
 
 
 B, C, G = fb.Bernoulli, fb.Categorical, fb.Gaussian

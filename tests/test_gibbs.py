@@ -13,7 +13,7 @@ from functools import cache
 import numpy as np
 import oracles
 import pytest
-from catalogue import BY_NAME, CATALOGUE, TYPES
+from catalogue import BY_NAME, CATALOGUE, LAYOUTS, TYPES
 from scipy import special
 
 import fastboltz as fb
@@ -302,3 +302,45 @@ def test_the_number_of_threads_does_not_change_one_bit(name):
     for group in entry.groups:
         np.testing.assert_array_equal(found[0][group], found[1][group])
         np.testing.assert_array_equal(found[0][group], found[2][group])
+
+
+@every_entry
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_memory_layout_of_arrays_changes_no_chain(entry, layout):
+    """Start values are Fortran-ordered whenever they are cut out of a table by columns.
+
+    Deliberate bug that this catches: site sweeps that write into a reshaped copy of the chains.
+    """
+    params, start = entry.parameters(), entry.states(33)
+    sampler = fb.Gibbs(entry.energy, n_threads=1)
+
+    def chains(params, values):
+        state = sampler.init(params, n_chains=33, random_state=0, values=values)
+        return sampler.step(params, state, n_steps=2).values
+
+    expected = chains(params, start)
+    moved = {name: LAYOUTS[layout](x) for name, x in start.items()}
+    relaid = {key: LAYOUTS[layout](x) for key, x in params.items()}
+    for found in (chains(params, moved), chains(relaid, start)):
+        for name, x in expected.items():
+            np.testing.assert_allclose(found[name], x, rtol=1e-12, atol=1e-12, err_msg=name)
+    for name, x in entry.states(33).items():
+        np.testing.assert_array_equal(start[name], x, err_msg=f"{name}: start values overwritten")
+
+
+def test_a_one_hot_unit_of_which_some_entries_are_nan_is_refused_or_stays_one_hot():
+    """Half a one-hot unit cannot be clamped: either a sentence, or the whole unit is free.
+
+    Deliberate bug that this catches: entries written back one by one, which leaves two ones.
+    """
+    energy = fb.Energy({"z": fb.Categorical(2, 3)}, terms=["z_ir z_js"])
+    params = energy.init(random_state=0)
+    sampler = fb.Gibbs(energy, clamp=("z",))
+    values = np.array([[[0.0, np.nan, 0.0], [np.nan] * 3]] * 50)
+    try:
+        state = sampler.init(params, random_state=0, values={"z": values})
+    except ValueError as error:
+        assert "'z'" in str(error)
+        return
+    z = sampler.step(params, state, n_steps=2).values["z"]
+    np.testing.assert_array_equal(z.sum(axis=-1), 1.0)

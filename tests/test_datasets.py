@@ -1,0 +1,292 @@
+"""Data sets: the bundled digits, and files in a folder of the user's (drawn here, in miniature)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastboltz import datasets
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def no_folder(monkeypatch):
+    monkeypatch.delenv("FASTBOLTZ_DATA", raising=False)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTBOLTZ_DATA", str(tmp_path))
+    return tmp_path
+
+
+def mnist_arrays(generator, sizes=(20, 9, 5)):
+    arrays = {}
+    for split, n in zip(("train", "valid", "test"), sizes, strict=True):
+        arrays[f"x_{split}"] = generator.integers(0, 256, (n, 784), dtype=np.uint8)
+        arrays[f"y_{split}"] = generator.integers(0, 10, n, dtype=np.uint8)
+    return arrays
+
+
+def packed(bits):
+    return np.packbits(bits.astype(np.uint8), axis=1)
+
+
+# ------------------------------------------------------------------------------------------- digits
+
+
+def test_digits_are_split_without_overlap_and_always_alike():
+    """The sum and the first labels pin the split."""
+    train, test = datasets.load_digits(None)
+    assert (len(train), len(test)) == (1400, 397)
+    assert train.image_shape == (8, 8)
+    from sklearn.datasets import load_digits
+
+    every = load_digits()
+    ours = np.concatenate([train.X, test.X])
+    assert sorted(map(bytes, ours)) == sorted(map(bytes, (every.data / 16).astype(np.float32)))
+    assert np.bincount(test.y).min() >= 25, "a digit is all but missing from the test images"
+    assert (int(train.y.sum()), train.y[:5].tolist()) == (6255, [2, 8, 2, 6, 6])
+    again, _ = datasets.load_digits("threshold", random_state=5)
+    np.testing.assert_array_equal(train.y, again.y)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_digits_are_binarized_at_half_of_the_brightness(dtype):
+    grey, _ = datasets.load_digits(None, dtype=dtype)
+    binary, _ = datasets.load_digits(dtype=dtype)
+    assert grey.X.dtype == binary.X.dtype == dtype
+    assert set(np.unique(grey.X * 16)) == set(range(17))
+    np.testing.assert_array_equal(binary.X, (grey.X * 16 >= 8).astype(dtype))
+
+
+def test_sampled_digits_have_the_brightness_as_their_mean():
+    """Within 4.5 standard errors of independent draws; black stays black, white white."""
+    grey, _ = datasets.load_digits(None)
+    drawn, _ = datasets.load_digits("sample", random_state=1)
+    again, _ = datasets.load_digits("sample", random_state=1)
+    other, _ = datasets.load_digits("sample", random_state=2)
+    np.testing.assert_array_equal(drawn.X, again.X)
+    assert not np.array_equal(drawn.X, other.X)
+    assert set(np.unique(drawn.X)) == {0, 1}
+    assert not drawn.X[grey.X == 0].any() and drawn.X[grey.X == 1].all()
+    for level in np.arange(1, 16) / 16:
+        at = np.isclose(grey.X, level)
+        error = np.sqrt(level * (1 - level) / at.sum())
+        assert abs(drawn.X[at].mean() - level) < 4.5 * error
+
+
+def test_a_wrong_binarize_is_told_what_there_is():
+    with pytest.raises(ValueError, match=r"binarize must be one of .*Did you mean 'threshold'"):
+        datasets.load_digits("treshold")
+
+
+# -------------------------------------------------------------------------------------------- mnist
+
+
+def test_mnist_keeps_pixels_labels_and_splits(folder, generator):
+    arrays = mnist_arrays(generator)
+    np.savez(folder / "mnist.npz", **arrays)
+    parts = datasets.load_mnist(None, dtype=np.float64)
+    for part, split in zip(parts, ("train", "valid", "test"), strict=True):
+        np.testing.assert_allclose(part.X, arrays[f"x_{split}"] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(part.y, arrays[f"y_{split}"])
+        assert part.y.dtype == np.int64 and part.X.dtype == np.float64
+        assert part.image_shape == (28, 28)
+    thresholded = datasets.load_mnist("threshold")
+    for part, split in zip(thresholded, ("train", "valid", "test"), strict=True):
+        np.testing.assert_array_equal(part.X, arrays[f"x_{split}"] >= 128)
+        assert part.X.dtype == np.float32
+
+
+def test_mnist_bits_are_drawn_once_whatever_the_chunks(folder, generator, monkeypatch):
+    """Catches a draw that restarts with each chunk, or that is shared by two splits."""
+    grey = np.full((30, 784), 128, np.uint8)
+    arrays = mnist_arrays(generator)
+    arrays |= {"x_train": grey, "y_train": np.zeros(30), "x_valid": grey, "y_valid": np.zeros(30)}
+    np.savez(folder / "mnist.npz", **arrays)
+    train, valid, _ = datasets.load_mnist(random_state=3)
+    monkeypatch.setattr(datasets, "_CHUNK_ROWS", 7)
+    chunked, _, _ = datasets.load_mnist(random_state=3)
+    np.testing.assert_array_equal(train.X, chunked.X)
+    assert len(np.unique(train.X, axis=0)) == 30
+    # Two independent fair tables differ in half of their entries.
+    n = train.X.size
+    assert abs((train.X != valid.X).mean() - 0.5) < 4.5 * 0.5 / np.sqrt(n)
+    p = 128 / 255
+    assert abs(train.X.mean() - p) < 4.5 * np.sqrt(p * (1 - p) / n)
+    other, _, _ = datasets.load_mnist(random_state=4)
+    assert not np.array_equal(train.X, other.X)
+
+
+def test_mnist_says_that_the_binarisation_is_its_own():
+    assert "our own draw" in datasets.load_mnist.__doc__
+
+
+# -------------------------------------------------------------------------------- letters and music
+
+
+def test_letters_are_unpacked_and_know_their_words(folder, generator):
+    bits = generator.integers(0, 2, (6, 128))
+    np.savez(
+        folder / "ocr_letters.npz",
+        x=packed(bits),
+        y=np.arange(6, dtype=np.uint8),
+        word_lengths=np.array([1, 3, 2], np.int32),
+        word_folds=np.array([4, 0, 9], np.uint8),
+    )
+    letters = datasets.load_ocr_letters()
+    np.testing.assert_array_equal(letters.X, bits)
+    assert letters.image_shape == (16, 8) and letters.X.dtype == np.float32
+    assert letters.words.tolist() == [0, 1, 1, 1, 2, 2]
+    assert letters.folds.tolist() == [4, 0, 0, 0, 9, 9]
+    assert letters.y.tolist() == list(range(6))
+
+
+def music_arrays(generator):
+    lengths = {"train": [3, 1, 4], "valid": [2], "test": [5, 2]}
+    bits = {split: generator.integers(0, 2, (sum(n), 88)) for split, n in lengths.items()}
+    arrays = {}
+    for split, n in lengths.items():
+        arrays[f"nottingham_{split}_frames"] = packed(bits[split])
+        arrays[f"nottingham_{split}_lengths"] = np.array(n, np.int32)
+    return arrays, bits, lengths
+
+
+def test_music_is_cut_into_its_pieces(folder, generator):
+    arrays, bits, lengths = music_arrays(generator)
+    np.savez(folder / "polyphonic_music.npz", **arrays)
+    music = datasets.load_polyphonic_music("nottingham")
+    assert music.name == "nottingham"
+    for split in ("train", "valid", "test"):
+        pieces = getattr(music, split)
+        assert [len(piece) for piece in pieces] == lengths[split]
+        np.testing.assert_array_equal(np.concatenate(pieces), bits[split])
+
+
+def test_an_unknown_set_of_music_is_told_the_names(no_folder):
+    with pytest.raises(ValueError, match="Did you mean 'nottingham'"):
+        datasets.load_polyphonic_music("nottinghm")
+
+
+# ---------------------------------------------------------------------------------- what is missing
+
+LOADERS = {
+    "mnist.npz": (datasets.load_mnist, ["x_train", "y_test", "784", "uint8"]),
+    "ocr_letters.npz": (datasets.load_ocr_letters, ["word_lengths", "word_folds", "16"]),
+    "polyphonic_music.npz": (
+        lambda **kwargs: datasets.load_polyphonic_music("piano_midi", **kwargs),
+        ["piano_midi_train_lengths", "piano_midi_test_frames", "88 keys"],
+    ),
+}
+every_file = pytest.mark.parametrize("name", LOADERS)
+
+
+@every_file
+def test_without_the_variable_a_sentence_says_what_to_set(name, no_folder):
+    load, contents = LOADERS[name]
+    with pytest.raises(FileNotFoundError) as error:
+        load()
+    for part in ("FASTBOLTZ_DATA is not set", "Set FASTBOLTZ_DATA to a folder", name, *contents):
+        assert part in str(error.value)
+
+
+@every_file
+def test_without_the_file_a_sentence_says_where_it_was_looked_for(name, folder):
+    load, contents = LOADERS[name]
+    with pytest.raises(FileNotFoundError) as error:
+        load()
+    for part in (str(folder), "FASTBOLTZ_DATA names", "does not have it", name, *contents):
+        assert part in str(error.value)
+
+
+@every_file
+def test_a_folder_that_is_none_is_said_to_be_none(name, no_folder, tmp_path):
+    load, _ = LOADERS[name]
+    with pytest.raises(FileNotFoundError, match=r"argument folder names .* is not a folder"):
+        load(folder=tmp_path / "nowhere")
+
+
+@every_file
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half of an archive", b"just text"])
+def test_a_broken_file_is_said_to_be_broken(name, folder, content):
+    load, _ = LOADERS[name]
+    (folder / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot be read as an \.npz file"):
+        load()
+
+
+def test_a_damaged_archive_is_said_to_be_broken(folder, generator):
+    path = folder / "mnist.npz"
+    np.savez_compressed(path, **mnist_arrays(generator))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 4 : len(content) // 4 + 64] = bytes(64)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"cannot be read as an \.npz file"):
+        datasets.load_mnist()
+
+
+@every_file
+def test_a_file_that_lacks_arrays_is_told_which(name, folder):
+    load, contents = LOADERS[name]
+    np.savez(folder / name, something_else=np.zeros(3))
+    with pytest.raises(ValueError, match="lacks the arrays") as error:
+        load()
+    assert contents[0] in str(error.value)
+
+
+def test_arrays_of_wrong_shapes_are_named(folder, generator):
+    arrays = mnist_arrays(generator)
+    arrays["x_valid"] = arrays["x_valid"].reshape(-1, 28, 28)
+    np.savez(folder / "mnist.npz", **arrays)
+    with pytest.raises(ValueError, match=r"x_valid has shape \(9, 28, 28\).*expected \(n, 784\)"):
+        datasets.load_mnist()
+    arrays = mnist_arrays(generator)
+    arrays["y_train"] = arrays["y_train"][:-1]
+    np.savez(folder / "mnist.npz", **arrays)
+    with pytest.raises(ValueError, match=r"y_train has shape \(19,\).*expected \(20,\)"):
+        datasets.load_mnist()
+    music, _, _ = music_arrays(generator)
+    music["nottingham_test_lengths"] = np.array([5, 3])
+    np.savez(folder / "polyphonic_music.npz", **music)
+    with pytest.raises(ValueError, match=r"test_lengths sum to 8, .* has 7 steps"):
+        datasets.load_polyphonic_music("nottingham")
+
+
+# ----------------------------------------------------------------------------------- the real files
+
+
+def has(name):
+    return (Path(os.environ.get("FASTBOLTZ_DATA") or "/nonexistent") / name).is_file()
+
+
+@pytest.mark.skipif(not has("mnist.npz"), reason="FASTBOLTZ_DATA has no mnist.npz")
+def test_the_real_mnist_has_its_usual_split():
+    parts = datasets.load_mnist("threshold")
+    assert [len(part) for part in parts] == [50_000, 10_000, 10_000]
+    assert parts[2].y[:4].tolist() == [7, 2, 1, 0]
+
+
+@pytest.mark.skipif(not has("ocr_letters.npz"), reason="FASTBOLTZ_DATA has no ocr_letters.npz")
+def test_the_real_letters_are_all_there():
+    letters = datasets.load_ocr_letters()
+    assert letters.X.shape == (52_152, 128) and letters.words[-1] == 6_876
+    assert set(letters.folds) == set(range(10)) and letters.y.max() == 25
+
+
+@pytest.mark.skipif(
+    not has("polyphonic_music.npz"), reason="FASTBOLTZ_DATA has no polyphonic_music.npz"
+)
+@pytest.mark.parametrize("name", datasets.MUSIC)
+def test_the_real_music_has_three_splits(name):
+    music = datasets.load_polyphonic_music(name)
+    for pieces in (music.train, music.valid, music.test):
+        assert len(pieces) > 10
+        assert all(piece.ndim == 2 and piece.shape[1] == 88 and len(piece) for piece in pieces)
