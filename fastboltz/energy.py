@@ -24,6 +24,7 @@ from .validation import (
     check_number,
     check_rows,
     check_state,
+    check_weights,
     lateral_group,
     missing_parameter,
     missing_state,
@@ -199,6 +200,8 @@ class Energy:
             Standard deviation of the weights.
         dtype : float32 or float64
         """
+        if np.dtype(dtype) not in (np.float32, np.float64):
+            raise ValueError(f"dtype must be float32 or float64; got {np.dtype(dtype)}.")
         draw = _Draw(rng.seed_from(random_state), check_number("scale", scale, 0), np.dtype(dtype))
         params = {
             self.own_key(g, p): x.astype(dtype)
@@ -211,7 +214,7 @@ class Energy:
 
     def zeros(self, params: Mapping[str, np.ndarray]) -> Params:
         """Arrays like the parameters, all zero."""
-        return {key: np.zeros_like(x) for key, x in params.items()}
+        return {key: np.zeros(x.shape, x.dtype) for key, x in params.items()}
 
     def symmetrized(self, params: Mapping[str, np.ndarray]) -> Params:
         """Parameters whose lateral dense terms are symmetric and free of coincidences."""
@@ -541,8 +544,8 @@ class Energy:
         """
         summed = self._summed(sum_out)
         state = self._checked(params, state, [g for g in self.groups if g not in summed])
-        n = check_rows(state) if state else 1
-        w = np.full(n, 1 / n) if weights is None else np.asarray(weights) / np.sum(weights)
+        n = check_rows(state, at_least=1) if state else 1
+        w = np.full(n, 1 / n) if weights is None else check_weights(weights, n)
         out = self.zeros(params)
         self.add_statistics(params, state, out, weights=w, sum_out=summed, n_threads=n_threads)
         return out
@@ -635,9 +638,9 @@ class Energy:
             Weights of the given rows, normalised to sum to one.
         """
         given = self._checked(params, given or {}, given or {})
-        return Enumeration(self, params, given, what="moments", remedy=_MOMENTS_REMEDY).moments(
-            weights
-        )
+        n = check_rows(given, at_least=1) if given else 1
+        w = None if weights is None else check_weights(weights, n)
+        return Enumeration(self, params, given, what="moments", remedy=_MOMENTS_REMEDY).moments(w)
 
 
 _MOMENTS_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method), or a smaller model."

@@ -127,7 +127,9 @@ class Gibbs:
         for g, x in values.items():
             if g not in self.energy.groups:
                 raise unknown_group("values", g, self.energy.groups)
-            checked[g] = check_state(g, self.energy.groups[g], x, allow_nan=g in self.clamp)
+            unit = self.energy.groups[g]
+            checked[g] = check_state(g, unit, x, allow_nan=g in self.clamp)
+            unit.check_support(f"state {g!r}", checked[g])
         for g in self.clamp:
             if g not in checked:
                 raise ValueError(f"group {g!r} is clamped; give its values in values[{g!r}].")
@@ -195,6 +197,7 @@ class Gibbs:
         ChainState
             A new state; the one given is not changed.
         """
+        check_count("n_steps", n_steps, minimum=0)
         params = {key: np.ascontiguousarray(x) for key, x in params.items()}
         values = dict(state.values)
         kept_means: dict[str, np.ndarray] = {}
@@ -344,7 +347,7 @@ def layer(
         )
         return f, means, samples
     other = next(s.group for s in term.slots if s.group != group)
-    bias = own["bias"].reshape(-1)
+    bias = np.ascontiguousarray(own["bias"]).reshape(-1)
     x = values[other].reshape(len(values[other]), -1)
     if x.dtype != bias.dtype or not x.flags.c_contiguous:
         x = np.ascontiguousarray(x, dtype=bias.dtype)

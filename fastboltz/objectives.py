@@ -27,7 +27,14 @@ from .energy import Energy
 from .enumeration import Enumeration
 from .gibbs import ChainState, Gibbs, layer
 from .terms import Params
-from .validation import check_count, check_number, one_of, unknown_group
+from .validation import (
+    check_count,
+    check_number,
+    check_rows,
+    check_weights,
+    one_of,
+    unknown_group,
+)
 
 _EXACT_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method)."
 
@@ -190,6 +197,8 @@ class Objective:
             For the sampled negative phases; "pcd" starts chains at the data.
         """
         batch = self._checked(params, data)
+        if weights is not None:
+            weights = check_weights(weights, check_rows(batch))
         with threads.single_threaded_blas():
             out, _, _ = self.step(params, batch, self.init(random_state), weights)
         return out
@@ -205,6 +214,8 @@ class Objective:
             For models that are too large.
         """
         batch = self._checked(params, data)
+        if weights is not None:
+            weights = check_weights(weights, check_rows(batch))
         total = 0.0
         for one in self.likelihoods:
             held = {g: batch[g] for g in (*one.of, *one.given)}
@@ -215,7 +226,11 @@ class Objective:
         return total
 
     def _checked(self, params: Params, data: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        return self.energy._checked(params, data, self.observed)
+        batch = self.energy._checked(params, data, self.observed)
+        check_rows(batch, at_least=1)
+        for g, x in batch.items():
+            self.energy.groups[g].check_support(f"state {g!r}", x)
+        return batch
 
 
 class _Phases:

@@ -126,16 +126,39 @@ def check_state(group: str, unit: Any, x: Any, *, allow_nan: bool = False) -> np
             f"state {group!r} contains NaN or infinity; expected finite values"
             f"{' (NaN marks unknown units)' if allow_nan else ''}."
         )
+    if allow_nan and unit.event_axes:
+        unknown = np.isnan(x)
+        if (unknown.any(axis=-1) != unknown.all(axis=-1)).any():
+            raise ValueError(
+                f"state {group!r} has one-hot units of which only some entries are NaN; mark all "
+                f"entries of a unit as unknown, or none."
+            )
     return x
 
 
-def check_rows(states: dict[str, np.ndarray]) -> int:
+def check_rows(states: dict[str, np.ndarray], at_least: int = 0) -> int:
     """Check that all groups have the same number of rows, and return it."""
     rows = {g: len(x) for g, x in states.items()}
     if len(set(rows.values())) > 1:
         listed = ", ".join(f"{g!r} has {n}" for g, n in rows.items())
         raise ValueError(f"the groups of one state need the same number of rows; {listed}.")
-    return next(iter(rows.values()))
+    group, n = next(iter(rows.items()))
+    if n < at_least:
+        raise ValueError(f"state {group!r} has no rows; an average needs at least one row.")
+    return n
+
+
+def check_weights(weights: Any, n_rows: int) -> np.ndarray:
+    """Check weights of rows, and scale them to sum to one."""
+    w = np.asarray(weights, dtype=np.float64)
+    if w.shape != (n_rows,):
+        raise ValueError(f"weights have shape {w.shape}; expected ({n_rows},), one for each row.")
+    if not np.isfinite(w).all() or (w < 0).any():
+        raise ValueError("weights must be finite and >= 0; found NaN, infinity or a negative one.")
+    total = w.sum()
+    if total == 0:
+        raise ValueError("weights are zero for every row; give some row a weight.")
+    return w / total
 
 
 def support_error(

@@ -49,6 +49,7 @@ typedef struct {
     float *delta_visible, *delta_hidden, *row_part, *grad_hidden;
     int32_t *integers, *all;        /* portable path: integer weights, one direction at a time */
     int32_t **scratch;              /* AVX-512 path: one a thread */
+    int arrived, generation; /* of the barrier */
     void *memory;
 } packed_pair;
 
@@ -468,7 +469,32 @@ FB_INLINE int packed_mean_shift(ptrdiff_t rows, int spin)
     return shift < PACKED_SHIFT ? shift : PACKED_SHIFT;
 }
 
-#ifdef _OPENMP
+/* Threads of one update wait for each other eight times or so. A short spin, then the core is
+ * given away: on a busy machine the one waited for may need it. */
+#if defined(_OPENMP) && defined(__GNUC__)
+#include <sched.h>
+FB_UNUSED static void packed_wait(packed_pair *q, int T)
+{
+    if (T == 1)
+        return;
+    const int generation = __atomic_load_n(&q->generation, __ATOMIC_ACQUIRE);
+    if (__atomic_add_fetch(&q->arrived, 1, __ATOMIC_ACQ_REL) == T) {
+        __atomic_store_n(&q->arrived, 0, __ATOMIC_RELAXED);
+        __atomic_add_fetch(&q->generation, 1, __ATOMIC_ACQ_REL);
+        return;
+    }
+    for (int spins = 0; __atomic_load_n(&q->generation, __ATOMIC_ACQUIRE) == generation;) {
+        if (spins < 20000) {
+            spins++;
+#if PACKED_X86
+            _mm_pause();
+#endif
+        } else
+            sched_yield();
+    }
+}
+#define PACKED_BARRIER packed_wait(q, T);
+#elif defined(_OPENMP)
 #define PACKED_BARRIER _Pragma("omp barrier")
 #else
 #define PACKED_BARRIER
@@ -583,17 +609,16 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
                                            uint32_t update, uint32_t sweep, const float *rates,
                                            float follow_first, float follow)
 {
-    const int T = q->n_threads;
     ptrdiff_t made = 0;
     int fits = 1;
 #ifdef _OPENMP
-#pragma omp parallel num_threads(T) if (T > 1)
+#pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)
 #endif
     {
 #ifdef _OPENMP
-        const int t = omp_get_thread_num(), team = omp_get_num_threads();
+        const int t = omp_get_thread_num(), T = omp_get_num_threads();
 #else
-        const int t = 0, team = 1;
+        const int t = 0, T = 1;
 #endif
         for (ptrdiff_t b = 0; b < n_updates; b++) {
             const ptrdiff_t begin = b * batch_size;
@@ -605,7 +630,7 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
                 break;
             packed_pair_update(q, data, rows + begin, n, update + (uint32_t)b,
                                sweep + (uint32_t)(b * q->n_gibbs), rates[b],
-                               b == 0 ? follow_first : follow, t, team);
+                               b == 0 ? follow_first : follow, t, T);
             if (t == 0)
                 made++;
         }

@@ -142,7 +142,7 @@ cdef extern from "_packed_loop.h" nogil:
 
 
 # Multiply-adds of a product below which threads cost more than they bring.
-cdef double TINY = 1 << 21
+cdef double TINY = 1 << 23
 
 cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
 

@@ -19,7 +19,7 @@ Field = Any
 
 def sum_units(x: np.ndarray) -> np.ndarray:
     """Sum over every axis but the first, in double precision."""
-    return x.reshape(len(x), -1).sum(axis=1, dtype=np.float64)
+    return x.reshape(len(x), math.prod(x.shape[1:])).sum(axis=1, dtype=np.float64)
 
 
 class Unit(ABC):
