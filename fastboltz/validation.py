@@ -41,19 +41,30 @@ def check_number(
     name: str,
     value: Any,
     minimum: float = -np.inf,
-    maximum: float = np.inf,
+    below: float = np.inf,
     strict: bool = False,
 ) -> float:
-    """Check a finite real number inside limits (``strict``: the lower limit itself is excluded)."""
+    """Check a finite real number >= minimum (``strict``: > minimum) and < below."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} must be a number; got {value!r}.")
     number = float(value)
     low_ok = number > minimum if strict else number >= minimum
-    if not (np.isfinite(number) and low_ok and number <= maximum):
+    if not (np.isfinite(number) and low_ok and number < below):
         low = f"{'>' if strict else '>='} {minimum:g}" if np.isfinite(minimum) else "finite"
-        high = f" and <= {maximum:g}" if np.isfinite(maximum) else ""
+        high = f" and < {below:g}" if np.isfinite(below) else ""
         raise ValueError(f"{name} must be {low}{high}; got {value}.")
     return number
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Check that callbacks are None or a sequence of callables."""
+    if callbacks is None or (
+        isinstance(callbacks, Iterable) and all(callable(one) for one in callbacks)
+    ):
+        return
+    raise TypeError(
+        f"callbacks must be a list of callables, also where it is one alone; got {callbacks!r}."
+    )
 
 
 def unknown_group(where: str, group: str, known: Iterable[str]) -> ValueError:

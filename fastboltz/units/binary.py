@@ -37,7 +37,7 @@ class Binary(Unit):
         rows, bias = self._rows(own, field)
         out = np.empty_like(rows)
         layers.draw(rows, bias, spin=self.spin, mean=out)
-        return out.reshape(-1, *self.shape)
+        return out.reshape(len(rows), *self.shape)
 
     def draw(
         self,
@@ -67,6 +67,6 @@ class Binary(Unit):
             n_threads=n_threads,
         )
         return (
-            None if means is None else means.reshape(-1, *self.shape),
-            None if samples is None else samples.reshape(-1, *self.shape),
+            None if means is None else means.reshape(len(rows), *self.shape),
+            None if samples is None else samples.reshape(len(rows), *self.shape),
         )
