@@ -23,7 +23,7 @@ from .enumeration import Enumeration, split
 from .gibbs import Gibbs
 from .terms import Params, as_rows
 from .units import Own
-from .validation import NotEnumerableError, check_count, missing_state, one_of
+from .validation import NotEnumerableError, check_count, one_of, unknown_group
 
 #: An estimate is called degenerate when fewer chains than this carry its weight.
 MIN_EFFECTIVE_CHAINS = 10.0
@@ -161,8 +161,11 @@ def ais(
         if np.ndim(betas) == 0
         else np.asarray(betas, dtype=np.float64)
     )
-    if ladder[0] != 0 or ladder[-1] != 1 or (np.diff(ladder) <= 0).any():
-        raise ValueError("betas must rise strictly from 0 to 1, both ends included.")
+    rises = ladder.ndim == 1 and len(ladder) > 1 and bool((np.diff(ladder) > 0).all())
+    if not (rises and ladder[0] == 0 and ladder[-1] == 1):
+        raise ValueError(
+            f"betas must rise strictly from 0 to 1, both ends included; got {betas!r}."
+        )
     path = _Path(energy, params, reference or {})
     address = rng.Address.of(rng.seed_from(random_state), "ais")
     walk = _PackedWalk if _PackedWalk.serves(path) else _Walk
@@ -206,11 +209,16 @@ class _Path:
         self.reference = {}
         for g in reference:
             if g not in energy.groups:
-                raise missing_state(g, energy.groups)
+                raise unknown_group("reference", g, energy.groups)
         for g in energy.groups:
             start = reference.get(g, {}).get("bias")
             zero = np.zeros_like(params[g])
             self.reference[g] = zero if start is None else np.asarray(start, dtype=params[g].dtype)
+            if self.reference[g].shape != zero.shape:
+                raise ValueError(
+                    f"reference[{g!r}]['bias'] has shape {self.reference[g].shape}; expected "
+                    f"{zero.shape}."
+                )
         # Sum out as many units as can be: every unit summed out is variance saved.
         sets: list[tuple[str, ...]] = [()]
         for g in energy.groups:

@@ -127,7 +127,7 @@ class SGD(Optimizer):
     """
 
     def __init__(self, momentum: float = 0.0) -> None:
-        self.momentum = check_number("momentum", momentum, 0, 1)
+        self.momentum = check_number("momentum", momentum, 0, below=1)
         self.rate_factor = 1.0
 
     def __repr__(self) -> str:
@@ -177,8 +177,8 @@ class Adam(Optimizer):
     rate_factor = 0.02
 
     def __init__(self, beta1: float = 0.9, beta2: float = 0.999, epsilon: float = 1e-8) -> None:
-        self.beta1 = check_number("beta1", beta1, 0, 1)
-        self.beta2 = check_number("beta2", beta2, 0, 1)
+        self.beta1 = check_number("beta1", beta1, 0, below=1)
+        self.beta2 = check_number("beta2", beta2, 0, below=1)
         self.epsilon = check_number("epsilon", epsilon, 0, strict=True)
 
     def __repr__(self) -> str:

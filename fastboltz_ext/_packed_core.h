@@ -259,17 +259,18 @@ FB_INLINE void packed_arguments(const int32_t *sum, int32_t all, int spin_in, fl
             a[l] = bias + factor * (float)sum[l];
 }
 
-/* The probability of a one. */
+/* The probability of a one as a fraction: with e = exp(-|x|), 1 or e over 1 + e. A draw is
+ * u below < above, which needs no division. */
 FB_INLINE void packed_probabilities(const int32_t *sum, int32_t all, const packed_outputs *o,
-                                    ptrdiff_t unit, float *a, float *p)
+                                    ptrdiff_t unit, float *a, float *above, float *below)
 {
     packed_arguments(sum, all, o->spin_in, o->bias != NULL ? o->bias[unit] : 0.0f, o->scale, a);
-    if (o->spin_out)
-        for (int l = 0; l < 16; l++)
-            p[l] = fb_logistic_f32(a[l] + a[l]);
-    else
-        for (int l = 0; l < 16; l++)
-            p[l] = fb_logistic_f32(a[l]);
+    for (int l = 0; l < 16; l++) {
+        const float x = o->spin_out ? a[l] + a[l] : a[l];
+        const float e = fb_exp_minus_f32(x < 0.0f ? -x : x);
+        above[l] = x < 0.0f ? e : 1.0f;
+        below[l] = 1.0f + e;
+    }
 }
 
 FB_INLINE void packed_add_cumulants(const float *a, int spin, double *cumulant)
@@ -283,12 +284,15 @@ FB_INLINE void packed_add_cumulants(const float *a, int spin, double *cumulant)
 }
 
 /* What is stored of one unit and 16 rows; `cumulant` and `other` are those of the panel. */
-FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *a, const float *p,
-                                  const packed_outputs *o, ptrdiff_t unit, ptrdiff_t n_units,
+FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *a,
+                                  const float *above, const float *below, const packed_outputs *o, ptrdiff_t unit, ptrdiff_t n_units,
                                   ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t padded_rows,
                                   double *cumulant, double *other)
 {
     const ptrdiff_t m = n_rows - row < 16 ? n_rows - row : 16;
+    float p[16];
+    for (int l = 0; l < 16; l++)
+        p[l] = above[l] / below[l];
     if (o->mean != NULL) {
         int32_t *mean = o->mean + unit * padded_rows + row;
         const float one = (float)(1 << o->mean_shift);
@@ -322,83 +326,132 @@ FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *
 
 #if PACKED_X86
 
-/* Integer weights of one panel in the order of the matrix: rows or columns contiguous. Returns
- * the steps of the copy. `sums` receives the columns' sums. */
-PACKED_TARGET FB_UNUSED static void packed_panel_avx512(const packed_weights *w, ptrdiff_t first,
-                                                        ptrdiff_t padded_in, int32_t *wi,
-                                                        int32_t *sums)
+/* A table has 16 entries, entry e the sum of those of four numbers whose bits are set in e. With
+ * low = (0, w0, w1, w0 + w1) and high = (0, w2, w3, w2 + w3), entry e is low[e % 4] + high[e / 4]:
+ * one lane of `low` repeated, plus each entry of a lane of `high` four times. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_table(
+    int32_t *table, __m512i low, __m512i high, int lane)
+{
+    const __m512i each = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i from = _mm512_add_epi32(each, _mm512_set1_epi32(4 * lane));
+    __m512i l = lane == 0   ? _mm512_shuffle_i32x4(low, low, 0x00)
+                : lane == 1 ? _mm512_shuffle_i32x4(low, low, 0x55)
+                : lane == 2 ? _mm512_shuffle_i32x4(low, low, 0xAA)
+                            : _mm512_shuffle_i32x4(low, low, 0xFF);
+    _mm512_store_si512(table, _mm512_add_epi32(l, _mm512_permutexvar_epi32(from, high)));
+}
+
+/* Four tables from 16 numbers; they stand PACKED_PANEL tables apart. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_four_tables(int32_t *tables,
+                                                                                   __m512i x)
+{
+    /* lanes of x are (w0, w1, w2, w3) of four groups */
+    __m512i low = _mm512_maskz_shuffle_epi32(0xEEEE, x, _MM_PERM_ABAA); /* 0 w0 w1 w0 */
+    __m512i high = _mm512_maskz_shuffle_epi32(0xEEEE, x, _MM_PERM_CDCC); /* 0 w2 w3 w2 */
+    low = _mm512_add_epi32(low, _mm512_maskz_shuffle_epi32(0x8888, x, _MM_PERM_BBBB));
+    high = _mm512_add_epi32(high, _mm512_maskz_shuffle_epi32(0x8888, x, _MM_PERM_DDDD));
+    packed_store_table(tables, low, high, 0);
+    packed_store_table(tables + 16 * PACKED_PANEL, low, high, 1);
+    packed_store_table(tables + 32 * PACKED_PANEL, low, high, 2);
+    packed_store_table(tables + 48 * PACKED_PANEL, low, high, 3);
+}
+
+/* Tables of the columns of a panel, [group of four inputs][column][entry], and the columns' sums
+ * where the inputs are spins. */
+PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const packed_weights *w, ptrdiff_t first,
+                                                         int want_sums, int32_t *tables,
+                                                         int32_t *sums)
 {
     const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
-    const __m512 one = _mm512_set1_ps((float)(1 << PACKED_SHIFT));
-    if (w->c_step == 1) {
-        const __mmask8 mask = (__mmask8)((1u << columns) - 1);
-        __m256i total = _mm256_setzero_si256();
-        for (ptrdiff_t k = 0; k < w->n_in; k++) {
-            __m256 x = _mm256_maskz_loadu_ps(mask, w->w + k * w->k_step + first);
-            __m256i i = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm512_castps512_ps256(one)));
-            _mm256_store_si256((__m256i *)(wi + 8 * k), i);
-            total = _mm256_add_epi32(total, i);
+    const ptrdiff_t padded_in = 32 * packed_words(w->n_in);
+    const float one = (float)(1 << PACKED_SHIFT);
+    if (w->c_step != 1) {
+        /* inputs are contiguous: 16 of them make four tables of one column */
+        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
+            const float *from = w->w + (first + c) * w->c_step;
+            __m512i total = _mm512_setzero_si512();
+            for (ptrdiff_t k = 0; k < padded_in; k += 16) {
+                ptrdiff_t m = c < columns ? w->n_in - k : 0;
+                m = m < 0 ? 0 : m > 16 ? 16 : m;
+                __m512 x = _mm512_maskz_loadu_ps((__mmask16)((1u << m) - 1), from + k);
+                __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(one)));
+                total = _mm512_add_epi32(total, i);
+                packed_four_tables(tables + (k / 4 * PACKED_PANEL + c) * 16, i);
+            }
+            if (want_sums)
+                sums[c] = _mm512_reduce_add_epi32(total);
         }
-        memset(wi + 8 * w->n_in, 0, (size_t)(padded_in - w->n_in) * 8 * sizeof *wi);
-        _mm256_storeu_si256((__m256i *)sums, total);
         return;
     }
-    for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
-        int32_t *to = wi + c * padded_in;
-        if (c >= columns) {
-            memset(to, 0, (size_t)padded_in * sizeof *to);
-            sums[c] = 0;
-            continue;
+    /* columns are contiguous: four inputs make one table of each column */
+    const __mmask8 mask = (__mmask8)((1u << columns) - 1);
+    const __m256i zero = _mm256_setzero_si256();
+    __m256i total = zero;
+    for (ptrdiff_t k = 0; k < padded_in; k += 4) {
+        __m256i r[4], low[4], high[4];
+        int32_t *t = tables + k / 4 * PACKED_PANEL * 16;
+        for (int q = 0; q < 4; q++) {
+            r[q] = zero;
+            if (k + q < w->n_in) {
+                __m256 x = _mm256_maskz_loadu_ps(mask, w->w + (k + q) * w->k_step + first);
+                r[q] = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(one)));
+            }
+            total = _mm256_add_epi32(total, r[q]);
         }
-        const float *from = w->w + (first + c) * w->c_step;
-        __m512i total = _mm512_setzero_si512();
-        for (ptrdiff_t k = 0; k < padded_in; k += 16) {
-            const ptrdiff_t m = w->n_in - k < 16 ? (w->n_in > k ? w->n_in - k : 0) : 16;
-            __m512 x = _mm512_maskz_loadu_ps((__mmask16)((1u << m) - 1), from + k);
-            __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(x, one));
-            _mm512_store_si512(to + k, i);
-            total = _mm512_add_epi32(total, i);
+        const __m256i s01 = _mm256_add_epi32(r[0], r[1]), s23 = _mm256_add_epi32(r[2], r[3]);
+        __m256i a = _mm256_unpacklo_epi32(zero, r[0]), b = _mm256_unpacklo_epi32(r[1], s01);
+        low[0] = _mm256_unpacklo_epi64(a, b);
+        low[1] = _mm256_unpackhi_epi64(a, b);
+        a = _mm256_unpackhi_epi32(zero, r[0]), b = _mm256_unpackhi_epi32(r[1], s01);
+        low[2] = _mm256_unpacklo_epi64(a, b);
+        low[3] = _mm256_unpackhi_epi64(a, b);
+        a = _mm256_unpacklo_epi32(zero, r[2]), b = _mm256_unpacklo_epi32(r[3], s23);
+        high[0] = _mm256_unpacklo_epi64(a, b);
+        high[1] = _mm256_unpackhi_epi64(a, b);
+        a = _mm256_unpackhi_epi32(zero, r[2]), b = _mm256_unpackhi_epi32(r[3], s23);
+        high[2] = _mm256_unpacklo_epi64(a, b);
+        high[3] = _mm256_unpackhi_epi64(a, b);
+#pragma GCC unroll 4
+        for (int c = 0; c < 4; c++) {
+            const __m512i l = _mm512_castsi256_si512(low[c]), h = _mm512_castsi256_si512(high[c]);
+            packed_store_table(t + 16 * c, l, h, 0);
+            packed_store_table(t + 16 * (c + 4), l, h, 1);
         }
-        sums[c] = _mm512_reduce_add_epi32(total);
     }
+    if (want_sums)
+        _mm256_storeu_si256((__m256i *)sums, total);
 }
 
-/* 16 partial sums of four numbers, entry e the sum over the bits of e. */
-__attribute__((always_inline)) PACKED_TARGET static inline __m512i packed_table(const int32_t *a,
-                                                                                ptrdiff_t step)
-{
-    __m512i t = _mm512_maskz_mov_epi32(0xAAAA, _mm512_set1_epi32(a[0]));
-    t = _mm512_mask_add_epi32(t, 0xCCCC, t, _mm512_set1_epi32(a[step]));
-    t = _mm512_mask_add_epi32(t, 0xF0F0, t, _mm512_set1_epi32(a[2 * step]));
-    return _mm512_mask_add_epi32(t, 0xFF00, t, _mm512_set1_epi32(a[3 * step]));
-}
+/* sum[s][c] += sum over inputs of bit * weight, for two groups of 16 lanes and the 8 columns.
+ * Assembly, since compilers load each table twice and move the accumulators about; the additions
+ * are of integers, so their order is no matter. */
+#define PACKED_COLUMN(c)                                                                         \
+    __asm__("vmovdqa64 %[m], %[t]\n\t"                                                           \
+            "vpermd %[t], %[x0], %[p]\n\t"                                                       \
+            "vpermd %[t], %[x1], %[t]\n\t"                                                       \
+            "vpaddd %[p], %[s0], %[s0]\n\t"                                                      \
+            "vpaddd %[t], %[s1], %[s1]"                                                          \
+            : [s0] "+v"(sum[0][c]), [s1] "+v"(sum[1][c]), [t] "=&v"(table), [p] "=&v"(picked)    \
+            : [m] "m"(*(const __m512i *)(t + 16 * (c))), [x0] "v"(a), [x1] "v"(b))
 
-/* Tables of a panel: [group of four inputs][column][entry]. */
-PACKED_TARGET FB_UNUSED static void packed_tables(const int32_t *wi, ptrdiff_t k_step,
-                                                  ptrdiff_t c_step, ptrdiff_t padded_in,
-                                                  int32_t *tables)
-{
-    for (ptrdiff_t g = 0; g < padded_in / 4; g++)
-        for (int c = 0; c < PACKED_PANEL; c++)
-            _mm512_store_si512(tables + (g * PACKED_PANEL + c) * 16,
-                               packed_table(wi + 4 * g * k_step + c * c_step, k_step));
-}
-
-/* sum[s][c] = sum over inputs of bit * weight, for two groups of 16 lanes and the 8 columns. */
 __attribute__((always_inline)) PACKED_TARGET static inline void packed_lookup(
     const uint32_t *x, ptrdiff_t n_words, const int32_t *tables, __m512i sum[2][PACKED_PANEL])
 {
     const uint32_t *y = x + n_words * 16;
     const int32_t *t = tables;
+    __m512i table, picked;
     for (ptrdiff_t w = 0; w < n_words; w++) {
         __m512i a = _mm512_load_si512(x + 16 * w), b = _mm512_load_si512(y + 16 * w);
+#pragma GCC unroll 2
         for (int n = 0; n < 8; n++) {
-#pragma GCC unroll 8
-            for (int c = 0; c < PACKED_PANEL; c++) {
-                __m512i table = _mm512_load_si512(t + 16 * c);
-                sum[0][c] = _mm512_add_epi32(sum[0][c], _mm512_permutexvar_epi32(a, table));
-                sum[1][c] = _mm512_add_epi32(sum[1][c], _mm512_permutexvar_epi32(b, table));
-            }
+            PACKED_COLUMN(0);
+            PACKED_COLUMN(1);
+            PACKED_COLUMN(2);
+            PACKED_COLUMN(3);
+            PACKED_COLUMN(4);
+            PACKED_COLUMN(5);
+            PACKED_COLUMN(6);
+            PACKED_COLUMN(7);
             t += 16 * PACKED_PANEL;
             a = _mm512_srli_epi32(a, 4);
             b = _mm512_srli_epi32(b, 4);
@@ -410,52 +463,134 @@ PACKED_TARGET FB_UNUSED static void packed_sums_avx512(const uint32_t *x, ptrdif
                                                        const int32_t *tables, int32_t *out)
 {
     __m512i sum[2][PACKED_PANEL];
+#pragma GCC unroll 2
     for (int s = 0; s < 2; s++)
+#pragma GCC unroll 8
         for (int c = 0; c < PACKED_PANEL; c++)
             sum[s][c] = _mm512_setzero_si512();
     packed_lookup(x, n_words, tables, sum);
+#pragma GCC unroll 2
     for (int s = 0; s < 2; s++)
+#pragma GCC unroll 8
         for (int c = 0; c < PACKED_PANEL; c++)
             _mm512_store_si512(out + (s * PACKED_PANEL + c) * 16, sum[s][c]);
 }
 
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_mulhilo(__m512i a,
-                                                                               __m512i m,
-                                                                               __m512i *hi,
-                                                                               __m512i *lo)
-{
-    __m512i even = _mm512_mul_epu32(a, m);
-    __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), m);
-    *lo = _mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
-    *hi = _mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
-}
+/* One round of eight counters in 64-bit lanes. The upper halves of x1 and x3 hold what is left of a
+ * product: multiplication does not look at them, and neither does the end. */
+#define PACKED_PHILOX_ROUND(x0, x1, x2, x3)                                                       \
+    do {                                                                                         \
+        const __m512i p0_ = _mm512_mul_epu32(x0, m0), p1_ = _mm512_mul_epu32(x2, m1);            \
+        x0 = _mm512_ternarylogic_epi32(_mm512_srli_epi64(p1_, 32), x1, key0, 0x96);              \
+        x2 = _mm512_ternarylogic_epi32(_mm512_srli_epi64(p0_, 32), x3, key1, 0x96);              \
+        x1 = p1_;                                                                                \
+        x3 = p0_;                                                                                \
+    } while (0)
 
-/* The words of four units and 16 rows. */
+/* The words of four units and 16 rows: even and odd rows are two chains of eight. */
 PACKED_TARGET FB_UNUSED static void packed_philox_avx512(philox_address at, uint32_t row,
                                                          uint32_t quad, uint32_t *words)
 {
-    const __m512i lane =
-        _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     const __m512i m0 = _mm512_set1_epi32((int)PHILOX_M0), m1 = _mm512_set1_epi32((int)PHILOX_M1);
-    __m512i x0 = _mm512_set1_epi32((int)quad);
-    __m512i x1 = _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row)), lane);
-    __m512i x2 = _mm512_set1_epi32((int)at.step), x3 = _mm512_set1_epi32((int)at.stream);
+    __m512i e0 = _mm512_set1_epi32((int)quad), o0 = e0;
+    __m512i e1 = _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row)), even);
+    __m512i o1 = _mm512_add_epi32(e1, _mm512_set1_epi32(1));
+    __m512i e2 = _mm512_set1_epi32((int)at.step), o2 = e2;
+    __m512i e3 = _mm512_set1_epi32((int)at.stream), o3 = e3;
     uint32_t k0 = at.k0, k1 = at.k1;
+#pragma GCC unroll 10
     for (int r = 0; r < 10; r++) {
-        __m512i hi0, lo0, hi1, lo1;
-        packed_mulhilo(x0, m0, &hi0, &lo0);
-        packed_mulhilo(x2, m1, &hi1, &lo1);
-        x0 = _mm512_ternarylogic_epi32(hi1, x1, _mm512_set1_epi32((int)k0), 0x96);
-        x2 = _mm512_ternarylogic_epi32(hi0, x3, _mm512_set1_epi32((int)k1), 0x96);
-        x1 = lo1;
-        x3 = lo0;
+        const __m512i key0 = _mm512_set1_epi32((int)k0), key1 = _mm512_set1_epi32((int)k1);
+        PACKED_PHILOX_ROUND(e0, e1, e2, e3);
+        PACKED_PHILOX_ROUND(o0, o1, o2, o3);
         k0 += PHILOX_W0;
         k1 += PHILOX_W1;
     }
-    _mm512_storeu_si512(words, x0);
-    _mm512_storeu_si512(words + 16, x1);
-    _mm512_storeu_si512(words + 32, x2);
-    _mm512_storeu_si512(words + 48, x3);
+    _mm512_storeu_si512(words, _mm512_mask_blend_epi32(0xAAAA, e0, _mm512_slli_epi64(o0, 32)));
+    _mm512_storeu_si512(words + 16,
+                        _mm512_mask_blend_epi32(0xAAAA, e1, _mm512_slli_epi64(o1, 32)));
+    _mm512_storeu_si512(words + 32,
+                        _mm512_mask_blend_epi32(0xAAAA, e2, _mm512_slli_epi64(o2, 32)));
+    _mm512_storeu_si512(words + 48,
+                        _mm512_mask_blend_epi32(0xAAAA, e3, _mm512_slli_epi64(o3, 32)));
+}
+
+/* The functions of _logistic.h for 16 lanes: the same operations in the same order (a NaN stays one
+ * without being asked for). */
+__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_exp_minus(__m512 z)
+{
+    const __m512 magic = _mm512_set1_ps(12582912.0f), cut = _mm512_set1_ps(87.0f);
+    const __mmask16 far = _mm512_cmp_ps_mask(z, cut, _CMP_GT_OQ);
+    __m512 x = _mm512_xor_ps(_mm512_mask_mov_ps(z, far, cut), _mm512_set1_ps(-0.0f));
+    __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), magic);
+    __m512 n = _mm512_sub_ps(shifted, magic);
+    __m512 r = _mm512_sub_ps(
+        _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(0.693145751953125f))),
+        _mm512_mul_ps(n, _mm512_set1_ps(1.42860682030941723e-6f)));
+    __m512 q = _mm512_set1_ps(1.3926250e-3f);
+    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(8.3632329e-3f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(4.1666554e-2f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(1.6666577e-1f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(0.5f));
+    __m512 p = _mm512_add_ps(_mm512_set1_ps(1.0f),
+                             _mm512_add_ps(r, _mm512_mul_ps(_mm512_mul_ps(r, r), q)));
+    __m512i bits = _mm512_add_epi32(_mm512_castps_si512(p),
+                                    _mm512_slli_epi32(_mm512_castps_si512(shifted), 23));
+    return _mm512_maskz_mov_ps((__mmask16)~far, _mm512_castsi512_ps(bits));
+}
+
+__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_log1p(__m512 e)
+{
+    __m512 s = _mm512_div_ps(e, _mm512_add_ps(_mm512_set1_ps(2.0f), e));
+    __m512 t = _mm512_mul_ps(s, s);
+    __m512 q = _mm512_set1_ps(1.16121646e-1f);
+    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.08532879e-1f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.42961790e-1f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.99998532e-1f));
+    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(3.33333337e-1f));
+    __m512 twice = _mm512_add_ps(s, s);
+    return _mm512_add_ps(twice, _mm512_mul_ps(twice, _mm512_mul_ps(t, q)));
+}
+
+/* The logistic function as a fraction: with e = exp(-|x|), 1 or e over 1 + e. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_odds(__m512 x,
+                                                                            __m512 *above,
+                                                                            __m512 *below)
+{
+    const __m512 one = _mm512_set1_ps(1.0f);
+    const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
+    const __m512 e = packed_exp_minus(_mm512_abs_ps(x));
+    *above = _mm512_mask_mov_ps(one, negative, e);
+    *below = _mm512_add_ps(one, e);
+}
+
+/* Adds the units' cumulants at a to 16 sums in double precision. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_cumulants(__m512 a, int spin,
+                                                                                 double *sums)
+{
+    __m512 z = _mm512_abs_ps(a), x;
+    if (spin)
+        x = _mm512_add_ps(z, packed_log1p(packed_exp_minus(_mm512_add_ps(z, z))));
+    else {
+        const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
+        x = _mm512_add_ps(_mm512_maskz_mov_ps(positive, a), packed_log1p(packed_exp_minus(z)));
+    }
+    _mm512_storeu_pd(sums, _mm512_add_pd(_mm512_loadu_pd(sums),
+                                         _mm512_cvtps_pd(_mm512_castps512_ps256(x))));
+    _mm512_storeu_pd(sums + 8, _mm512_add_pd(_mm512_loadu_pd(sums + 8),
+                                             _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))));
+}
+
+__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argument(
+    const int32_t *sum, int32_t all, int spin_in, float bias, float scale)
+{
+    __m512i i = _mm512_loadu_si512(sum);
+    if (spin_in)
+        i = _mm512_sub_epi32(_mm512_add_epi32(i, i), _mm512_set1_epi32(all));
+    return _mm512_add_ps(_mm512_set1_ps(bias),
+                         _mm512_mul_ps(_mm512_set1_ps(scale * (1.0f / (1 << PACKED_SHIFT))),
+                                       _mm512_cvtepi32_ps(i)));
 }
 
 /* From the sums of one panel and two groups of rows to everything that is asked for. */
@@ -468,48 +603,85 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
     const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
     const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
     const int draw = o->bits != NULL || o->turned != NULL;
+    const int need_p = draw || o->mean != NULL || o->mean_rows != NULL;
     uint16_t masks[2][PACKED_PANEL] = {{0}};
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s;
         const ptrdiff_t valid = n_rows - r;
         const uint32_t lanes = valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
-        double *cumulant =
-            o->cumulant != NULL ? o->cumulant + first / PACKED_PANEL * padded_rows + r : NULL;
-        double *other = o->other_cumulant != NULL
-                            ? o->other_cumulant + first / PACKED_PANEL * padded_rows + r
-                            : NULL;
+        const ptrdiff_t m = valid >= 16 ? 16 : valid <= 0 ? 0 : valid;
+        double *cumulant = NULL, *other = NULL;
+        if (o->cumulant != NULL) {
+            cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + r;
+            memset(cumulant, 0, 16 * sizeof(double));
+        }
+        if (o->other_cumulant != NULL) {
+            other = o->other_cumulant + first / PACKED_PANEL * padded_rows + r;
+            memset(other, 0, 16 * sizeof(double));
+        }
         uint32_t words[2 * 64];
-        if (draw) {
+        if (draw && m > 0) {
             packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4), words);
             if (columns > 4)
                 packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4 + 1),
                                      words + 64);
         }
-        for (int l = 0; l < 16; l++) {
-            if (cumulant != NULL)
-                cumulant[l] = 0;
-            if (other != NULL)
-                other[l] = 0;
-        }
         __m512i byte = _mm512_setzero_si512();
-        for (ptrdiff_t c = 0; c < columns; c++) {
-            float a[16], p[16];
+        for (ptrdiff_t c = 0; c < columns && m > 0; c++) {
+            const ptrdiff_t unit = first + c;
             const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
-            packed_probabilities(sum, all[c], o, first + c, a, p);
-            packed_store_means(sum, all[c], a, p, o, first + c, n_units, r, n_rows, padded_rows,
-                               cumulant, other);
+            const float bias = o->bias != NULL ? o->bias[unit] : 0.0f;
+            __m512 a = packed_argument(sum, all[c], o->spin_in, bias, o->scale);
+            if (cumulant != NULL)
+                packed_cumulants(a, o->spin_out, cumulant);
+            if (other != NULL) {
+                const float b = o->other_bias != NULL ? o->other_bias[unit] : 0.0f;
+                packed_cumulants(packed_argument(sum, all[c], o->spin_in, b, o->other_scale),
+                                 o->spin_out, other);
+            }
+            if (o->field != NULL) {
+                float x[16];
+                _mm512_storeu_ps(x, a);
+                for (ptrdiff_t l = 0; l < m; l++)
+                    o->field[(r + l) * n_units + unit] = x[l];
+            }
+            if (!need_p)
+                continue;
+            __m512 above, below;
+            packed_odds(o->spin_out ? _mm512_add_ps(a, a) : a, &above, &below);
             if (draw) {
-                uint32_t hit = 0;
-                float u[16];
-                for (int l = 0; l < 16; l++)
-                    u[l] = philox_uniform_f32(words[16 * c + l]);
-                hit = _mm512_cmp_ps_mask(_mm512_loadu_ps(u), _mm512_loadu_ps(p), _CMP_LT_OQ);
-                hit &= lanes;
+                __m512i word = _mm512_loadu_si512(words + 16 * c);
+                __m512 u = _mm512_mul_ps(
+                    _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)),
+                                  _mm512_set1_ps(0.5f)),
+                    _mm512_set1_ps(0x1p-23f));
+                const uint32_t hit =
+                    lanes & _mm512_cmp_ps_mask(_mm512_mul_ps(u, below), above, _CMP_LT_OQ);
                 masks[s][c] = (uint16_t)hit;
                 byte = _mm512_mask_or_epi32(byte, (__mmask16)hit, byte,
                                             _mm512_set1_epi32(1 << c));
             }
+            if (o->mean == NULL && o->mean_rows == NULL)
+                continue;
+            __m512 p = _mm512_div_ps(above, below);
+            if (o->spin_out)
+                p = _mm512_sub_ps(_mm512_add_ps(p, p), _mm512_set1_ps(1.0f));
+            if (o->mean != NULL) {
+                __m512 scaled = _mm512_mul_ps(p, _mm512_set1_ps((float)(1 << o->mean_shift)));
+                _mm512_storeu_si512(o->mean + unit * padded_rows + r,
+                                    _mm512_maskz_cvtps_epi32((__mmask16)lanes, scaled));
+            }
+            if (o->mean_rows != NULL) {
+                float x[16];
+                _mm512_storeu_ps(x, p);
+                for (ptrdiff_t l = 0; l < m; l++)
+                    o->mean_rows[(r + l) * n_units + unit] = x[l];
+            }
         }
+        if (m == 0 && o->mean != NULL)
+            for (ptrdiff_t c = 0; c < columns; c++)
+                _mm512_storeu_si512(o->mean + (first + c) * padded_rows + r,
+                                    _mm512_setzero_si512());
         if (o->bits != NULL) {
             uint32_t *to = o->bits + (r / 16 * out_words + first / 32) * 16;
             const unsigned shift = (unsigned)(first % 32);
@@ -536,17 +708,13 @@ PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const uint32_t *x, ptrdi
                                                         const packed_outputs *o, ptrdiff_t begin,
                                                         ptrdiff_t end, int32_t *scratch)
 {
-    const ptrdiff_t n_words = packed_words(w->n_in), padded_in = 32 * n_words;
-    int32_t *wi = scratch, *tables = scratch + padded_in * PACKED_PANEL;
+    const ptrdiff_t n_words = packed_words(w->n_in);
+    int32_t *tables = scratch;
     int32_t sums[2 * PACKED_PANEL * 16] __attribute__((aligned(64)));
     for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
          first += PACKED_PANEL) {
-        int32_t all[PACKED_PANEL];
-        packed_panel_avx512(w, first, padded_in, wi, all);
-        if (w->c_step == 1)
-            packed_tables(wi, PACKED_PANEL, 1, padded_in, tables);
-        else
-            packed_tables(wi, 1, padded_in, padded_in, tables);
+        int32_t all[PACKED_PANEL] = {0};
+        packed_tables_avx512(w, first, o->spin_in, tables, all);
         for (ptrdiff_t g = 0; g < n_groups; g += 2) {
             packed_sums_avx512(x + g * n_words * 16, n_words, tables, sums);
             packed_epilogue_avx512(sums, all, o, first, w->n_out, 16 * g, n_rows, n_groups);
@@ -562,11 +730,11 @@ PACKED_TARGET FB_UNUSED static void packed_mean_tables_avx512(const int32_t *mea
 {
     const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
     for (ptrdiff_t c = 0; c < PACKED_PANEL; c++)
-        for (ptrdiff_t g = 0; g < padded_rows / 4; g++) {
-            __m512i t = _mm512_setzero_si512();
+        for (ptrdiff_t b = 0; b < padded_rows; b += 16) {
+            __m512i x = _mm512_setzero_si512();
             if (c < columns)
-                t = packed_table(mean + (first + c) * padded_rows + 4 * g, 1);
-            _mm512_store_si512(tables + (g * PACKED_PANEL + c) * 16, t);
+                x = _mm512_loadu_si512(mean + (first + c) * padded_rows + b);
+            packed_four_tables(tables + (b / 4 * PACKED_PANEL + c) * 16, x);
         }
 }
 
@@ -643,15 +811,16 @@ FB_CLONES FB_UNUSED static void packed_epilogue_any(const int32_t *sums, const i
         }
         uint32_t byte[16] = {0};
         for (ptrdiff_t c = 0; c < columns; c++) {
-            float a[16], p[16];
+            float a[16], above[16], below[16];
             const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
-            packed_probabilities(sum, all[c], o, first + c, a, p);
-            packed_store_means(sum, all[c], a, p, o, first + c, n_units, r, n_rows, padded_rows,
-                               cumulant, other);
+            packed_probabilities(sum, all[c], o, first + c, a, above, below);
+            packed_store_means(sum, all[c], a, above, below, o, first + c, n_units, r, n_rows,
+                               padded_rows, cumulant, other);
             if (!draw)
                 continue;
             for (int l = 0; l < 16; l++) {
-                uint32_t hit = (uint32_t)(philox_uniform_f32(words[l][c]) < p[l]);
+                uint32_t hit =
+                    (uint32_t)(philox_uniform_f32(words[l][c]) * below[l] < above[l]);
                 hit &= (lanes >> l) & 1u;
                 hits[s][c] |= hit << l;
                 byte[l] |= hit << c;

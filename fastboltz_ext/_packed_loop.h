@@ -94,8 +94,8 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
     }
     TAKE(scratch, int32_t *, q->n_threads);
     if (q->use_avx512) {
-        /* integers and tables of one panel of a layer, or tables of one panel of both phases */
-        const ptrdiff_t layer = largest * PACKED_PANEL * 5;
+        /* tables of one panel of a layer, or of one panel of both phases */
+        const ptrdiff_t layer = largest * PACKED_PANEL * 4;
         const ptrdiff_t rows = 2 * g * 16 * PACKED_PANEL * 4;
         for (int t = 0; t < q->n_threads; t++)
             TAKE(scratch[t], int32_t, layer > rows ? layer : rows);

@@ -358,7 +358,7 @@ def layer(
     if <double>n * <double>n_in * <double>n_out < TINY:
         n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * 5 + 32
+    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * 4 + 32
     cdef bint avx512 = use_avx512
     cdef Py_ssize_t size = n_threads * scratch if avx512 else (n_in + 1) * padded + 64
     cdef cnp.ndarray memory = aligned_words((max(size, 1),))

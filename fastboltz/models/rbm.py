@@ -23,7 +23,7 @@ from ..objectives import LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..training import Callback, Rows, Trainer, run
 from ..units import BY_NAME, Own, Unit
-from ..validation import check_count, check_number, one_of
+from ..validation import check_callbacks, check_count, check_number, one_of
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 _CHUNK_ROWS = 4096
@@ -218,10 +218,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_count("n_gibbs", self.n_gibbs)
         check_count("batch_size", self.batch_size)
         check_count("n_iter", self.n_iter, minimum=0)
-        check_number("momentum", self.momentum, 0, 1)
+        check_number("momentum", self.momentum, 0, below=1)
         check_number("l1", self.l1, 0)
         check_number("l2", self.l2, 0)
         one_of("method", self.method, ("pcd", "cd", "exact"))
+        check_callbacks(self.callbacks)
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)
 
@@ -415,7 +416,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._learnt("chains_")
         state = self._chain_state()
         if state is None:
-            raise AttributeError(f"there are no persistent chains with method={self.method!r}.")
+            why = "before the first update" if self.method == "pcd" else f"with {self.method!r}"
+            raise AttributeError(f"there are no persistent chains {why}.")
         return state.values["v"].reshape(state.n_chains, -1)
 
     @property
@@ -657,6 +659,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                     f"({n_samples}, {unit.size}), with NaN for the units to be drawn."
                 )
             known = np.broadcast_to(known, (n_samples, unit.size)).reshape(-1, *unit.shape)
+            if np.isinf(known).any():
+                raise ValueError(
+                    "given contains infinity; expected finite values, with NaN for the units to "
+                    "be drawn."
+                )
             unit.check_support("given", known)
             clamp, values["v"] = ("v",), known
         sampler = Gibbs(self.energy_, clamp, n_threads=self.n_threads)

@@ -55,7 +55,13 @@ class Categorical(Unit):
         return np.eye(self.shape[-1])
 
     def check_support(self, name: str, x: np.ndarray) -> None:
-        known = x[~np.isnan(x).any(axis=-1)]
+        unknown = np.isnan(x)
+        if (unknown.any(axis=-1) & ~unknown.all(axis=-1)).any():
+            raise ValueError(
+                f"{name} knows some of the {self.shape[-1]} states of a one-hot unit and not the "
+                f"others; give all of a unit's entries, or NaN for all of them."
+            )
+        known = x[~unknown.any(axis=-1)]
         if (known < 0).any() or not np.allclose(known.sum(axis=-1), 1, atol=1e-4):
             raise ValueError(
                 f"{name} is not one-hot over its last axis of {self.shape[-1]} states; Categorical "
