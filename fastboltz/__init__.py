@@ -6,6 +6,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
 - Modules: `objectives`, `optimizers`, `training`, `likelihood`.
+- `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's.
 """
 
@@ -18,6 +19,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import datasets, likelihood, objectives, optimizers, plots, training, units
+    from .config import show_config
     from .energy import Conditionals, Energy
     from .gibbs import ChainState, Gibbs
     from .likelihood import LogPartition
@@ -41,6 +43,7 @@ _WHERE: dict[str, str | None] = {
     "ChainState": "gibbs",
     "LogPartition": "likelihood",
     "NotEnumerableError": "validation",
+    "show_config": "config",
     "RBM": "models",
     "BernoulliRBM": "models",
     "datasets": None,
@@ -73,6 +76,7 @@ __all__ = [
     "objectives",
     "optimizers",
     "plots",
+    "show_config",
     "training",
     "units",
 ]

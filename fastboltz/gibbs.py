@@ -426,13 +426,18 @@ class _SiteSweep:
         if self.kind == "any":
             return self._any(params, values, x, address, scale, held)
         rows = x.reshape(len(x), -1)
-        outer = np.zeros_like(x)
-        for t in self.plain:
-            t.add_field(params, values, self.group, outer, n_threads)
         # The kernel scales all it sees, the bias included, so the bias is divided beforehand.
         if scale == 0:
             raise ValueError("site sweeps at scale 0 are independent draws; start the chains anew.")
-        outer += params[self.group] / np.asarray(scale, dtype=x.dtype)
+        bias = params[self.group] / np.asarray(scale, dtype=x.dtype)
+        if self.plain:
+            outer = np.zeros_like(x)
+            for t in self.plain:
+                t.add_field(params, values, self.group, outer, n_threads)
+            outer += bias
+            outer = outer.reshape(rows.shape)
+        else:  # one field for all chains, which lets the kernel look conditionals up in tables
+            outer = np.ascontiguousarray(bias.reshape(-1), dtype=x.dtype)
         where = {
             "clamped": None if held is None else as_rows(held, np.uint8),
             "scale": scale,
@@ -443,7 +448,6 @@ class _SiteSweep:
             "row0": address.row,
             "n_threads": n_threads,
         }
-        outer = outer.reshape(rows.shape)
         if self.kind == "matrix":
             site_gibbs.sweep_dense(rows, outer, self._couplings(params, values), **where)
         else:

@@ -211,7 +211,6 @@ FB_CLONES FB_UNUSED static void packed_turn(const uint32_t *from, ptrdiff_t n_gr
 
 PACKED_FROM(packed_from_f32, float)
 PACKED_FROM(packed_from_f64, double)
-PACKED_FROM(packed_from_u8, uint8_t)
 
 #define PACKED_TO(name, type)                                                                   \
     FB_CLONES FB_UNUSED static void name(const uint32_t *bits, ptrdiff_t n_units, type *x,      \

@@ -48,6 +48,15 @@
     _Pragma("omp parallel for num_threads(n_threads) schedule(static) if (parallel)")
 #endif
 
+FB_INLINE int fb_has_openmp(void)
+{
+#ifdef _OPENMP
+    return 1;
+#else
+    return 0;
+#endif
+}
+
 /* Threads that a parallel region may use: 1 without OpenMP. */
 FB_INLINE int fb_max_threads(void)
 {

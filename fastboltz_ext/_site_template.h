@@ -33,7 +33,7 @@ FB_CLONES FB_UNUSED static void FN(dense_rows)(REAL *values, const REAL *field,
     const ptrdiff_t n = task->n_units;
     for (ptrdiff_t r = begin; r < end; r++) {
         REAL *v = values + r * n;
-        const REAL *f = field + r * n;
+        const REAL *f = field + r * task->field_stride;
         const REAL *c = couplings + r * matrix_stride;
         const uint8_t *fixed = task->clamped != NULL ? task->clamped + r * n : NULL;
         for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
@@ -77,7 +77,7 @@ FB_UNUSED static void FN(hyperedge_rows)(REAL *values, const REAL *field, const 
     const ptrdiff_t n = task->n_units;
     for (ptrdiff_t r = begin; r < end; r++) {
         REAL *v = values + r * n;
-        const REAL *f = field + r * n;
+        const REAL *f = field + r * task->field_stride;
         const REAL *w = weights + r * weight_stride;
         const uint8_t *fixed = task->clamped != NULL ? task->clamped + r * n : NULL;
         for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
@@ -120,4 +120,60 @@ FB_UNUSED static void FN(sweep_hyperedges)(REAL *values, const REAL *field, cons
                            task->begin + task->n_rows * b / blocks,
                            task->begin + task->n_rows * (b + 1) / blocks,
                            task->words + b * task->words_stride);
+}
+
+/* The same by a plan: blocks of up to 64 chains in the lanes. A block with values that are neither
+ * of the two states goes chain by chain. */
+FB_UNUSED static void FN(sweep_lanes)(const site_plan *plan, REAL *values, const REAL *field,
+                                      const REAL *weights, const int64_t *edge_offsets,
+                                      const int64_t *edge_units, const int64_t *unit_offsets,
+                                      const int64_t *unit_edges, REAL scale, const site_task *task)
+{
+    const ptrdiff_t n = task->n_units;
+    const int n_threads = task->n_threads;
+    /* Enough blocks for all threads; every division gives the same bits. */
+    ptrdiff_t rows = (task->n_rows + n_threads - 1) / n_threads;
+    rows = (rows + SITE_GROUP - 1) / SITE_GROUP * SITE_GROUP;
+    rows = rows < SITE_LANES ? rows : SITE_LANES;
+    const ptrdiff_t blocks = rows > 0 ? (task->n_rows + rows - 1) / rows : 0;
+    const int parallel = n_threads > 1 && blocks > 1;
+    ptrdiff_t thread;
+    FB_PARALLEL_FOR
+    for (thread = 0; thread < n_threads; thread++) {
+        char *scratch = plan->scratch + thread * plan->scratch_stride;
+        uint64_t *states = (uint64_t *)scratch;
+        uint64_t *fixed = task->clamped != NULL ? (uint64_t *)(scratch + plan->fixed_at) : NULL;
+        REAL *turned = (REAL *)(scratch + plan->field_at);
+        uint32_t *keys = (uint32_t *)(scratch + plan->keys_at);
+        for (ptrdiff_t b = blocks * thread / n_threads; b < blocks * (thread + 1) / n_threads; b++) {
+            const ptrdiff_t begin = task->begin + b * rows;
+            const ptrdiff_t left = task->begin + task->n_rows - begin;
+            const ptrdiff_t here = left < rows ? left : rows;
+            const ptrdiff_t lanes = (here + SITE_GROUP - 1) / SITE_GROUP * SITE_GROUP;
+            const uint32_t row = task->address.row0 + (uint32_t)begin;
+            REAL *here_values = values + begin * n;
+            const REAL *here_field = field + begin * task->field_stride;
+            const int fast = SITE_HAS_FAST && plan->kernel == SITE_AVX512;
+            if (!(fast ? SITE_FAST(pack)(here_values, here, n, task->spin, states)
+                       : FN(lanes_pack)(here_values, here, n, task->spin, states))) {
+                FN(hyperedge_rows)(values, field, weights, 0, edge_offsets, edge_units,
+                                   unit_offsets, unit_edges, scale, task, begin, begin + here,
+                                   task->words + thread * task->words_stride);
+                continue;
+            }
+            if (fixed != NULL)
+                site_pack_bytes(task->clamped + begin * n, here, n, fixed);
+            if (plan->field == NULL && fast)
+                SITE_FAST(turn)(here_field, here, n, turned);
+            else if (plan->field == NULL)
+                FN(lanes_turn)(here_field, here, n, turned);
+            if (fast) {
+                SITE_FAST(sweeps)(plan, task, states, fixed, turned, keys, row, lanes, scale);
+                SITE_FAST(unpack)(states, here, n, task->spin, here_values);
+            } else {
+                FN(lanes_sweeps)(plan, task, states, fixed, turned, keys, row, lanes, scale);
+                FN(lanes_unpack)(states, here, n, task->spin, here_values);
+            }
+        }
+    }
 }

@@ -26,6 +26,7 @@ cdef extern from "_layer_core.h" nogil:
     ctypedef void (*gemm_f64)(char*, char*, int*, int*, int*, double*, double*, int*, double*,
                               int*, double*, double*, int*) noexcept nogil
     int fb_max_threads()
+    int fb_has_openmp()
     philox_address philox_at(uint64_t seed, uint32_t stream, uint32_t step, uint32_t row0)
     void product_f32(gemm_f32, const float* x, const float* w, float* out, int transpose,
                      float scale, float beta, ptrdiff_t n_rows, ptrdiff_t n_in, ptrdiff_t n_out,
@@ -129,6 +130,16 @@ def max_threads():
     int
     """
     return fb_max_threads()
+
+
+def has_openmp():
+    """Whether the extensions were built with OpenMP.
+
+    Returns
+    -------
+    bool
+    """
+    return bool(fb_has_openmp())
 
 
 def product(

@@ -12,8 +12,8 @@ import numpy as np
 
 cimport numpy as cnp
 from libc.stddef cimport ptrdiff_t
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport sgemm
 
@@ -147,6 +147,11 @@ cdef double TINY = 1 << 23
 cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
 
 
+def has_avx512():
+    """Whether the processor has what the AVX-512 kernel needs."""
+    return bool(packed_has_avx512())
+
+
 def kernel(name=None):
     """Which code sums binary units: ``"avx512"`` or ``"portable"``; results are the same bits.
 
@@ -263,7 +268,8 @@ cdef object aligned_words(tuple shape):
 
 def layer(
     Bits x, w, bias, *, bint transpose=False, double scale=1.0, bint spin=False, Bits sample=None,
-    mean=None, field=None, cumulant=None, other=None, seed=0, stream=0, step=0, row0=0, int n_threads=1,
+    mean=None, field=None, cumulant=None, other=None, seed=0, stream=0, step=0, row0=0,
+    int n_threads=1,
 ):
     """Everything that a layer above bits can give, in one pass: ``a = bias + scale * x @ w``.
 

@@ -5,6 +5,11 @@ Bernoulli units of {0, 1} and ``p = 1 / (1 + exp(-2 a))`` for spins of {-1, +1}:
 else the lower state. ``u`` is the uniform at (seed, stream, step + s, row0 + n, i) for unit i of
 row n in sweep s.
 
+Hyperedges are swept with up to 64 chains side by side in the lanes (`kernel`): the states of a unit
+are bits, its random words are drawn for all of them at once, and where all chains have the same
+field, units with up to four edges look their conditional up in a table. Sums run over a unit's
+edges in the order of ``unit_edges`` whatever the kernel, so that results are the same bits.
+
 Long calls look for signals between pieces of some ten milliseconds, so that an interrupt stops
 them; ``values`` then holds the states reached so far.
 """
@@ -14,10 +19,12 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+import os
+
 import numpy as np
 
 from fastboltz_ext._arrays cimport (
-    check_address_range, check_apart, check_plain, check_shape2, check_threads,
+    check_address_range, check_apart, check_plain, check_shape1, check_shape2, check_threads,
     check_typed, real_type, word32, word64, wrong_shape
 )
 
@@ -31,6 +38,7 @@ cdef extern from "_site_core.h" nogil:
         ptrdiff_t begin
         ptrdiff_t n_rows
         ptrdiff_t n_units
+        ptrdiff_t field_stride
         const int64_t* order
         ptrdiff_t n_order
         const uint8_t* clamped
@@ -54,11 +62,70 @@ cdef extern from "_site_core.h" nogil:
                               ptrdiff_t weight_stride, const int64_t* edge_offsets,
                               const int64_t* edge_units, const int64_t* unit_offsets,
                               const int64_t* unit_edges, double scale, const site_task* task)
+    ctypedef struct site_plan:
+        void* memory
+    int SITE_SCALAR
+    int SITE_PORTABLE
+    int SITE_AVX512
+    int SITE_LANES
+    int site_has_avx512()
+    void site_plan_free(site_plan* plan)
+    int lanes_plan_f32(site_plan* plan, const float* field, const float* weights,
+                       ptrdiff_t n_edges, const int64_t* edge_offsets, const int64_t* edge_units,
+                       const int64_t* unit_offsets, const int64_t* unit_edges, float scale,
+                       const site_task* task, int kernel)
+    int lanes_plan_f64(site_plan* plan, const double* field, const double* weights,
+                       ptrdiff_t n_edges, const int64_t* edge_offsets, const int64_t* edge_units,
+                       const int64_t* unit_offsets, const int64_t* unit_edges, double scale,
+                       const site_task* task, int kernel)
+    void sweep_lanes_f32(const site_plan* plan, float* values, const float* field,
+                         const float* weights, const int64_t* edge_offsets,
+                         const int64_t* edge_units, const int64_t* unit_offsets,
+                         const int64_t* unit_edges, float scale, const site_task* task)
+    void sweep_lanes_f64(const site_plan* plan, double* values, const double* field,
+                         const double* weights, const int64_t* edge_offsets,
+                         const int64_t* edge_units, const int64_t* unit_offsets,
+                         const int64_t* unit_edges, double scale, const site_task* task)
 
 
 # Elementary steps of one piece of work, some ten milliseconds of one thread: an interrupt waits no
 # longer than that.
 cdef double PIECE = 3e7
+# Chains from which the lanes pay, however few of them are filled.
+cdef Py_ssize_t FEW = 4
+
+_KERNELS = {"scalar": SITE_SCALAR, "portable": SITE_PORTABLE, "avx512": SITE_AVX512}
+
+cdef int chosen = SITE_PORTABLE
+if site_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable":
+    chosen = SITE_AVX512
+
+
+def kernel(name=None):
+    """Which code sweeps over hyperedges; results are the same bits.
+
+    ``"avx512"`` and ``"portable"`` have up to 64 chains side by side, ``"scalar"`` goes chain by
+    chain. float64 has no AVX-512 code of its own: there ``"avx512"`` means ``"portable"``.
+
+    Parameters
+    ----------
+    name : str, optional
+        Use this one from now on.
+
+    Returns
+    -------
+    str
+    """
+    global chosen
+    if name is not None:
+        if name not in _KERNELS:
+            raise ValueError(
+                f"kernel {name!r} does not exist; expected 'avx512', 'portable' or 'scalar'."
+            )
+        if name == "avx512" and not site_has_avx512():
+            raise ValueError("this processor has no AVX-512; use 'portable'.")
+        chosen = _KERNELS[name]
+    return next(key for key, number in _KERNELS.items() if number == chosen)
 
 
 cdef class _Sweeps:
@@ -75,8 +142,14 @@ cdef class _Sweeps:
                  stream, step, row0, int n_threads):
         self.kind = real_type(values, "values", 2, True)
         cdef Py_ssize_t n = cnp.PyArray_DIM(values, 0), m = cnp.PyArray_DIM(values, 1)
-        check_typed(field, "field", 2, False, self.kind)
-        check_shape2(field, "field", n, m)
+        if isinstance(field, cnp.ndarray) and cnp.PyArray_NDIM(field) == 1:
+            check_typed(field, "field", 1, False, self.kind)
+            check_shape1(field, "field", m)
+            self.task.field_stride = 0
+        else:
+            check_typed(field, "field", 2, False, self.kind)
+            check_shape2(field, "field", n, m)
+            self.task.field_stride = m
         check_apart(values, "values", field, "field")
         check_threads(n_threads)
         if n_sweeps < 0:
@@ -123,6 +196,17 @@ cdef class _Sweeps:
             max(piece / (row_cost * self.piece_rows), 1.0), <double>max(self.n_sweeps, 1)
         )
 
+    cdef void divide_lanes(self, double row_cost) noexcept:
+        """The same for whole blocks of chains, and rather many sweeps of few than the reverse:
+        states are brought into the lanes and back in each piece."""
+        cdef double block = SITE_LANES * max(row_cost, 1.0)
+        self.piece_sweeps = <Py_ssize_t>min(
+            max(PIECE / block, 1.0), <double>max(self.n_sweeps, 1)
+        )
+        cdef double blocks = max(PIECE / (block * self.piece_sweeps), 1.0)
+        blocks = min(blocks, <double>(self.n_rows // SITE_LANES + 1))
+        self.piece_rows = SITE_LANES * self.task.n_threads * <Py_ssize_t>blocks
+
 
 cdef object _indices(object given, str name, Py_ssize_t end):
     """A contiguous int64 copy or view of 1-D indices, each in [0, end)."""
@@ -164,7 +248,7 @@ def sweep_dense(
     ----------
     values : ndarray of float32 or float64, shape (n, N)
         States, one row a chain; updated in place.
-    field : ndarray, shape (n, N)
+    field : ndarray, shape (n, N), or (N,) for all rows
         All that does not come from this group, its bias included.
     couplings : ndarray, shape (N, N) or (n, N, N)
         Symmetric with zero diagonal, for all rows or one for each. The diagonal is checked;
@@ -238,7 +322,7 @@ def sweep_hyperedges(
     ----------
     values : ndarray of float32 or float64, shape (n, N)
         States, one row a chain; updated in place.
-    field : ndarray, shape (n, N)
+    field : ndarray, shape (n, N), or (N,) for all rows
         All that does not come from these edges, the bias included.
     weights : ndarray, shape (E,) or (n, E)
         One weight an edge, for all rows or one set for each.
@@ -276,7 +360,6 @@ def sweep_hyperedges(
 
     cdef double mean_size = <double>len(edge_units) / max(n_edges, 1)
     cdef double mean_degree = <double>len(unit_edges) / max(m, 1)
-    sweeps.divide(<double>sweeps.task.n_order * (10.0 + 5.0 * mean_size * mean_degree))
     cdef void* pv = cnp.PyArray_DATA(values)
     cdef void* pf = cnp.PyArray_DATA(field)
     cdef void* pw = cnp.PyArray_DATA(weights)
@@ -284,21 +367,49 @@ def sweep_hyperedges(
     cdef int64_t* eu = <int64_t*>cnp.PyArray_DATA(edge_units)
     cdef int64_t* uo = <int64_t*>cnp.PyArray_DATA(unit_offsets)
     cdef int64_t* ue = <int64_t*>cnp.PyArray_DATA(unit_edges)
+    cdef site_plan plan
+    cdef int lanes = 0
     cdef Py_ssize_t row, sweep
-    for row in range(0, n, sweeps.piece_rows):
-        sweeps.task.begin = row
-        sweeps.task.n_rows = min(sweeps.piece_rows, n - row)
-        for sweep in range(0, n_sweeps, sweeps.piece_sweeps):
-            sweeps.task.n_sweeps = min(sweeps.piece_sweeps, n_sweeps - sweep)
-            sweeps.task.address.step = sweeps.step + <uint32_t>sweep
-            with nogil:
-                if sweeps.kind == cnp.NPY_FLOAT32:
-                    sweep_hyperedges_f32(<float*>pv, <float*>pf, <float*>pw, stride, eo, eu, uo,
-                                         ue, <float>scale, &sweeps.task)
-                else:
-                    sweep_hyperedges_f64(<double*>pv, <double*>pf, <double*>pw, stride, eo, eu,
-                                         uo, ue, scale, &sweeps.task)
-            PyErr_CheckSignals()
+    plan.memory = NULL
+    if chosen != SITE_SCALAR and stride == 0 and n >= FEW:
+        sweeps.task.n_rows = n
+        sweeps.task.n_sweeps = n_sweeps
+        with nogil:
+            if sweeps.kind == cnp.NPY_FLOAT32:
+                lanes = lanes_plan_f32(&plan, <float*>pf, <float*>pw, n_edges, eo, eu, uo, ue,
+                                       <float>scale, &sweeps.task, chosen)
+            else:
+                lanes = lanes_plan_f64(&plan, <double*>pf, <double*>pw, n_edges, eo, eu, uo, ue,
+                                       scale, &sweeps.task, chosen)
+        if lanes < 0:
+            raise MemoryError
+    try:
+        if lanes:
+            sweeps.divide_lanes(<double>sweeps.task.n_order * (2.0 + 0.2 * mean_size * mean_degree))
+        else:
+            sweeps.divide(<double>sweeps.task.n_order * (10.0 + 5.0 * mean_size * mean_degree))
+        for row in range(0, n, sweeps.piece_rows):
+            sweeps.task.begin = row
+            sweeps.task.n_rows = min(sweeps.piece_rows, n - row)
+            for sweep in range(0, n_sweeps, sweeps.piece_sweeps):
+                sweeps.task.n_sweeps = min(sweeps.piece_sweeps, n_sweeps - sweep)
+                sweeps.task.address.step = sweeps.step + <uint32_t>sweep
+                with nogil:
+                    if lanes and sweeps.kind == cnp.NPY_FLOAT32:
+                        sweep_lanes_f32(&plan, <float*>pv, <float*>pf, <float*>pw, eo, eu, uo, ue,
+                                        <float>scale, &sweeps.task)
+                    elif lanes:
+                        sweep_lanes_f64(&plan, <double*>pv, <double*>pf, <double*>pw, eo, eu, uo,
+                                        ue, scale, &sweeps.task)
+                    elif sweeps.kind == cnp.NPY_FLOAT32:
+                        sweep_hyperedges_f32(<float*>pv, <float*>pf, <float*>pw, stride, eo, eu,
+                                             uo, ue, <float>scale, &sweeps.task)
+                    else:
+                        sweep_hyperedges_f64(<double*>pv, <double*>pf, <double*>pw, stride, eo,
+                                             eu, uo, ue, scale, &sweeps.task)
+                PyErr_CheckSignals()
+    finally:
+        site_plan_free(&plan)
 
 
 def index_edges(edges, n_units):

@@ -123,6 +123,185 @@ def test_hyperedges(size, ordered, each_row, spin, dtype):
         assert np.array_equal(got, expected)
 
 
+@pytest.fixture
+def kernels():
+    """The kernels that this processor has, and the chosen one again afterwards."""
+    before = site_gibbs.kernel()
+    names = ["scalar", "portable"]
+    try:
+        site_gibbs.kernel("avx512")
+        names.append("avx512")
+    except ValueError:
+        pass
+    yield names
+    site_gibbs.kernel(before)
+
+
+def all_rows(values, field, edges, weights, spin, scale, n_sweeps, order, clamped):
+    """Sweeps of all rows at once, in the arithmetic of their type: only the logistic is finer."""
+    values = values.copy()
+    n, m = values.shape
+    dtype = values.dtype.type
+    of_unit = [[e for e, edge in enumerate(edges) if i in edge] for i in range(m)]
+    closest = np.inf
+    for s in range(n_sweeps):
+        u = philox_oracle.uniform(SEED, STREAM, STEP + s, ROW0, n, m, dtype)
+        for i in range(m) if order is None else order:
+            total = np.array(np.broadcast_to(field, (n, m))[:, i])
+            for e in of_unit[i]:
+                total += weights[e] * values[:, [k for k in edges[e] if k != i]].prod(axis=1)
+            a = dtype(scale) * total
+            p = expit((a + a if spin else a).astype(np.float64))
+            moves = np.ones(n, dtype=bool) if clamped is None else clamped[:, i] == 0
+            closest = min(closest, np.abs(u[moves, i] - p[moves]).min(initial=np.inf))
+            new = np.where(u[:, i] < p, dtype(1), dtype(-1 if spin else 0))
+            values[:, i] = np.where(moves, new, values[:, i])
+    return values, closest
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spin", [False, True])
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize(
+    "size", [(1, 1), (15, 3), (16, 33), (17, 70), (33, 64), (49, 5), (64, 9), (65, 12), (130, 6)]
+)
+def test_lanes(size, ordered, shared, spin, dtype, kernels):
+    """Every kernel, with and without tables, full and partly filled lanes.
+
+    Deliberate bugs that this catches: states of chain l read from bit l + 1, keys of one quad used
+    for the next, a table shared by units of different weights, clamped bits the wrong way round,
+    AND instead of XNOR for spins.
+    """
+    n, m = size
+    random, values, field = start(n, m, spin, dtype)
+    field = field[0].copy() if shared else field
+    edges = edges_of(random, m)
+    weights = random.standard_normal(len(edges)).astype(dtype)
+    order = random.integers(0, m, 2 * m) if ordered else None
+    clamped = (random.integers(0, 4, (n, m)) == 0).astype(np.uint8) if ordered else None
+    sweep = {"order": order, "clamped": clamped, "scale": 0.9, "spin": spin, "n_sweeps": 3}
+    expected, closest = all_rows(values, field, edges, weights, **sweep)
+    assert closest > (5e-7 if dtype == np.float32 else 1e-12)  # a property of the fixed seed
+    index = site_gibbs.index_edges(edges, m)
+    for name in kernels:
+        site_gibbs.kernel(name)
+        for n_threads in (1, 2, 3):
+            got = values.copy()
+            site_gibbs.sweep_hyperedges(
+                got, field, weights, *index, n_threads=n_threads, **sweep, **ADDRESS
+            )
+            assert np.array_equal(got, expected), name
+
+
+@pytest.mark.parametrize("case", range(40))
+def test_kernels_agree(case, kernels):
+    """More sweeps of more kinds than the slow loop can do: the same bits from every kernel.
+
+    Deliberate bugs that this catches: a level off by one in half of the configurations, a logistic
+    with a fused multiply-add, lanes for states that are not binary or weights that are infinite.
+    """
+    random = np.random.default_rng(case)
+    dtype = DTYPES[case % 2]
+    spin = bool(case // 2 % 2)
+    n = int(random.choice([4, 15, 16, 17, 33, 48, 64, 100]))
+    m = int(random.integers(1, 71))
+    degree = random.choice([0.5, 1, 2, 5])
+    pairs_only = m > 1 and random.integers(2)
+    sizes = random.integers(1, min(m, 4) + 1, size=int(degree * m / 2) + 1)
+    edges = [random.choice(m, size=2 if pairs_only else k, replace=False) for k in sizes]
+    index = site_gibbs.index_edges(edges, m)
+    weights = random.normal(0, random.choice([0.1, 1, 30]), len(edges)).astype(dtype)
+    if random.integers(2):
+        weights = np.round(weights)  # equal ones
+    if case % 9 == 8:
+        weights[0] = np.inf
+    field = np.round(random.normal(0, 1, (n, m)), int(random.integers(1, 5))).astype(dtype)
+    if random.integers(2):
+        field = field[0] if random.integers(2) else np.repeat(field[:1], n, axis=0)
+    values = random.integers(0, 2, (n, m)).astype(dtype)
+    values = 2 * values - 1 if spin else values
+    if case % 7 == 6:
+        values[random.integers(n), random.integers(m)] = 0.5
+    how = {
+        "order": [None, random.permutation(m), random.integers(0, m, m // 2)][random.integers(3)],
+        "clamped": None if random.integers(2) else random.integers(0, 3, (n, m)) == 0,
+        "scale": random.choice([1, 0.3, 2.5, -1]),
+        "spin": spin,
+        "n_sweeps": 40,
+        "row0": int(random.choice([0, 2**32 - 200])),
+        "seed": int(random.integers(2**63)),
+    }
+    results = []
+    for name in kernels:
+        site_gibbs.kernel(name)
+        for n_threads in (1, 2):
+            results.append(values.copy())
+            with np.errstate(invalid="ignore"):
+                site_gibbs.sweep_hyperedges(
+                    results[-1], field, weights, *index, n_threads=n_threads, **how
+                )
+    for result in results[1:]:
+        assert result.tobytes() == results[0].tobytes()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tables_change_nothing(dtype, kernels):
+    """One chain with a field of its own takes the tables away from all; the others do not notice.
+
+    Deliberate bug that this catches: levels computed without the scale, or rounded.
+    """
+    random, values, field = start(64, 70, True, dtype)
+    field = np.repeat(field[:1], 64, axis=0)
+    edges = np.array([random.choice(70, size=2, replace=False) for _ in range(100)])
+    index = site_gibbs.index_edges(edges, 70)
+    weights = random.standard_normal(100).astype(dtype)
+    other = field.copy()
+    other[63] += 0.5
+    for name in kernels[1:]:
+        site_gibbs.kernel(name)
+        with_tables, without = values.copy(), values.copy()
+        how = {"spin": True, "n_sweeps": 500, "scale": 0.7} | ADDRESS
+        site_gibbs.sweep_hyperedges(with_tables, field, weights, *index, **how)
+        site_gibbs.sweep_hyperedges(without, other, weights, *index, **how)
+        assert np.array_equal(with_tables[:63], without[:63])
+        assert not np.array_equal(with_tables[63], without[63])
+
+
+def test_pieces_of_lanes_change_nothing(kernels):
+    """A call long enough to be cut by sweeps and by rows, with threads."""
+    random, values, field = start(300, 400, True, np.float32)
+    edges = np.stack([np.arange(400), np.roll(np.arange(400), -1)], axis=1)
+    index = site_gibbs.index_edges(edges, 400)
+    weights = random.standard_normal(400).astype(np.float32)
+    for name in kernels[1:]:
+        site_gibbs.kernel(name)
+        whole, part = values.copy(), values[100:163].copy()
+        site_gibbs.sweep_hyperedges(
+            whole, field, weights, *index, spin=True, n_sweeps=1500, n_threads=2
+        )
+        for step in range(0, 1500, 500):
+            site_gibbs.sweep_hyperedges(
+                part, field[100:163], weights, *index, spin=True, n_sweeps=500, step=step, row0=100
+            )
+        assert np.array_equal(whole[100:163], part)
+
+
+def test_one_field_for_all():
+    random, values, field = start(5, 8, False, np.float32)
+    couplings = symmetric(random, 8, np.float32)
+    one, each = values.copy(), values.copy()
+    site_gibbs.sweep_dense(one, field[0], couplings, n_sweeps=9)
+    site_gibbs.sweep_dense(each, np.repeat(field[:1], 5, axis=0), couplings, n_sweeps=9)
+    assert np.array_equal(one, each)
+
+
+def test_kernel_names(kernels):
+    assert site_gibbs.kernel("portable") == "portable" == site_gibbs.kernel()
+    with pytest.raises(ValueError, match="kernel 'fast' does not exist"):
+        site_gibbs.kernel("fast")
+
+
 @pytest.mark.parametrize("spin", [False, True])
 def test_pairs_both_ways(spin):
     """A dense matrix and the list of its pairs are the same model."""
@@ -223,6 +402,7 @@ INDEX = site_gibbs.index_edges([(0, 1), (1, 2)], 3)
         (lambda: site_gibbs.sweep_dense(V, F, np.eye(3)), "diagonal that is not zero"),
         (lambda: site_gibbs.sweep_dense(V, F, np.zeros((4, 4))), "couplings has shape"),
         (lambda: site_gibbs.sweep_dense(V, F, np.zeros((3, 3, 3))), "couplings has shape"),
+        (lambda: site_gibbs.sweep_dense(V, F[0, :2], C), "field has shape"),
         (lambda: site_gibbs.sweep_dense(V, V, C), "share memory"),
         (lambda: site_gibbs.sweep_dense(V, F, C, order=[0, 3]), "order has entries"),
         (lambda: site_gibbs.sweep_dense(V, F, C, order=[0.5]), "expected 1-D integers"),

@@ -542,16 +542,27 @@ COMPILED = [
     {"visible": "spin"},
     {"hidden": "spin", "n_threads": 2},
     {"visible": "spin", "hidden": "spin", "method": "cd"},
+    {"grey": True},
+    {"grey": True, "method": "cd", "momentum": 0.5, "batch_size": 45},
+    pytest.param(
+        {"grey": True, "visible": "spin", "n_gibbs": 2},
+        marks=pytest.mark.xfail(
+            strict=True, reason="grey rows of spins: the positive phase doubles the hidden fields"
+        ),
+    ),
 ]
 
 
-def _binary(options, n=45):
+def _rows(options, n=45):
     X = _bits(n).astype(np.float32)
+    if options.get("grey"):
+        X *= np.random.default_rng(1).random(X.shape, dtype=np.float32)
     return 2 * X - 1 if options.get("visible") == "spin" else X
 
 
 def _compiled(options, **more):
     settings = {"n_iter": 3, "batch_size": 10, "random_state": 0} | options | more
+    settings.pop("grey", None)
     return RBM(4, **settings)
 
 
@@ -595,7 +606,7 @@ def test_compiled_minibatches_make_the_updates_of_the_general_loop(options, gene
     calls = []
     run = PairLoop.run
     monkeypatch.setattr(PairLoop, "run", lambda *a: calls.append(1) or run(*a))
-    X = _binary(options)
+    X = _rows(options)
     compiled = _compiled(options).fit(X).partial_fit(X)
     assert calls, "this training was to be made by the compiled loop"
     general()
@@ -611,7 +622,7 @@ def test_compiled_minibatches_make_the_updates_of_the_general_loop(options, gene
 )
 @pytest.mark.parametrize("way", ["to", "from"])
 def test_settings_may_change_between_compiled_passes(change, way, general):
-    X = _binary({})
+    X = _rows({})
     before, after = ({}, change) if way == "to" else (change, {})
     rest = {"momentum": 0.0, "n_gibbs": 1, "method": "pcd", "centered": True, "batch_size": 10}
 
@@ -627,7 +638,7 @@ def test_settings_may_change_between_compiled_passes(change, way, general):
 @pytest.mark.parametrize("seconds", [0.0, 1e9], ids=["one update a call", "an epoch a call"])
 def test_how_many_updates_one_compiled_call_makes_does_not_show(seconds, monkeypatch):
     """It depends on the clock."""
-    X = _binary({}, 300)
+    X = _rows({}, 300)
     usual = _compiled({"momentum": 0.5}, n_iter=10).fit(X)
     monkeypatch.setattr(pair_loop, "_CALL_SECONDS", seconds)
     other = _compiled({"momentum": 0.5}, n_iter=10).fit(X)
@@ -639,22 +650,37 @@ def test_how_many_updates_one_compiled_call_makes_does_not_show(seconds, monkeyp
     "form", [np.asarray, sparse.csr_array, np.asfortranarray, lambda x: x.astype(np.uint8)]
 )
 def test_the_compiled_loop_takes_binary_rows_of_every_form(form):
-    X = _binary({}, 60)
+    X = _rows({}, 60)
     assert _bytes(_compiled({}).fit(form(X))) == _bytes(_compiled({}).fit(X))
 
 
-def test_grey_values_train_by_the_general_loop():
+def test_one_grey_value_counts():
     """Catches grey values that are cut to bits."""
-    X = _binary({}, 60)
+    X = _rows({}, 60)
     X[0, 0] = 0.5
     grey = _compiled({}).fit(X)
-    X[0, 0] = 0.0
-    assert _bytes(grey) != _bytes(_compiled({}).fit(X))
+    for value in (0.0, 1.0):
+        X[0, 0] = value
+        assert _bytes(grey) != _bytes(_compiled({}).fit(X))
+
+
+@pytest.mark.parametrize("grey", [False, True], ids=["bits", "grey"])
+def test_weights_beyond_the_range_of_fixed_point_go_on_in_the_general_loop(grey, general):
+    """Sums are kept in fixed point; a rate of 30,000 leaves their range within a few updates."""
+    X = _rows({"grey": grey})
+    options = {"learning_rate": 30_000.0, "n_iter": 5}
+    compiled = _compiled(options).fit(X)
+    general()
+    plain = _compiled(options).fit(X)
+    assert compiled._training.update == plain._training.update == 25
+    assert np.abs(plain.components_).max() > 1000
+    for key, value in plain.params_.items():
+        np.testing.assert_allclose(compiled.params_[key], value, rtol=1e-4, atol=1.0, err_msg=key)
 
 
 def test_ctrl_c_leaves_a_whole_update_of_the_compiled_loop_too(handler, monkeypatch):
     """Compared byte by byte with a run, one update a call, whose schedule ends it there."""
-    X = _binary({}, 300)
+    X = _rows({}, 300)
 
     class Interrupting(Schedule):
         def __init__(self, at, what):

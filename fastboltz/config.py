@@ -1,0 +1,68 @@
+"""What was compiled, what the processor has, and which kernels run."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from typing import Any
+
+from . import threads
+
+
+def config() -> dict[str, Any]:
+    """Versions, kernels, threads and BLAS, as data.
+
+    Returns
+    -------
+    dict
+        ``fastboltz``, ``python``, ``numpy``, ``scipy``, ``machine``; ``openmp`` (whether the
+        extensions were built with it), ``avx512`` (whether the processor has what the fast kernel
+        needs), ``kernel`` (which code sums binary units: ``"avx512"`` or ``"portable"``),
+        ``n_threads`` (what ``n_threads=None`` means now), ``blas`` (the libraries that are
+        loaded).
+    """
+    import numpy as np
+    import scipy
+    import scipy.linalg
+    from threadpoolctl import threadpool_info
+
+    from fastboltz_ext import layers, packed
+
+    from . import __version__
+
+    return {
+        "fastboltz": __version__,
+        "python": sys.version.split()[0],
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "machine": platform.machine(),
+        "openmp": layers.has_openmp(),
+        "avx512": packed.has_avx512(),
+        "kernel": packed.kernel(),
+        "n_threads": threads.resolve(None),
+        "blas": [
+            {k: pool.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
+            for pool in threadpool_info()
+            if pool.get("user_api") == "blas"
+        ],
+    }
+
+
+def show_config() -> None:
+    """Print `config`: what to send along with a report of a fault or of a speed."""
+    c = config()
+    yes = {True: "yes", False: "no"}
+    why = "" if c["kernel"] == "avx512" or not c["avx512"] else " (FASTBOLTZ_KERNEL=portable)"
+    lines = [
+        f"fastboltz {c['fastboltz']}, Python {c['python']}, NumPy {c['numpy']}, SciPy {c['scipy']}",
+        f"processor        {c['machine']}, AVX-512: {yes[c['avx512']]}",
+        f"built with       OpenMP: {yes[c['openmp']]}",
+        f"binary kernel    {c['kernel']}{why}",
+        f"n_threads=None   {c['n_threads']}",
+    ]
+    lines += [
+        f"BLAS             {b['internal_api']} {b['version']}, kernels for {b['architecture']}, "
+        f"{b['num_threads']} threads"
+        for b in c["blas"]
+    ]
+    print("\n".join(lines))

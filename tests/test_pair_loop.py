@@ -1,0 +1,652 @@
+"""Compiled minibatches against plain NumPy, and trainings through them against the general loop."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, example, given, settings
+from hypothesis import strategies as st
+from scipy import sparse
+from scipy.special import expit
+
+import fastboltz as fb
+from fastboltz import RBM, likelihood, pair_loop, threads
+from fastboltz.optimizers import Linear, Schedule
+from fastboltz.pair_loop import PairLoop
+from fastboltz_ext import packed, philox
+
+
+def _kernels():
+    before = packed.kernel()
+    try:
+        packed.kernel("avx512")
+    except ValueError:
+        return ["portable"]
+    finally:
+        packed.kernel(before)
+    return ["portable", "avx512"]
+
+
+KERNELS = _kernels()
+#: Draws are compared where no u comes closer to its p than the rounding of sums.
+SAFE = 4e-6
+
+
+@pytest.fixture(autouse=True)
+def kernel_as_before():
+    before = packed.kernel()
+    yield
+    packed.kernel(before)
+
+
+# ------------------------------------------------------------------------------------ the reference
+
+
+class Reference:
+    """The same training in double precision: the formulas, one minibatch after the other."""
+
+    def __init__(self, case):
+        self.case = case
+        self.closest = np.inf
+        w, b, c = (x.astype(np.float64) for x in case.params)
+        self.params = [w, b, c]
+        self.velocities = [np.zeros_like(x) for x in self.params]
+        self.offsets = [x.astype(np.float64) for x in case.offsets]
+        self.visible, self.hidden = None, case.chains.astype(np.float64)
+
+    def draw(self, field, spin, stream, step):
+        p = expit(2 * field if spin else field)
+        u = np.empty(p.shape, dtype=np.float32)
+        philox.uniform(self.case.seed, stream, step, 0, u)
+        self.closest = min(self.closest, np.abs(u - p).min())
+        return 2 * p - 1 if spin else p, np.where(u < p, 1.0, -1.0 if spin else 0.0)
+
+    def train(self):
+        case = self.case
+        spin_v, spin_h = case.spins
+        positive, below, above = case.streams
+        sweep = case.sweep
+        for number, rate in enumerate(case.rates):
+            begin = number * case.batch
+            v0 = case.x[case.order[begin : begin + case.batch]].astype(np.float64)
+            w, b, c = self.params
+            q = np.rint(w * 2**20) / 2**20
+            p0, h = self.draw(c + v0 @ (w if case.real else q).T, spin_h, positive,
+                              case.update + number)  # fmt: skip
+            if case.persistent:
+                h = self.hidden
+            for _ in range(case.n_gibbs):
+                _, v = self.draw(b + h @ q, spin_v, below, sweep)
+                p1, h = self.draw(c + v @ q.T, spin_h, above, sweep)
+                sweep += 1
+            self.visible, self.hidden = v, h
+            d = p0.T @ v0 / len(v0) - p1.T @ v / len(v)
+            gb, gc = v0.mean(axis=0) - v.mean(axis=0), p0.mean(axis=0) - p1.mean(axis=0)
+            if case.centred:
+                follow = 1.0 if case.first and number == 0 else case.follow
+                mu, lam = self.offsets
+                mu += follow * (v0.mean(axis=0) - mu)
+                lam += follow * (p0.mean(axis=0) - lam)
+                d = d - np.outer(gc, mu) - np.outer(lam, gb)
+                gb, gc = gb - lam @ d, gc - d @ mu
+            d = d - case.l2 * w - case.l1 * np.sign(w)
+            for i, g in enumerate((d, gb, gc)):
+                self.velocities[i] = case.momentum * self.velocities[i] + rate * g
+                self.params[i] = self.params[i] + self.velocities[i]
+        return self
+
+
+class Case:
+    """One training of random data, for the compiled loop and for the reference."""
+
+    def __init__(
+        self, n=50, visible=37, hidden=19, batch=16, *, persistent=True, real=False, n_gibbs=1,
+        n_chains=None, momentum=0.0, l1=0.0, l2=0.0, centred=True, spins=(False, False),
+        first=True, follow=0.01, spare_rows=0, n_updates=None, seed=2**63 + 77, scale=0.2,
+    ):  # fmt: skip
+        random = np.random.default_rng([n, visible, hidden, batch])
+        self.persistent, self.real, self.n_gibbs = persistent, real, n_gibbs
+        self.momentum, self.l1, self.l2 = momentum, l1, l2
+        self.centred, self.spins, self.first, self.follow = centred, spins, first, follow
+        self.seed, self.batch, self.spare_rows = seed, batch, spare_rows
+        self.n_chains = n_chains or batch
+        low_v, low_h = (-1.0 if spin else 0.0 for spin in spins)
+        ones = random.random((n, visible)) < 0.4
+        self.x = np.where(ones, 1.0, low_v)
+        if real:
+            self.x = random.uniform(low_v, 1, (n, visible)).astype(np.float32)
+        self.data = self.x if real else row_words(ones)
+        self.params = [
+            (scale * random.standard_normal((hidden, visible))).astype(np.float32),
+            (0.3 * random.standard_normal(visible)).astype(np.float32),
+            (0.3 * random.standard_normal(hidden)).astype(np.float32),
+        ]
+        self.params[0].flat[::7] = 0  # where the sign is 0
+        self.offsets = [np.full(m, 0.3, dtype=np.float32) for m in (visible, hidden)]
+        self.chains = np.where(random.random((self.n_chains, hidden)) < 0.5, 1.0, low_h)
+        # Some rows twice, some not at all.
+        self.order = random.integers(0, n, n).astype(np.int64)
+        whole = -(-n // batch)
+        n_updates = whole if n_updates is None else min(n_updates, whole)
+        self.rates = (0.1 / (1 + np.arange(n_updates))).astype(np.float32)
+        self.streams, self.update, self.sweep = (11, 12, 13), 5, 9
+
+    def train(self, n_threads=1, pieces=None):
+        """By the compiled loop, in one call or in several."""
+        low_v, low_h = (-1.0 if spin else 0.0 for spin in self.spins)
+        params = [x.copy() for x in self.params]
+        velocities = [np.zeros_like(x) for x in params] if self.momentum else None
+        offsets = [x.copy() for x in self.offsets] if self.centred else None
+        loop = packed.PairLoop(
+            *params, max_rows=self.batch + self.spare_rows, persistent=self.persistent,
+            n_chains=self.n_chains if self.persistent else self.batch + self.spare_rows,
+            n_gibbs=self.n_gibbs, momentum=self.momentum, l1=self.l1, l2=self.l2,
+            velocities=velocities, offsets=offsets, spin_visible=self.spins[0],
+            spin_hidden=self.spins[1], real=self.real, seed=self.seed, streams=self.streams,
+            n_threads=n_threads,
+        )  # fmt: skip
+        if self.persistent:
+            loop.set_chains(packed.Bits.pack(self.chains, low=low_h))
+        made, total = 0, len(self.rates)
+        with threads.single_threaded_blas():
+            for size in pieces or (total,):
+                size = min(size, total - made)
+                new = loop.run(
+                    self.data, self.order[made * self.batch :], self.batch,
+                    self.rates[made : made + size], update=self.update + made,
+                    sweep=self.sweep + made * self.n_gibbs, follow=self.follow,
+                    first=self.first and made == 0,
+                )  # fmt: skip
+                assert new == size
+                made += new
+        visible, hidden = loop.chains()
+        assert (visible.low, hidden.low) == (low_v, low_h)
+        kept = [visible.unpack(), hidden.unpack()] if self.persistent else []
+        return params, velocities or [], offsets or [], kept
+
+    def check(self, results, expected):
+        params, velocities, offsets, kept = results
+        pairs = [
+            *zip(params, expected.params, strict=True),
+            *zip(velocities, expected.velocities, strict=False),
+            *zip(offsets, expected.offsets, strict=False),
+        ]
+        for mine, theirs in pairs:
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+        if kept:
+            assert np.array_equal(kept[0], expected.visible)
+            assert np.array_equal(kept[1], expected.hidden)
+
+
+def row_words(x):
+    """Rows of bits as `PairLoop.run` takes them: bit k of word w is unit 32 w + k."""
+    n, m = x.shape
+    wide = np.zeros((n, -(-m // 32) * 32), dtype=np.uint8)
+    wide[:, :m] = x
+    return np.packbits(wide, axis=1, bitorder="little").view("<u4").astype(np.uint32)
+
+
+def as_bytes(results):
+    return [a.tobytes() for part in results for a in part]
+
+
+#: One, and around 8, 16, 32, 64.
+sizes = st.one_of(st.sampled_from([1, 7, 8, 9, 16, 17, 31, 32, 33, 64, 65]), st.integers(1, 70))
+rates = st.sampled_from([0.0, 0.5])
+cases = st.builds(
+    Case, n=sizes, visible=sizes, hidden=sizes, batch=sizes, persistent=st.booleans(),
+    n_gibbs=st.integers(1, 3), n_chains=st.one_of(st.none(), sizes), momentum=rates,
+    l1=st.sampled_from([0.0, 0.01]), l2=st.sampled_from([0.0, 0.02]), centred=st.booleans(),
+    first=st.booleans(), follow=st.sampled_from([0.01, 0.3]), real=st.booleans(),
+    spare_rows=st.sampled_from([0, 1, 40]), n_updates=st.sampled_from([1, 2, 3, 4]),
+    spins=st.tuples(st.booleans(), st.booleans()),
+)  # fmt: skip
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(case=cases)
+@example(case=Case(1, 1, 1, 1))
+@example(case=Case(10, 5, 3, 4, n_chains=7))
+@example(case=Case(130, 100, 60, 50, n_chains=64, momentum=0.5, n_updates=2))
+def test_the_loop_makes_the_updates_of_the_formulas(case):
+    """Catches a short minibatch divided by the batch size, a sweep's or a visible unit's uniforms
+    used again, chains of one update not met by the next, offsets that follow too late, penalties
+    in the offsets' gradient, bits of rows that are not there."""
+    expected = Reference(case).train()
+    assume(expected.closest > SAFE)
+    first = None
+    for kernel in KERNELS:
+        packed.kernel(kernel)
+        results = case.train()
+        if first is None:
+            case.check(results, expected)
+            first = as_bytes(results)
+        assert as_bytes(results) == first
+
+
+OPTIONS = [
+    {},
+    {"persistent": False},
+    {"persistent": False, "n_gibbs": 3, "momentum": 0.9, "spins": (False, True)},
+    {"n_gibbs": 2, "l2": 0.02, "spins": (True, False)},
+    {"momentum": 0.5, "l1": 0.01, "l2": 0.02, "n_chains": 40},
+    {"centred": False, "n_chains": 3, "momentum": 0.5},
+    {"spins": (True, True)},
+]
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["binary", "real"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_every_setting_alone_makes_the_updates_of_the_formulas(options, real):
+    """Where the property above finds several faults at once, this tells which setting has one."""
+    for shape in ((50, 37, 19, 16), (33, 64, 32, 33), (9, 5, 3, 4)):
+        case = Case(*shape, real=real, **options)
+        expected = Reference(case).train()
+        assert expected.closest > SAFE / 20  # a property of the fixed seed
+        for kernel in KERNELS:
+            packed.kernel(kernel)
+            case.check(case.train(), expected)
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["binary", "real"])
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_threads_and_kernels_change_no_byte(options, real):
+    """A minibatch large enough to be shared out."""
+    case = Case(200, 301, 259, 130, real=real, scale=0.05, **options)
+    results = []
+    for kernel in KERNELS:
+        packed.kernel(kernel)
+        for n_threads in (1, 2, 3, 4):
+            results.append(as_bytes(case.train(n_threads)))
+    assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_more_threads_than_words_of_units_change_no_byte(kernel):
+    packed.kernel(kernel)
+    for real in (False, True):
+        case = Case(140, 301, 259, 130, real=real, scale=0.05)
+        assert as_bytes(case.train(12)) == as_bytes(case.train())
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_several_calls_are_one_call(options):
+    """Catches chains, offsets or velocities that live only as long as a call."""
+    case = Case(200, 37, 19, 16, **options)
+    once = as_bytes(case.train())
+    assert as_bytes(case.train(pieces=(1, 3, 2, 7))) == once
+    assert as_bytes(case.train(pieces=(1,) * 13)) == once
+
+
+def test_a_loop_that_is_made_anew_goes_on_with_the_chains_it_is_handed():
+    case = Case(64, 37, 19, 16)
+    _, _, _, kept = whole = case.train()
+    case.rates, rest = case.rates[:2], case.rates[2:]
+    params, _, offsets, (_, hidden) = case.train()
+    case.params, case.offsets, case.chains, case.first = params, offsets, hidden, False
+    case.order, case.rates = case.order[32:], rest
+    case.update, case.sweep = case.update + 2, case.sweep + 2
+    again = case.train()
+    assert as_bytes(again) == as_bytes(whole)
+    assert np.array_equal(again[3][0], kept[0])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1500.0])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_weights_out_of_range_are_not_touched(kernel, value):
+    packed.kernel(kernel)
+    case = Case()
+    case.params[0][4, 5] = value
+    params = [x.copy() for x in case.params]
+    loop = packed.PairLoop(*params, max_rows=16, n_chains=16, persistent=False)
+    assert loop.run(case.data, case.order, 16, case.rates) == 0
+    assert [x.tobytes() for x in params] == [x.tobytes() for x in case.params]
+
+
+def test_the_loop_stops_at_the_update_that_leaves_the_range():
+    """A velocity carries one weight over 1000, after two updates."""
+    case = Case(visible=2, hidden=1, batch=10, momentum=1.0)
+    params = [x.copy() for x in case.params]
+    velocities = [np.zeros_like(x) for x in params]
+    params[0][...], velocities[0][...] = [[990.0, 0.0]], [[7.0, 0.0]]
+    loop = packed.PairLoop(
+        *params, max_rows=10, n_chains=10, persistent=True, momentum=1.0, velocities=velocities
+    )
+    assert loop.run(case.data, case.order, 10, np.zeros(5, dtype=np.float32)) == 2
+    assert np.array_equal(params[0], [[1004.0, 0.0]])
+    assert loop.run(case.data, case.order, 10, np.zeros(5, dtype=np.float32)) == 0
+
+
+def test_sentences():
+    F = np.float32
+    w, b, c = np.zeros((3, 40), F), np.zeros(40, F), np.zeros(3, F)
+    how = {"max_rows": 4, "n_chains": 5, "persistent": True}
+    loop = packed.PairLoop(w, b, c, **how)
+    data, order, rate = np.zeros((6, 2), np.uint32), np.arange(6), np.zeros(2, F)
+    fixed = w.copy()
+    fixed.setflags(write=False)
+    calls = [
+        (lambda: packed.PairLoop(w.T, b, c, **how), "w is not C-contiguous"),
+        (lambda: packed.PairLoop(fixed, b, c, **how), "w is read-only"),
+        (lambda: packed.PairLoop(w.astype(float), b, c, **how), "w has dtype float64"),
+        (lambda: packed.PairLoop(w, c, c, **how), r"bias_visible has shape \(3,\)"),
+        (lambda: packed.PairLoop(w, b, b, **how), r"bias_hidden has shape \(40,\)"),
+        (lambda: packed.PairLoop(w, b, c, **how | {"max_rows": 0}), "at least 1 each"),
+        (lambda: packed.PairLoop(w, b, c, **how | {"n_chains": 0}), "at least 1 each"),
+        (lambda: packed.PairLoop(w, b, c, n_gibbs=0, **how), "at least 1 each"),
+        (lambda: packed.PairLoop(w, b, c, n_threads=0, **how), "n_threads is 0"),
+        (lambda: packed.PairLoop(w, b, c, seed=-1, **how), "seed is -1"),
+        (lambda: packed.PairLoop(w, b, c, streams=(0, -1, 0), **how), r"streams\[1\] is -1"),
+        (lambda: packed.PairLoop(w, b, c, offsets=(c, c), **how), r"offsets\[0\] has shape"),
+        (
+            lambda: packed.PairLoop(w, b, c, velocities=(w[:2], b, c), **how),
+            r"velocities\[0\] has shape",
+        ),
+        (lambda: loop.set_chains(packed.Bits(4, 3)), r"hidden has shape \(4, 3\); expected \(5, 3"),
+        (lambda: loop.run(data.astype(F), order, 4, rate), "data has dtype float32"),
+        (lambda: loop.run(data[:, :1].copy(), order, 4, rate), r"data has shape \(6, 1\)"),
+        (lambda: loop.run(data, order.astype(np.int32), 4, rate), "rows has dtype int32"),
+        (lambda: loop.run(data, order + 1, 4, rate), r"rows must be in \[0, 6\)"),
+        (lambda: loop.run(data, order - 1, 4, rate), r"rows must be in \[0, 6\)"),
+        (lambda: loop.run(data, order, 5, rate), "batch_size is 5; expected 1 to 4"),
+        (lambda: loop.run(data, order, 0, rate), "batch_size is 0"),
+        (lambda: loop.run(data, order, 3, np.zeros(3, F)), "3 minibatches of 3 need more than"),
+        (lambda: loop.run(data, order, 3, np.zeros(2)), "rates has dtype float64"),
+        (lambda: loop.run(data, order, 3, rate, update=-1), "update is -1"),
+    ]
+    for call, sentence in calls:
+        with pytest.raises(ValueError, match=sentence):
+            call()
+
+
+# ---------------------------------------------------------------------- through RBM.fit and back
+
+
+SETTINGS = [
+    {},
+    {"method": "cd", "momentum": 0.5},
+    {"n_gibbs": 3, "centered": False},
+    {"method": "cd", "n_gibbs": 2, "l1": 1e-3, "l2": 1e-2},
+    {"n_chains": 17, "momentum": 0.9},
+    {"visible": "spin", "momentum": 0.5},
+    {"hidden": "spin", "method": "cd"},
+    {"visible": "spin", "hidden": "spin"},
+    {"grey": True},
+    {"grey": True, "method": "cd", "momentum": 0.5, "hidden": "spin"},
+    {"grey": True, "visible": "spin"},
+]
+
+
+def _rows(options, n=150, visible=45):
+    random = np.random.default_rng(4)
+    x = (random.random((n, visible)) < np.linspace(0.1, 0.8, visible)).astype(np.float32)
+    if options.get("grey"):
+        x *= random.random(x.shape, dtype=np.float32)
+    return 2 * x - 1 if options.get("visible") == "spin" else x
+
+
+def _rbm(options, **more):
+    kept = {key: x for key, x in options.items() if key != "grey"}
+    return RBM(33, **{"n_iter": 2, "batch_size": 32, "random_state": 1} | kept | more)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Updates made by each compiled call."""
+    made = []
+    run = packed.PairLoop.run
+
+    class Recording(packed.PairLoop):
+        def run(self, *args, **options):
+            made.append(run(self, *args, **options))
+            return made[-1]
+
+    monkeypatch.setattr(pair_loop.packed, "PairLoop", Recording)
+    return made
+
+
+@pytest.fixture
+def general(monkeypatch):
+    def off():
+        monkeypatch.setattr(PairLoop, "serve", classmethod(lambda *_: None))
+
+    return off
+
+
+def _assert_same(a, b, atol=1e-5):
+    for key, value in b.params_.items():
+        np.testing.assert_allclose(a.params_[key], value, rtol=0, atol=atol, err_msg=key)
+    mine, theirs = a._training, b._training
+    for kind in ("optimizer", "offsets"):
+        assert set(getattr(mine, kind)) == set(getattr(theirs, kind))
+        for key, value in getattr(theirs, kind).items():
+            np.testing.assert_allclose(getattr(mine, kind)[key], value, rtol=0, atol=atol)
+    assert (mine.update, mine.epoch) == (theirs.update, theirs.epoch)
+    assert mine.phases.update == theirs.phases.update
+    assert mine.history.get("learning_rate") == theirs.history.get("learning_rate")
+    for one, other in zip(mine.phases.chains, theirs.phases.chains, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            assert one.address == other.address
+            assert list(one.values) == list(other.values)
+            for g, x in other.values.items():
+                assert one.values[g].dtype == x.dtype
+                assert np.array_equal(one.values[g], x), g
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+def test_an_rbm_learns_the_same_through_the_compiled_loop(options, calls, general):
+    X = _rows(options)
+    compiled = _rbm(options).fit(X)
+    assert sum(calls) == 2 * 5 - 1  # the first update starts chains and offsets
+    general()
+    calls.clear()
+    _assert_same(compiled, _rbm(options).fit(X))
+    assert not calls
+
+
+@pytest.mark.parametrize(
+    "form",
+    [sparse.csr_array, sparse.csr_matrix, lambda x: x.astype(bool), lambda x: x.astype(np.int64)],
+    ids=["csr_array", "csr_matrix", "bool", "int64"],
+)
+def test_sparse_and_boolean_rows_learn_the_same_through_the_compiled_loop(form, calls, general):
+    X = form(_rows({}))
+    compiled = _rbm({}).fit(X)
+    assert calls
+    general()
+    _assert_same(compiled, _rbm({}).fit(X))
+    _assert_same(compiled, _rbm({}).fit(_rows({})))
+
+
+@pytest.mark.parametrize("options", SETTINGS, ids=str)
+def test_chains_handed_back_go_on_in_the_general_loop(options, calls, general):
+    """Two passes compiled and one not, against three that are not."""
+    X = _rows(options)
+    mixed = _rbm(options).fit(X)
+    assert calls
+    general()
+    _assert_same(mixed.partial_fit(X), _rbm(options).fit(X).partial_fit(X))
+
+
+def test_chains_handed_back_are_states_of_the_units(calls):
+    options = {"visible": "spin", "n_chains": 17}
+    rbm = _rbm(options).fit(_rows(options))
+    assert calls
+    chains = rbm._training.phases.chains[0]
+    assert chains.n_chains == 17
+    assert chains.step == rbm._training.update
+    for g, low, size in (("v", -1, 45), ("h", 0, 33)):
+        x = chains.values[g]
+        assert x.shape == (17, size) and x.dtype == np.float32
+        assert set(np.unique(x)) == {low, 1}
+    assert set(np.unique(rbm.chains_)) == {-1, 1}
+
+
+def test_the_schedule_is_asked_for_each_update_by_its_number(calls, general):
+    """Catches a schedule that is counted in calls, or starts over with each epoch."""
+
+    class Asked(Schedule):
+        def __init__(self, asked):
+            self.asked = asked
+
+        def __call__(self, update, n_updates):
+            self.asked[update] = n_updates
+            return 0.1 / (1 + update)
+
+    X = _rows({})
+    asked, expected = {}, {}
+    compiled = _rbm({"learning_rate": Asked(asked)}, n_iter=3).fit(X)
+    assert calls
+    linear = _rbm({"learning_rate": Linear(0.2)}, n_iter=3).fit(X)
+    general()
+    plain = _rbm({"learning_rate": Asked(expected)}, n_iter=3).fit(X)
+    assert asked == expected == dict.fromkeys(range(15), 15)
+    assert compiled.history_["learning_rate"] == [0.1 / 5, 0.1 / 10, 0.1 / 15]
+    _assert_same(compiled, plain)
+    _assert_same(linear, _rbm({"learning_rate": Linear(0.2)}, n_iter=3).fit(X))
+
+
+def _matrix(rbm):
+    return rbm.params_[rbm.energy_.terms[0].name]
+
+
+@pytest.mark.parametrize("method", ["cd", "pcd"])
+def test_weights_beyond_fixed_point_are_trained_by_the_general_loop(method, calls, general):
+    X = _rows({})
+
+    def train():
+        rbm = _rbm({"method": method}, momentum=0.5).fit(X)
+        _matrix(rbm)[...] *= 1e5
+        return rbm
+
+    compiled = train()
+    before = compiled._training.update
+    calls.clear()
+    compiled.partial_fit(X)
+    assert calls == [0]
+    assert compiled._training.update == before + 5
+    general()
+    again = train()
+    for key, x in compiled.params_.items():
+        assert np.isfinite(x).all(), key
+        np.testing.assert_allclose(x, again.partial_fit(X).params_[key], rtol=1e-4, atol=1e-4)
+        break
+    assert compiled._training.phases.update == again._training.phases.update
+    if method == "pcd":
+        mine, theirs = (r._training.phases.chains[0] for r in (compiled, again))
+        assert mine.address == theirs.address
+
+
+@pytest.mark.parametrize("method", ["cd", "pcd"])
+def test_weights_may_leave_fixed_point_within_a_pass(method, calls, general):
+    """Velocities carry a unit's weights over the edge after a few updates of a compiled call."""
+    X = _rows({})
+
+    def train():
+        rbm = _rbm({"method": method}, momentum=0.99, learning_rate=1e-4).fit(X)
+        name = rbm.energy_.terms[0].name
+        w, u = rbm.params_[name], rbm._training.optimizer[f"velocity/{name}"]
+        if w.shape != (33, 45):
+            w, u = w.T, u.T
+        # 45 weights that sum to 1998 grow by 0.8 an update.
+        w[2], u[2] = 1998 / 45, 0.8 / 45
+        calls.clear()
+        return rbm.partial_fit(X)
+
+    compiled = train()
+    assert calls[-1] == 0
+    assert 0 < sum(calls) < 5
+    general()
+    _assert_same(compiled, train(), atol=1e-4)
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals need this thread"
+)
+@pytest.mark.parametrize("options", [{"momentum": 0.5}, {"method": "cd", "n_gibbs": 2}], ids=str)
+@pytest.mark.parametrize("at", [6, 23, 29])
+def test_ctrl_c_within_compiled_minibatches_keeps_whole_updates(options, at, calls, general):
+    """The general loop, interrupted at the update where the compiled one stopped, has the same.
+
+    Catches an update that is half made, chains that are not handed back, a count of updates asked
+    for rather than made.
+    """
+
+    class Interrupting(Schedule):
+        def __init__(self, at):
+            self.at = at
+
+        def __call__(self, update, n_updates):
+            if update == self.at:
+                signal.raise_signal(signal.SIGINT)
+            return 0.1
+
+    X = _rows({}, 320)
+    compiled = _rbm({"learning_rate": Interrupting(at)} | options, n_iter=5)
+    with pytest.raises(KeyboardInterrupt, match="keeps this update"):
+        compiled.fit(X)
+    stopped = compiled._training.update
+    assert at < stopped <= at + 16
+    assert sum(calls) == stopped - 1
+    general()
+    plain = _rbm({"learning_rate": Interrupting(stopped - 1)} | options, n_iter=5)
+    with pytest.raises(KeyboardInterrupt):
+        plain.fit(X)
+    assert plain._training.update == stopped
+    _assert_same(compiled, plain)
+    compiled.set_params(learning_rate=0.1).partial_fit(X)
+    assert compiled._training.update == stopped + 10
+
+
+# ------------------------------------------------------------------------------------- annealing
+
+KINDS = {"bernoulli": fb.Bernoulli, "spin": fb.Spin}
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("with_reference", [False, True])
+@pytest.mark.parametrize("sizes", [(20, 13), (9, 37)], ids=str)
+@pytest.mark.parametrize("hidden", KINDS)
+@pytest.mark.parametrize("visible", KINDS)
+def test_annealing_on_bits_gives_the_weights_of_annealing_on_floats(
+    visible, hidden, sizes, with_reference, kernel, monkeypatch
+):
+    """The same chains, so the same log Z; either group may be the one that is summed out.
+
+    Catches a bias at the wrong temperature, a reference that is forgotten, a temperature's number
+    used twice.
+    """
+    packed.kernel(kernel)
+    energy = fb.Energy(
+        {"v": KINDS[visible](sizes[0]), "h": KINDS[hidden](sizes[1])}, terms=["v_i h_j"]
+    )
+    random = np.random.default_rng(3)
+    shapes = energy.parameter_shapes()
+    params = {key: (0.25 * random.standard_normal(s)).astype("f") for key, s in shapes.items()}
+    reference = None
+    if with_reference:
+        reference = {"v": {"bias": random.standard_normal(sizes[0]).astype(np.float32)}}
+    how = {"betas": 60, "n_chains": 40, "random_state": 2, "reference": reference}
+    made = []
+    advance = likelihood._PackedWalk.advance
+    monkeypatch.setattr(
+        likelihood._PackedWalk, "advance", lambda *a, **k: made.append(1) or advance(*a, **k)
+    )
+    ours = [likelihood.ais(energy, params, n_threads=t, **how) for t in (1, 3)]
+    assert len(made) == 2 * 59
+    assert ours[0] == ours[1]
+    monkeypatch.setattr(likelihood._PackedWalk, "serves", staticmethod(lambda path: False))
+    theirs = likelihood.ais(energy, params, **how)
+    assert len(made) == 2 * 59
+    for name in ("value", "low", "high"):
+        assert abs(getattr(ours[0], name) / getattr(theirs, name) - 1) < 1e-6, name
+    assert abs(ours[0].effective_chains / theirs.effective_chains - 1) < 1e-3
