@@ -103,25 +103,31 @@ FB_INLINE int32_t packed_round(float w)
     return packed_nearest(w * (float)(1 << PACKED_SHIFT));
 }
 
-/* Whether the fields of every unit fit: the sums of |w| over each unit's inputs. */
+/* The largest absolute value. The bits of a float without its sign are ordered as the numbers are,
+ * with infinity and then NaN at the top: neither is lost on the way. */
 FB_CLONES FB_UNUSED static float packed_largest(const float *w, ptrdiff_t n)
 {
-    float lanes[64] = {0};
+    uint32_t lanes[64] = {0}, largest = 0;
     ptrdiff_t i = 0;
-    for (; i + 64 <= n; i += 64)
+    for (; i + 64 <= n; i += 64) {
+        uint32_t bits[64];
+        memcpy(bits, w + i, sizeof bits);
         for (int l = 0; l < 64; l++) {
-            float a = w[i + l] < 0 ? -w[i + l] : w[i + l];
-            /* written so that NaN survives */
-            lanes[l] = a <= lanes[l] ? lanes[l] : a;
+            const uint32_t a = bits[l] & 0x7fffffffu;
+            lanes[l] = a > lanes[l] ? a : lanes[l];
         }
-    for (; i < n; i++) {
-        float a = w[i] < 0 ? -w[i] : w[i];
-        lanes[0] = a <= lanes[0] ? lanes[0] : a;
     }
-    float largest = 0;
+    for (; i < n; i++) {
+        uint32_t a;
+        memcpy(&a, w + i, sizeof a);
+        a &= 0x7fffffffu;
+        largest = a > largest ? a : largest;
+    }
     for (int l = 0; l < 64; l++)
-        largest = lanes[l] <= largest ? largest : lanes[l];
-    return largest;
+        largest = lanes[l] > largest ? lanes[l] : largest;
+    float result;
+    memcpy(&result, &largest, sizeof result);
+    return result;
 }
 
 /* 1 if w (n x m, C order) can be summed in fixed point over rows and over columns. */

@@ -169,9 +169,11 @@ FB_UNUSED static void packed_dense_phase(packed_pair *q, ptrdiff_t n_rows, const
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, groups = packed_groups(n_rows);
     const ptrdiff_t padded = 16 * groups, tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
     const int32_t all[PACKED_PANEL] = {0};
+    packed_outputs fields = *o;
     char no = 'N', yes = 'T';
     float one = 1.0f, zero = 0.0f;
     int v = (int)V, rows = (int)padded, real_rows = (int)n_rows;
+    fields.spin_in = 0; /* the data are numbers here, whatever the visible units are */
     for (ptrdiff_t tile = packed_share(tiles, t, T); tile < packed_share(tiles, t + 1, T); tile++) {
         const ptrdiff_t begin = tile * PACKED_DENSE_TILE;
         const ptrdiff_t end = begin + PACKED_DENSE_TILE < H ? begin + PACKED_DENSE_TILE : H;
@@ -189,11 +191,12 @@ FB_UNUSED static void packed_dense_phase(packed_pair *q, ptrdiff_t n_rows, const
                             packed_round(q->dense[(first + c) * padded + 16 * g + l]);
 #if PACKED_X86
                 if (q->use_avx512) {
-                    packed_epilogue_avx512(sums, all, o, first, H, 16 * g, n_rows, groups);
+                    packed_epilogue_avx512(sums, all, &fields, first, H, 16 * g, n_rows,
+                                           groups);
                     continue;
                 }
 #endif
-                packed_epilogue_any(sums, all, o, first, H, 16 * g, n_rows, groups);
+                packed_epilogue_any(sums, all, &fields, first, H, 16 * g, n_rows, groups);
             }
         }
         const float unit = 1.0f / (float)(1 << o->mean_shift);

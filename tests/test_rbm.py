@@ -97,8 +97,8 @@ def test_exact_training_finds_the_optimum_that_enumeration_knows(entry):
         assert found > mass @ _log_likelihoods(entry, teacher, v)
         assert slope < 0.03
     else:
-        assert -1e-12 < mass @ np.log(mass) - found < 1e-4
-        assert slope < 1e-3
+        assert -1e-12 < mass @ np.log(mass) - found < 5e-4
+        assert slope < 3e-3
 
 
 @enumerable_pair
@@ -157,22 +157,43 @@ def test_real_valued_data_train_at_default_settings_and_beat_independent_gaussia
     assert np.abs(drawn).max() < 2 * max(np.abs(train).max(), 4)
 
 
-RUNS_AWAY = pytest.mark.xfail(
+def _is_copositive(matrix):
+    """Whether x'Mx >= 0 for all x >= 0: no principal submatrix has an eigenvector of one sign with a
+    negative eigenvalue (Kaplan, "A test for copositive matrices", 2000)."""
+    for size in range(1, len(matrix) + 1):
+        for rows in itertools.combinations(range(len(matrix)), size):
+            values, vectors = np.linalg.eigh(matrix[np.ix_(rows, rows)])
+            one_sign = (vectors > 0).all(axis=0) | (vectors < 0).all(axis=0)
+            if (one_sign & (values < -1e-6)).any():
+                return False
+    return True
+
+
+UNBOUNDED = pytest.mark.xfail(
     strict=True,
     reason="nothing keeps the couplings of two real groups small against the precisions",
 )
 
 
-@pytest.mark.parametrize("hidden", [pytest.param("relu", marks=RUNS_AWAY), "gaussian"])
+@pytest.mark.parametrize("hidden", [pytest.param("relu", marks=UNBOUNDED), "gaussian"])
 @pytest.mark.filterwarnings("default::RuntimeWarning")
-def test_real_units_on_both_sides_do_not_run_away(hidden):
-    """Their energy is bounded below only while the couplings are small against the precisions."""
-    X = StandardScaler().fit_transform(load_breast_cancer(return_X_y=True)[0])
-    rbm = RBM(10, visible="gaussian", hidden=hidden, random_state=0).fit(X)
-    assert all(np.isfinite(x).all() for x in rbm.params_.values())
-    assert np.isfinite(rbm.chains_).all()
-    assert np.abs(rbm.sample(50, random_state=0)).max() < 40
-    assert np.mean((rbm.reconstruct(X) - X) ** 2) < 0.7 * np.mean(X**2)
+def test_a_trained_machine_of_real_units_alone_has_a_distribution(hidden):
+    """Its energy must rise in every direction: with v at its best, h'(G - W'W / gamma)h for h >= 0,
+    or for all h. Otherwise there is no log Z, and chains run away sooner or later.
+    """
+    for load in (load_diabetes, load_breast_cancer):
+        X = StandardScaler().fit_transform(load(return_X_y=True)[0])
+        for seed in range(3):
+            rbm = RBM(8, visible="gaussian", hidden=hidden, random_state=seed).fit(X)
+            assert all(np.isfinite(x).all() for x in rbm.params_.values())
+            gamma_v, gamma_h = (
+                np.exp(rbm.params_[f"{g}.log_precision"].astype(float)) for g in "vh"
+            )
+            w = rbm.components_.astype(float)
+            rest = np.diag(gamma_h) - (w / gamma_v) @ w.T
+            assert _is_copositive(rest) if hidden == "relu" else np.linalg.eigvalsh(rest)[0] > 0
+            assert np.abs(rbm.sample(50, random_state=0)).max() < 40
+            assert np.mean((rbm.reconstruct(X) - X) ** 2) < 0.8 * np.mean(X**2)
 
 
 # -------------------------------------------------------------------------------- what it answers
@@ -447,6 +468,19 @@ def test_settings_may_change_between_passes(change):
     rbm.set_params(**change).partial_fit(X).partial_fit(X)
     assert rbm.n_iter_ == 5
     assert all(np.isfinite(x).all() for x in rbm.params_.values())
+
+
+def test_the_rate_falls_to_zero_over_a_fit_and_stays_where_it_is_over_partial_fits():
+    """Catches a schedule that ends with every pass of partial_fit."""
+    whole, X = _trained(n_iter=4)
+    rates = whole.history_["learning_rate"]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.1 * rates[0]
+    parts = RBM(4, batch_size=10, random_state=0)
+    for _ in range(3):
+        parts.partial_fit(X)
+    assert len(set(parts.history_["learning_rate"])) == 1
+    assert parts.history_["learning_rate"][0] > rates[0]
 
 
 def test_partial_fit_cuts_its_rows_into_minibatches():

@@ -381,7 +381,7 @@ def test_ctrl_c_in_the_midst_of_an_update_leaves_a_whole_one(at, handler):
     assert rbm._training.update == at + 5
 
 
-def test_chains_and_velocities_are_those_of_the_same_update_as_the_parameters():
+def test_chains_and_velocities_are_those_of_the_same_update_as_the_parameters(handler):
     """Going on after an interrupt at the end of an epoch is what an uninterrupted run does."""
     X = _bits(40)
     midway = {4: _interrupt}
