@@ -327,6 +327,13 @@ FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *
     }
 }
 
+/* Rows below a layer, and what is to come of them. */
+typedef struct {
+    const uint32_t *x;
+    ptrdiff_t n_rows;
+    const packed_outputs *o;
+} packed_rows;
+
 /* -- AVX-512 ----------------------------------------------------------------------------------- */
 
 #if PACKED_X86
@@ -447,6 +454,11 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_lookup(
     __m512i table, picked;
     for (ptrdiff_t w = 0; w < n_words; w++) {
         __m512i a = _mm512_load_si512(x + 16 * w), b = _mm512_load_si512(y + 16 * w);
+        /* Pictures have borders: units that are off in all 32 rows add nothing. */
+        if (_mm512_test_epi32_mask(_mm512_or_si512(a, b), _mm512_or_si512(a, b)) == 0) {
+            t += 8 * 16 * PACKED_PANEL;
+            continue;
+        }
 #pragma GCC unroll 2
         for (int n = 0; n < 8; n++) {
             PACKED_COLUMN(0);
@@ -706,11 +718,10 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
     }
 }
 
-/* Units [32 begin, 32 end) of a layer. */
-PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const uint32_t *x, ptrdiff_t n_rows,
-                                                        ptrdiff_t n_groups,
-                                                        const packed_weights *w,
-                                                        const packed_outputs *o, ptrdiff_t begin,
+/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. Both
+ * sets have units of one kind below. */
+PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const packed_rows *sets, int n_sets,
+                                                        const packed_weights *w, ptrdiff_t begin,
                                                         ptrdiff_t end, int32_t *scratch)
 {
     const ptrdiff_t n_words = packed_words(w->n_in);
@@ -719,10 +730,14 @@ PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const uint32_t *x, ptrdi
     for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
          first += PACKED_PANEL) {
         int32_t all[PACKED_PANEL] = {0};
-        packed_tables_avx512(w, first, o->spin_in, tables, all);
-        for (ptrdiff_t g = 0; g < n_groups; g += 2) {
-            packed_sums_avx512(x + g * n_words * 16, n_words, tables, sums);
-            packed_epilogue_avx512(sums, all, o, first, w->n_out, 16 * g, n_rows, n_groups);
+        packed_tables_avx512(w, first, sets[0].o->spin_in, tables, all);
+        for (int i = 0; i < n_sets; i++) {
+            const ptrdiff_t n_rows = sets[i].n_rows, n_groups = packed_groups(n_rows);
+            for (ptrdiff_t g = 0; g < n_groups; g += 2) {
+                packed_sums_avx512(sets[i].x + g * n_words * 16, n_words, tables, sums);
+                packed_epilogue_avx512(sums, all, sets[i].o, first, w->n_out, 16 * g, n_rows,
+                                       n_groups);
+            }
         }
     }
 }
@@ -768,14 +783,21 @@ FB_CLONES FB_UNUSED static void packed_integers(const packed_weights *w, int32_t
     }
 }
 
-/* sum[c] = sum over the ones of a row of values[one][c]. */
-FB_INLINE void packed_add_rows(const uint32_t *row, ptrdiff_t n_words, const int32_t *values,
+/* The bits of word w that belong to one of n units. */
+FB_INLINE uint32_t packed_mask(ptrdiff_t w, ptrdiff_t n)
+{
+    return 32 * w + 32 <= n ? ~0u : (1u << (n % 32)) - 1;
+}
+
+/* sum[c] = sum over the ones of a row of n bits of values[one][c]. */
+FB_INLINE void packed_add_rows(const uint32_t *row, ptrdiff_t n, const int32_t *values,
                                ptrdiff_t stride, ptrdiff_t columns, int32_t *sum)
 {
+    const ptrdiff_t n_words = packed_words(n);
     for (ptrdiff_t c = 0; c < columns; c++)
         sum[c] = 0;
     for (ptrdiff_t w = 0; w < n_words; w++)
-        for (uint32_t word = row[16 * w]; word != 0; word &= word - 1) {
+        for (uint32_t word = row[16 * w] & packed_mask(w, n); word != 0; word &= word - 1) {
             const int32_t *v = values + (32 * w + __builtin_ctz(word)) * stride;
             for (ptrdiff_t c = 0; c < columns; c++)
                 sum[c] += v[c];
@@ -861,7 +883,7 @@ FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_
         for (ptrdiff_t g = 0; g < n_groups; g += 2) {
             int32_t rows[32][PACKED_TILE];
             for (int l = 0; l < 32; l++)
-                packed_add_rows(x + (g + l / 16) * n_words * 16 + l % 16, n_words, wi + tile,
+                packed_add_rows(x + (g + l / 16) * n_words * 16 + l % 16, w->n_in, wi + tile,
                                 padded_out, columns, rows[l]);
             for (ptrdiff_t first = tile; first < tile + n; first += PACKED_PANEL) {
                 int32_t sums[2 * PACKED_PANEL * 16];

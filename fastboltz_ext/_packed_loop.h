@@ -139,7 +139,7 @@ FB_UNUSED static void packed_gather(packed_pair *q, const uint32_t *data, const 
         if (r < n_rows) {
             const uint32_t *from = data + rows[r] * vw;
             for (ptrdiff_t w = begin; w < end; w++)
-                to[16 * w] = from[w];
+                to[16 * w] = from[w] & packed_mask(w, q->n_visible);
         } else
             for (ptrdiff_t w = begin; w < end; w++)
                 to[16 * w] = 0;
@@ -214,18 +214,20 @@ FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w)
         packed_integers(w, q->integers, (w->n_out + 15) / 16 * 16, q->all);
 }
 
-FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w, const uint32_t *x,
-                                        ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
+FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
+                                        const packed_rows *sets, int n_sets, int t, int T)
 {
-    const ptrdiff_t words = packed_words(w->n_out), groups = packed_groups(n_rows);
+    const ptrdiff_t words = packed_words(w->n_out);
     const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
 #if PACKED_X86
     if (q->use_avx512) {
-        packed_layer_avx512(x, n_rows, groups, w, o, begin, end, q->scratch[t]);
+        packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
         return;
     }
 #endif
-    packed_layer_any(x, n_rows, groups, w, o, begin, end, q->integers, q->all);
+    for (int i = 0; i < n_sets; i++)
+        packed_layer_any(sets[i].x, sets[i].n_rows, packed_groups(sets[i].n_rows), w, sets[i].o,
+                         begin, end, q->integers, q->all);
 }
 
 /* Sums of the means of hidden units [begin, end) over rows. */
@@ -247,7 +249,7 @@ FB_INLINE void packed_pair_sums_any(const uint32_t *turned, ptrdiff_t row_words,
 {
     for (int l = 0; l < 16; l++) {
         int32_t sum[PACKED_PANEL];
-        packed_add_rows(turned + l, row_words, panel, PACKED_PANEL, PACKED_PANEL, sum);
+        packed_add_rows(turned + l, 32 * row_words, panel, PACKED_PANEL, PACKED_PANEL, sum);
         for (int c = 0; c < PACKED_PANEL; c++)
             out[c][l] = sum[c];
     }
@@ -523,30 +525,31 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     step.mean_shift = packed_mean_shift(largest, q->spin_visible || q->spin_hidden);
     step.scale0 = 1.0f / ((float)n0 * (float)(1 << step.mean_shift));
     step.scale1 = 1.0f / ((float)n1 * (float)(1 << step.mean_shift));
-    packed_outputs o = {0};
-    o.scale = 1.0f;
 
+    /* The positive phase of binary rows waits for the last sweep's hidden layer where it can: with
+     * chains of their own (PCD) both need the same tables. */
+    const int together = q->persistent && !q->real;
     if (q->real)
         packed_gather_real(q, (const float *)data, rows, n_rows, t, T);
-    else {
+    else
         packed_gather(q, (const uint32_t *)data, rows, n_rows, t, T);
-        if (t == 0)
-            packed_prepare(q, &up);
-    }
+    if (t == 0 && !together && !q->real)
+        packed_prepare(q, &up);
     PACKED_BARRIER
-    o.bias = q->bias_hidden;
-    o.spin_in = q->spin_visible;
-    o.spin_out = q->spin_hidden;
-    o.mean = q->p0;
-    o.mean_shift = step.mean_shift;
-    o.bits = q->persistent ? NULL : q->h0;
-    o.address = philox_at(q->seed, q->positive_stream, update, 0);
-    if (q->real) {
-        packed_dense_phase(q, n0, &o, t, T);
-        PACKED_BARRIER
-    } else
-        packed_pair_layer(q, &up, q->v0, n0, &o, t, T);
-    packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
+    packed_outputs positive = {0};
+    positive.scale = 1.0f;
+    positive.bias = q->bias_hidden;
+    positive.spin_in = q->spin_visible;
+    positive.spin_out = q->spin_hidden;
+    positive.mean = q->p0;
+    positive.mean_shift = step.mean_shift;
+    positive.bits = q->persistent ? NULL : q->h0;
+    positive.address = philox_at(q->seed, q->positive_stream, update, 0);
+    const packed_rows data_rows = {q->v0, n0, &positive};
+    if (q->real)
+        packed_dense_phase(q, n0, &positive, t, T);
+    else if (!together)
+        packed_pair_layer(q, &up, &data_rows, 1, t, T);
     const uint32_t *h = q->persistent ? q->h1 : q->h0;
     for (int k = 0; k < q->n_gibbs; k++) {
         const int last = k == q->n_gibbs - 1;
@@ -556,15 +559,16 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
                 packed_prepare(q, &down);
             PACKED_BARRIER
         }
-        memset(&o, 0, sizeof o);
-        o.scale = 1.0f;
-        o.bias = q->bias_visible;
-        o.spin_in = q->spin_hidden;
-        o.spin_out = q->spin_visible;
-        o.bits = q->v1;
-        o.turned = last ? q->v1_turned : NULL;
-        o.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, 0);
-        packed_pair_layer(q, &down, h, n1, &o, t, T);
+        packed_outputs v = {0};
+        v.scale = 1.0f;
+        v.bias = q->bias_visible;
+        v.spin_in = q->spin_hidden;
+        v.spin_out = q->spin_visible;
+        v.bits = q->v1;
+        v.turned = last ? q->v1_turned : NULL;
+        v.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, 0);
+        const packed_rows hidden_rows = {h, n1, &v};
+        packed_pair_layer(q, &down, &hidden_rows, 1, t, T);
         if (last)
             packed_count(q->v1_turned, packed_groups(n1) / 2, visible_begin, visible_end,
                          q->count_v1);
@@ -574,20 +578,22 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
                 packed_prepare(q, &up);
             PACKED_BARRIER
         }
-        memset(&o, 0, sizeof o);
-        o.scale = 1.0f;
-        o.bias = q->bias_hidden;
-        o.spin_in = q->spin_visible;
-        o.spin_out = q->spin_hidden;
-        o.bits = q->persistent || !last ? q->h1 : NULL;
-        o.mean = last ? q->p1 : NULL;
-        o.mean_shift = step.mean_shift;
-        o.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, 0);
-        packed_pair_layer(q, &up, q->v1, n1, &o, t, T);
-        if (last)
-            packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
+        packed_outputs negative = {0};
+        negative.scale = 1.0f;
+        negative.bias = q->bias_hidden;
+        negative.spin_in = q->spin_visible;
+        negative.spin_out = q->spin_hidden;
+        negative.bits = q->persistent || !last ? q->h1 : NULL;
+        negative.mean = last ? q->p1 : NULL;
+        negative.mean_shift = step.mean_shift;
+        negative.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, 0);
+        const packed_rows both[2] = {{q->v1, n1, &negative}, data_rows};
+        packed_pair_layer(q, &up, both, last && together ? 2 : 1, t, T);
         h = q->h1;
     }
+    PACKED_BARRIER /* the dense phase has other shares than these */
+    packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
+    packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
     PACKED_BARRIER
     if (t == 0)
         packed_differences(q, &step, n0, n1, follow);

@@ -18,8 +18,8 @@ from libc.string cimport memset
 from scipy.linalg.cython_blas cimport sgemm
 
 from fastboltz_ext._arrays cimport (
-    check_address_range, check_shape1, check_shape2, check_threads, check_typed, real_type, word32,
-    word64
+    check_address_range, check_apart, check_shape1, check_shape2, check_threads, check_typed,
+    real_type, word32, word64
 )
 
 cnp.import_array()
@@ -54,7 +54,8 @@ cdef extern from "_packed_loop.h" nogil:
             const ptrdiff_t begin = words * t / n_threads, end = words * (t + 1) / n_threads;
     #if PACKED_X86
             if (use_avx512) {
-                packed_layer_avx512(x, n_rows, groups, w, o, begin, end, memory + t * scratch);
+                const packed_rows rows = {x, n_rows, o};
+                packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
                 continue;
             }
     #endif
@@ -204,6 +205,11 @@ cdef class Bits:
             words = aligned_words(shape)
         elif words.shape != shape or words.dtype != np.uint32 or not words.flags.c_contiguous:
             raise ValueError(f"words must be a C-contiguous uint32 array of shape {shape}.")
+        elif words.ctypes.data % 64:
+            raise ValueError(
+                "words do not begin at a multiple of 64 bytes, as whole registers are loaded from "
+                "them; copy them into the words of a new Bits."
+            )
         self.words = words
         self.n_rows = n_rows
         self.n_units = n_units
@@ -321,7 +327,7 @@ def layer(
     if sample is not None:
         if sample.n_rows != n or sample.n_units != n_out:
             raise ValueError(f"sample has shape {sample.shape}; expected ({n}, {n_out}).")
-        if sample is x:
+        if np.shares_memory(sample.words, x.words):
             raise ValueError("sample and x are the same Bits; pass separate ones.")
         if (sample.low != 0) != spin:
             raise ValueError(f"sample.low is {sample.low}; expected {-1 if spin else 0}.")
@@ -334,6 +340,8 @@ def layer(
         check_typed(field, "field", 2, True, cnp.NPY_FLOAT32)
         check_shape2(field, "field", n, n_out)
         o.field = <float*>cnp.PyArray_DATA(field)
+    if mean is not None and field is not None:
+        check_apart(mean, "mean", field, "field")
     cdef uint32_t first = word32(row0, "row0"), at_step = word32(step, "step")
     check_address_range(first, n, at_step, 1, n_out)
     o.address = philox_at(word64(seed, "seed"), word32(stream, "stream"), at_step, first)

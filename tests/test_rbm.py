@@ -158,8 +158,8 @@ def test_real_valued_data_train_at_default_settings_and_beat_independent_gaussia
 
 
 def _is_copositive(matrix):
-    """Whether x'Mx >= 0 for all x >= 0: no principal submatrix has an eigenvector of one sign with a
-    negative eigenvalue (Kaplan, "A test for copositive matrices", 2000)."""
+    """Whether x'Mx >= 0 for all x >= 0: no principal submatrix has an eigenvector of one sign with
+    a negative eigenvalue (Kaplan, "A test for copositive matrices", 2000)."""
     for size in range(1, len(matrix) + 1):
         for rows in itertools.combinations(range(len(matrix)), size):
             values, vectors = np.linalg.eigh(matrix[np.ix_(rows, rows)])

@@ -169,8 +169,8 @@ def all_rows(values, field, edges, weights, spin, scale, n_sweeps, order, clampe
 def test_lanes(size, ordered, shared, spin, dtype, kernels):
     """Every kernel, with and without tables, full and partly filled lanes.
 
-    Deliberate bugs that this catches: states of chain l read from bit l + 1, keys of one quad used
-    for the next, a table shared by units of different weights, clamped bits the wrong way round,
+    Deliberate bugs that this catches: fields of chains turned wrongly, keys of one sweep used
+    in the next, clamped bits the wrong way round,
     AND instead of XNOR for spins.
     """
     n, m = size
@@ -198,8 +198,7 @@ def test_lanes(size, ordered, shared, spin, dtype, kernels):
 def test_kernels_agree(case, kernels):
     """More sweeps of more kinds than the slow loop can do: the same bits from every kernel.
 
-    Deliberate bugs that this catches: a level off by one in half of the configurations, a logistic
-    with a fused multiply-add, lanes for states that are not binary or weights that are infinite.
+    Deliberate bug that this catches: lanes for states that are not binary.
     """
     random = np.random.default_rng(case)
     dtype = DTYPES[case % 2]
@@ -249,10 +248,11 @@ def test_kernels_agree(case, kernels):
 def test_tables_change_nothing(dtype, kernels):
     """One chain with a field of its own takes the tables away from all; the others do not notice.
 
-    Deliberate bug that this catches: levels computed without the scale, or rounded.
+    Deliberate bug that this catches: levels computed without the scale, tables shared by
+    units of different weights.
     """
     random, values, field = start(64, 70, True, dtype)
-    field = np.repeat(field[:1], 64, axis=0)
+    field = np.zeros_like(field)  # tables differ by the weights alone
     edges = np.array([random.choice(70, size=2, replace=False) for _ in range(100)])
     index = site_gibbs.index_edges(edges, 70)
     weights = random.standard_normal(100).astype(dtype)
@@ -266,6 +266,52 @@ def test_tables_change_nothing(dtype, kernels):
         site_gibbs.sweep_hyperedges(without, other, weights, *index, **how)
         assert np.array_equal(with_tables[:63], without[:63])
         assert not np.array_equal(with_tables[63], without[63])
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_closest_calls(spin, kernels):
+    """At the two neighbouring fields between which a draw changes, every kernel has it right.
+
+    Deliberate bug that this catches: levels one too high.
+    """
+    m, n = 500, 64
+    index = site_gibbs.index_edges([], m)
+    none = np.empty(0, dtype=np.float32)
+
+    def draw(field, rows):
+        values = np.full((rows, m), -1 if spin else 0, dtype=np.float32)
+        site_gibbs.sweep_hyperedges(values, field, none, *index, spin=spin, **ADDRESS)
+        return values[0] == 1
+
+    low, high = np.full(m, -30, dtype=np.float32), np.full(m, 30, dtype=np.float32)
+    site_gibbs.kernel("scalar")
+    while (np.nextafter(low, high) < high).any():
+        middle = (low + high) / 2
+        middle = np.where((middle > low) & (middle < high), middle, np.nextafter(low, high))
+        upper = draw(middle, 1)
+        low, high = np.where(upper, low, middle), np.where(upper, middle, high)
+    for name in kernels:
+        site_gibbs.kernel(name)
+        for field, expected in ((low, False), (high, True)):
+            for other in (0, 1):  # with and without tables
+                fields = np.repeat(field[None], n, axis=0)
+                fields[1:] += other
+                assert (draw(fields, n) == expected).all(), (name, other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinite_weight_times_zero(dtype, kernels):
+    """0 times infinity is not a number, and p is then not above any uniform."""
+    values = np.zeros((64, 2), dtype=dtype)
+    clamped = np.tile(np.array([1, 0], dtype=np.uint8), (64, 1))
+    index = site_gibbs.index_edges([(0, 1)], 2)
+    for name in kernels:
+        site_gibbs.kernel(name)
+        weights = np.array([np.inf], dtype=dtype)
+        site_gibbs.sweep_hyperedges(
+            values, np.zeros_like(values), weights, *index, clamped=clamped, n_sweeps=3
+        )
+        assert not values.any()
 
 
 def test_pieces_of_lanes_change_nothing(kernels):
