@@ -80,7 +80,7 @@ def log_mean_exp(log_w: np.ndarray) -> LogPartition:
     """``log mean(exp(log_w))`` in double precision, with a 95 % interval.
 
     The interval is that of the mean of the weights by the central limit theorem, taken to the log
-    scale; where it reaches zero the lower end is that of the largest weight alone.
+    scale; where it reaches zero the lower end is the smallest weight.
     """
     log_w = np.asarray(log_w, dtype=np.float64)
     n = len(log_w)
@@ -104,16 +104,14 @@ def log_mean_exp(log_w: np.ndarray) -> LogPartition:
 def annealing_ladder(n_betas: int) -> np.ndarray:
     """Inverse temperatures from 0 to 1, denser towards 1 where couplings order the units.
 
-    Half of the steps lie in the upper tenth, as in Salakhutdinov & Murray (2008).
+    Half of the steps are spread evenly, half as in Salakhutdinov & Murray (2008), who put 500,
+    4,000 and 10,000 on [0, 0.5], [0.5, 0.9] and [0.9, 1]: with few temperatures their ladder alone
+    would leave the lower half nearly bare.
     """
     n_betas = check_count("n_betas", n_betas, minimum=2)
-    # Their 500 / 4,000 / 10,000 on [0, .5], [.5, .9], [.9, 1], as a piecewise linear map.
-    share = np.array([0.0, 500.0, 4500.0, 14500.0]) / 14500.0
-    # With few temperatures the thin lower half would be left with none, so an even ladder is
-    # mixed in.
-    at = np.linspace(0, 1, n_betas)
-    uneven = np.interp(at, share, [0.0, 0.5, 0.9, 1.0])
-    return 0.5 * (at + uneven)
+    knots = np.array([0.0, 0.5, 0.9, 1.0])
+    share = 0.5 * knots + 0.5 * np.array([0.0, 500.0, 4500.0, 14500.0]) / 14500.0
+    return np.interp(np.linspace(0, 1, n_betas), share, knots)
 
 
 def ais(
@@ -469,6 +467,7 @@ def pseudo_log_likelihood(
     Besag, "Statistical analysis of non-lattice data", The Statistician 24, 1975.
     """
     unit = energy.groups[group]
+    energy._summed(sum_out)
     table = unit.states()
     if table is None:
         raise ValueError(

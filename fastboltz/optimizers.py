@@ -83,6 +83,8 @@ def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
     """A schedule as it is, a number as a constant one."""
     if isinstance(rate, Schedule):
         return rate
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
+        raise TypeError(f"{name} must be 'auto', a number > 0 or a schedule; got {rate!r}.")
     return Constant(check_number(name, rate, 0, strict=True))
 
 
@@ -225,6 +227,11 @@ def as_optimizer(optimizer: Any, momentum: float = 0.0) -> Optimizer:
     """An optimizer as it is, or one by name."""
     if isinstance(optimizer, Optimizer):
         return optimizer
+    if not isinstance(optimizer, str):
+        raise TypeError(
+            f"optimizer must be 'sgd', 'adam' or a fastboltz.optimizers.Optimizer; "
+            f"got {optimizer!r}."
+        )
     if one_of("optimizer", optimizer, ("sgd", "adam")) == "adam":
         return Adam()
     return SGD(momentum)

@@ -21,7 +21,7 @@ from .energy import Energy
 from .objectives import Objective, PhaseState
 from .optimizers import Optimizer, OptimizerState, Schedule, centre
 from .pair_loop import PairLoop
-from .terms import Params
+from .terms import DenseTerm, Params
 
 #: How fast the offsets of centring follow the activities.
 CENTRING_RATE = 0.01
@@ -197,6 +197,7 @@ class Trainer:
             key: (l1, l2) for key in energy.parameter_shapes() if key not in own and (l1 or l2)
         }
         self._gradient: Params | None = None
+        self._lateral = [t for t in energy.terms if isinstance(t, DenseTerm) and t.lateral]
 
     def init(self, params: Params, seed: int) -> TrainingState:
         """State before the first update."""
@@ -226,6 +227,9 @@ class Trainer:
             else:
                 offsets = {g: m.copy() for g, m in means.items()}
             centre(self.energy, gradient, offsets, self.n_threads)
+        for term in self._lateral:
+            # Symmetric but for rounding, which would add up over many updates.
+            gradient[term.name][...] = term.symmetrized(gradient[term.name])
         rate = self.schedule(state.update, n_updates)
         if self.limit is not None:
             bound = self.limit / (rate * emphasis) if rate else np.inf
@@ -276,40 +280,45 @@ class Trainer:
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
                 start = 0
                 loop: PairLoop | None = None
-                while start < n:
-                    if compiled is not None and loop is None and PairLoop.can_start(self, state):
-                        loop = PairLoop(self, params, state, compiled, batch_size)
-                        loop.open()
-                    if loop is not None:
-                        made, rate = loop.run(order[start:], n_updates, self)
-                        start += made * batch_size
-                        if made == 0:
-                            # Weights so large that their sums leave the range of fixed point.
-                            loop.close()
-                            loop = compiled = None
-                    else:
-                        chosen = order[start : start + batch_size]
-                        start += batch_size
-                        weights, emphasis = None, 1.0
-                        if sample_weight is not None:
-                            weights = sample_weight[chosen]
-                            # A minibatch counts by the weight of its rows, so that over an epoch
-                            # every row does.
-                            emphasis = float(weights.mean()) / mean_weight
-                            if emphasis == 0:
-                                continue
-                        batch = {g: x.take(chosen) for g, x in data.items()}
-                        rate = self.update(params, batch, state, weights, n_updates, emphasis)
-                    if interrupted.is_set():
+                try:
+                    while start < n:
+                        if (
+                            compiled is not None
+                            and loop is None
+                            and PairLoop.can_start(self, state)
+                        ):
+                            loop = PairLoop(self, params, state, compiled, batch_size)
+                            loop.open()
                         if loop is not None:
-                            loop.close()
-                        state.seconds += time.perf_counter() - begin
-                        raise KeyboardInterrupt(
-                            f"interrupted after update {state.update} (epoch {state.epoch}); the "
-                            f"model keeps this update and remains usable."
-                        )
-                if loop is not None:
-                    loop.close()
+                            made, rate = loop.run(order[start:], n_updates, self)
+                            start += made * batch_size
+                            if made == 0:
+                                # Weights whose sums leave the range of fixed point.
+                                loop.close()
+                                loop = compiled = None
+                        else:
+                            chosen = order[start : start + batch_size]
+                            start += batch_size
+                            weights, emphasis = None, 1.0
+                            if sample_weight is not None:
+                                weights = sample_weight[chosen]
+                                # A minibatch counts by the weight of its rows, so that over an
+                                # epoch every row does.
+                                emphasis = float(weights.mean()) / mean_weight
+                                if emphasis == 0:
+                                    continue
+                            batch = {g: x.take(chosen) for g, x in data.items()}
+                            rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                        if interrupted.is_set():
+                            state.seconds += time.perf_counter() - begin
+                            raise KeyboardInterrupt(
+                                f"interrupted after update {state.update} (epoch {state.epoch}); "
+                                f"the model keeps this update and remains usable."
+                            )
+                finally:
+                    # Also when a schedule raises: the chains are those of the last update.
+                    if loop is not None:
+                        loop.close()
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)

@@ -150,7 +150,7 @@ def test_optimizers_and_schedules_refuse_what_cannot_be_followed():
         Adam(beta2=1.5)
     with _says("epsilon must be > 0; got 0."):
         Adam(epsilon=0)
-    with _says("learning_rate must be a number; got [0.1].", TypeError):
+    with _says("learning_rate must be 'auto', a number > 0 or a schedule; got [0.1].", TypeError):
         as_schedule([0.1])
     with _says("rate must be > 0; got -1."):
         as_schedule(-1, "rate")

@@ -780,6 +780,9 @@ class BernoulliRBM(RBM):
     def _visible_start(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
         return unit.init()
 
+    def _weight_scale(self, energy: Energy) -> float:
+        return 0.01
+
     def _check_support(self, unit: Unit, X: Any) -> None:
         try:
             super()._check_support(unit, X)
