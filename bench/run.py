@@ -27,6 +27,7 @@ from contenders import Contender, Remote, Worker, blas_kernels, blas_threads
 HERE = Path(__file__).resolve().parent
 #: Variables that choose what BLAS and OpenMP do; they belong to a result.
 _SETTINGS = ("OPENBLAS_", "OMP_", "MKL_", "GOMP_", "KMP_", "BLIS_")
+_FORCED = " (**BLAS kernels are forced: the floor need not be what this processor can do**)"
 #: Load of the machine beyond which a run is not to be believed.
 _QUIET = 0.5
 
@@ -212,7 +213,8 @@ def report(about: Mapping[str, Any], results: Sequence[Mapping[str, Any]]) -> st
         f"- Python {about['python']}, "
         + ", ".join(f"{name} {number}" for name, number in about["versions"].items()),
         f"- BLAS: {'; '.join(about['blas'])}",
-        f"- settings in the environment: {_settings(about['settings'])}",
+        f"- settings in the environment: {_settings(about['settings'])}"
+        + (_FORCED if "OPENBLAS_CORETYPE" in about["settings"] else ""),
         f"- load before the run: {about['load before']}"
         + ("" if about["load before"] <= _QUIET else " (**not a quiet machine: do not quote**)"),
         "",

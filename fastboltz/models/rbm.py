@@ -59,7 +59,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         in `partial_fit`; Adam takes a fiftieth of it.
     batch_size : int, default=50
         Rows of a minibatch.
-    n_iter : int, default=100
+    n_iter : int, default=50
         Passes over the data that `fit` makes.
     optimizer : {"sgd", "adam"} or Optimizer, default="sgd"
     momentum : float, default=0.0
@@ -129,7 +129,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_chains: int | None = None,
         learning_rate: Any = "auto",
         batch_size: int = 50,
-        n_iter: int = 100,
+        n_iter: int = 50,
         optimizer: Any = "sgd",
         momentum: float = 0.0,
         l1: float = 0.0,

@@ -157,8 +157,13 @@ def check_range(
     name: str, x: np.ndarray, low: float, high: float, unit: str, needs: str, hint: str
 ) -> None:
     """Check that all known values lie in an interval."""
-    if np.isnan(x).all():
+    if x.size == 0:
         return
-    smallest, largest = np.nanmin(x), np.nanmax(x)
+    # The plain extrema, in which one NaN shows, are much faster than those that step over NaN.
+    smallest, largest = x.min(), x.max()
+    if np.isnan(smallest):
+        if np.isnan(x).all():
+            return
+        smallest, largest = np.nanmin(x), np.nanmax(x)
     if smallest < low or largest > high:
         raise support_error(name, smallest, largest, unit, needs, hint)
