@@ -15,7 +15,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -315,19 +315,22 @@ def main(argv: Sequence[str] | None = None) -> None:
                 samples = measure(case, threads, plan, workers)
                 results.append(summary(case, threads, samples))
                 print("  ".join(x for x in _row(results[-1]) if x), flush=True)
+                if folder is not None:  # after each row, so that an end before the last loses none
+                    write(folder, about, plan, results)
     finally:
         for worker in workers:
             worker.close()
-    text = report(about, results)
-    if folder is None:
-        print("\n" + text)
-        return
+    print("\n" + report(about, results) if folder is None else f"written: {folder}")
+
+
+def write(
+    folder: Path, about: Mapping[str, Any], plan: Plan, results: Sequence[Mapping[str, Any]]
+) -> None:
+    """RESULTS.md and results.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "RESULTS.md").write_text(text)
-    (folder / "results.json").write_text(
-        json.dumps({"machine": about, "plan": vars(plan), "results": results}, indent=1) + "\n"
-    )
-    print(f"written: {folder / 'RESULTS.md'}, {folder / 'results.json'}")
+    (folder / "RESULTS.md").write_text(report(about, results))
+    everything = {"machine": about, "plan": asdict(plan), "results": results}
+    (folder / "results.json").write_text(json.dumps(everything, indent=1) + "\n")
 
 
 if __name__ == "__main__":
