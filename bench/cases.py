@@ -247,6 +247,27 @@ def transform(n_rows: int, n_threads: int) -> Local:
     return Local(lambda: model.transform(x))
 
 
+#: Units of a gated machine for pairs of 13 x 13 images, and of a class-gated one for digits.
+GATED, CLASS_GATED = ("x_i y_j h_k", (169, 169, 100)), ("v_i y_ak h_j", (V, 10, 200))
+
+
+def third_order(term: str, sizes: tuple[int, int, int], n_rows: int, n_threads: int) -> Local:
+    """Field of the last group of a term of three binary groups, or one of them one-hot."""
+    import fastboltz as fb
+
+    names = [slot.split("_")[0] for slot in term.split()]
+    kinds = [fb.Categorical(1, n) if g == "y" and n == 10 else fb.Bernoulli(n)
+             for g, n in zip(names, sizes, strict=True)]  # fmt: skip
+    energy = fb.Energy(dict(zip(names, kinds, strict=True)), terms=[term])
+    params = energy.init(random_state=0)
+    random = np.random.default_rng(0)
+    state = {}
+    for g, unit in energy.groups.items():
+        table = np.asarray(unit.states(), dtype=np.float32)
+        state[g] = table[random.integers(0, len(table), (n_rows, *unit.unit_shape))]
+    return Local(lambda: energy.field(params, state, names[-1], n_threads=n_threads, check=False))
+
+
 # -- scikit-learn ----------------------------------------------------------------------------------
 
 
@@ -390,7 +411,7 @@ from sklearn.datasets import load_digits
 from {} import {} as Model
 Model({}).fit(load_digits().data / 16)
 """
-#: 10 epochs by the drop-in, 100 by `RBM` with everything at its default.
+#: 10 epochs by the drop-in; `RBM` with everything at its default makes 50.
 _DROP_IN, _DEFAULTS = ("BernoulliRBM", "n_components=100, random_state=0"), ("RBM", "")
 _CHAINS = """
 import ctypes, gc, resource
@@ -575,6 +596,24 @@ CASES: list[Case] = [
         },
         goals=[Goal(RBMS, 10)],
     ),
+    *(
+        Case(
+            name=f"{name}-{n}",
+            title=f"third-order field, {what}, {' x '.join(map(str, sizes))}, B {n}",
+            unit="us a row",
+            scale=1e6 / n,
+            contenders={
+                OURS: partial(third_order, term, sizes, n),
+                **floors([("nn", n, sizes[0] * sizes[1], sizes[2])]),
+            },
+            goals=[Goal(FLOOR, 0.35)],
+        )
+        for name, what, (term, sizes) in (
+            ("gated", "three binary groups", GATED),
+            ("class-gated", "one of them a label", CLASS_GATED),
+        )
+        for n in (128, 1024)
+    ),
     Case(
         name="transform",
         title=f"transform of {_TRANSFORM_ROWS} rows, {V} x {H}",
@@ -628,7 +667,7 @@ CASES: list[Case] = [
     ),
     Case(
         name="first-fit-defaults",
-        title="first fit in a fresh process: digits, RBM() as it is (256 units, 100 epochs)",
+        title="first fit in a fresh process: digits, RBM() as it is (256 units, 50 epochs)",
         unit="s wall",
         scale=1,
         contenders={OURS: partial(first_fit, "fastboltz", _DEFAULTS)},

@@ -7,7 +7,10 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
 - Modules: `objectives`, `optimizers`, `training`, `likelihood`.
 - `show_config` prints which kernels run.
-- Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's.
+- Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
+  `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
+  images; `HigherOrderBoltzmannMachine`; `DeepBoltzmannMachine` and `DeepBeliefNetwork`; and
+  `BoltzmannMachine`, any declared energy.
 """
 
 from __future__ import annotations
@@ -23,7 +26,18 @@ if TYPE_CHECKING:
     from .energy import Conditionals, Energy
     from .gibbs import ChainState, Gibbs
     from .likelihood import LogPartition
-    from .models import RBM, BernoulliRBM
+    from .models import (
+        RBM,
+        BernoulliRBM,
+        BoltzmannMachine,
+        ClassGatedRBMClassifier,
+        DeepBeliefNetwork,
+        DeepBoltzmannMachine,
+        GatedRBM,
+        HigherOrderBoltzmannMachine,
+        RBMClassifier,
+        TwoGroupRBMClassifier,
+    )
     from .terms import Hyperedges
     from .units import Bernoulli, Categorical, Gaussian, ReLU, Spin, Unit
     from .validation import NotEnumerableError
@@ -45,7 +59,15 @@ _WHERE: dict[str, str | None] = {
     "NotEnumerableError": "validation",
     "show_config": "config",
     "RBM": "models",
+    "GatedRBM": "models",
+    "HigherOrderBoltzmannMachine": "models",
+    "BoltzmannMachine": "models",
     "BernoulliRBM": "models",
+    "ClassGatedRBMClassifier": "models",
+    "DeepBeliefNetwork": "models",
+    "DeepBoltzmannMachine": "models",
+    "RBMClassifier": "models",
+    "TwoGroupRBMClassifier": "models",
     "datasets": None,
     "likelihood": None,
     "objectives": None,
@@ -59,17 +81,25 @@ __all__ = [
     "RBM",
     "Bernoulli",
     "BernoulliRBM",
+    "BoltzmannMachine",
     "Categorical",
     "ChainState",
+    "ClassGatedRBMClassifier",
     "Conditionals",
+    "DeepBeliefNetwork",
+    "DeepBoltzmannMachine",
     "Energy",
+    "GatedRBM",
     "Gaussian",
     "Gibbs",
+    "HigherOrderBoltzmannMachine",
     "Hyperedges",
     "LogPartition",
     "NotEnumerableError",
+    "RBMClassifier",
     "ReLU",
     "Spin",
+    "TwoGroupRBMClassifier",
     "Unit",
     "datasets",
     "likelihood",

@@ -286,6 +286,30 @@ class Energy:
                 blocks.append([g])
         return [tuple(b) for b in blocks]
 
+    def part(self, of: Iterable[str], given: Iterable[str] = ()) -> Energy:
+        """The part of the energy that ``p(of | given)`` depends on.
+
+        Free groups that meet no group of ``of`` through terms, given the given groups, are
+        independent of it and cancel; so do terms of given groups alone. In a class RBM with a
+        second group of hidden units g that never meets the label, ``p(y | v)`` is that of the
+        model without g (Luo et al., AISTATS 2011). Parameters keep their keys.
+        """
+        given = set(given)
+        reached, found = set(of), list(of)
+        while found:
+            g = found.pop()
+            for t in self._of_group[g]:
+                for other in t.groups:
+                    if other not in given and other not in reached:
+                        reached.add(other)
+                        found.append(other)
+        terms = [t for t in self.terms if reached & set(t.groups)]
+        groups = reached.union(*(t.groups for t in terms))
+        if len(groups) == len(self.groups) and len(terms) == len(self.terms):
+            return self
+        declared = [t if isinstance(t, Hyperedges) else t.name for t in terms]
+        return Energy({g: u for g, u in self.groups.items() if g in groups}, declared)
+
     def fused_term(self, group: str) -> DenseTerm | None:
         """The matrix that makes a group one fused layer: binary units, one plain pair term."""
         return self._fused[group]
@@ -622,6 +646,67 @@ class Energy:
         log_z = Enumeration(self, params, given).log_partition()
         return log_z if given else float(log_z[0])
 
+    def log_probabilities(
+        self,
+        params: Params,
+        of: str | Sequence[str],
+        given: Mapping[str, Any],
+        *,
+        n_threads: int = 1,
+        check: bool = True,
+    ) -> np.ndarray:
+        """Exact ``log p(of | given)`` for every joint state of a few units, others summed out.
+
+        Parameters
+        ----------
+        of : str or sequence of str
+            Groups whose states are listed, such as a label.
+        given : dict of arrays
+            Values (n_rows, *shape) of the groups that are conditioned on.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_states), float64
+            For one one-hot unit the columns are its states; for several units or groups the
+            first unit's state changes fastest.
+
+        Raises
+        ------
+        NotEnumerableError
+            If there are too many states.
+        ValueError
+            If the groups that are neither in ``of`` nor given cannot be summed out.
+        """
+        of = (of,) if isinstance(of, str) else tuple(of)
+        for g in of:
+            self._check_group("log_probabilities", g)
+        if check:
+            given = self._checked(params, given, given)
+        listing = self._listing(params, of, given, n_threads)
+        log_p = listing.log_probabilities()
+        # Where nothing that is given matters there is one row, which serves for all.
+        n = check_rows(dict(given)) if given else 1
+        return log_p if listing.given else np.repeat(log_p, n, axis=0)
+
+    def _listing(
+        self,
+        params: Params,
+        of: tuple[str, ...],
+        given: Mapping[str, np.ndarray],
+        n_threads: int = 1,
+    ) -> Enumeration:
+        """Enumeration that lists these groups and sums the other free ones out."""
+        part = self.part(of, given)
+        return Enumeration(
+            part,
+            {key: params[key] for key in part.parameter_shapes()},
+            {g: x for g, x in given.items() if g in part.groups},
+            listed=of,
+            what=f"log p({', '.join(of)})",
+            remedy=_PART_REMEDY,
+            n_threads=n_threads,
+        )
+
     def moments(
         self,
         params: Params,
@@ -643,6 +728,7 @@ class Energy:
         return Enumeration(self, params, given, what="moments", remedy=_MOMENTS_REMEDY).moments(w)
 
 
+_PART_REMEDY = "Estimate the probabilities from chains of fastboltz.Gibbs."
 _MOMENTS_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method), or a smaller model."
 
 

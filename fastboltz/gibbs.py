@@ -8,7 +8,7 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -17,14 +17,55 @@ import numpy as np
 
 from fastboltz_ext import layers, packed, site_gibbs
 
-from . import rng, threads
+from . import products, rng, threads
 from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
 from .units.binary import Binary
-from .validation import check_count, check_rows, check_state, unknown_group
+from .validation import check_count, check_rows, check_state, one_of, unknown_group
 
-#: Entries of the weights times chains from which a sweep is made on bits.
-_PACKED_FROM = 1 << 18
+
+class PackedValues(Mapping[str, np.ndarray]):
+    """Values of binary groups kept as bits: arrays are made when they are asked for.
+
+    Parameters
+    ----------
+    bits : dict of str to fastboltz_ext.packed.Bits
+    shapes : dict of str to tuple
+        Shape of each group.
+    dtype : float32 or float64
+        Of the arrays.
+    """
+
+    def __init__(
+        self,
+        bits: Mapping[str, packed.Bits],
+        shapes: Mapping[str, tuple[int, ...]],
+        dtype: Any = np.float32,
+    ) -> None:
+        self.bits = dict(bits)
+        self.shapes = shapes
+        self.dtype = np.dtype(dtype)
+
+    @classmethod
+    def of(cls, energy: Energy, values: Mapping[str, np.ndarray], dtype: Any) -> PackedValues:
+        """Values of binary groups, packed; bits as they are."""
+        if isinstance(values, cls):
+            return values
+        bits = {}
+        for g, x in values.items():
+            rows = as_rows(x)
+            bits[g] = packed.Bits.pack(rows, low=products.low(energy.groups[g]))
+        return cls(bits, {g: energy.groups[g].shape for g in bits}, dtype)
+
+    def __getitem__(self, group: str) -> np.ndarray:
+        x = self.bits[group].unpack(dtype=self.dtype)
+        return x.reshape(len(x), *self.shapes[group])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.bits)
+
+    def __len__(self) -> int:
+        return len(self.bits)
 
 
 @dataclass(frozen=True)
@@ -33,8 +74,9 @@ class ChainState:
 
     Attributes
     ----------
-    values : dict of arrays
-        Current value of every group, (n_chains, *shape).
+    values : mapping of str to arrays
+        Current value of every group, (n_chains, *shape). Chains of two binary groups are kept as
+        bits between sweeps (`PackedValues`): each access makes an array.
     address : rng.Address
         Seed, stream, number of the next sweep, global number of the first chain.
     clamped : dict
@@ -44,7 +86,7 @@ class ChainState:
         where asked for: they replace its samples in averages, at no bias and less variance.
     """
 
-    values: dict[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
     address: rng.Address
     clamped: dict[str, np.ndarray | None] = field(default_factory=dict)
     means: dict[str, np.ndarray] = field(default_factory=dict)
@@ -58,6 +100,8 @@ class ChainState:
     @property
     def n_chains(self) -> int:
         """Number of chains."""
+        if isinstance(self.values, PackedValues):
+            return len(next(iter(self.values.bits.values())))
         return len(next(iter(self.values.values())))
 
 
@@ -72,6 +116,9 @@ class Gibbs:
         units that are free all the same.
     n_threads : int or None
         None uses every core that the process may use. Results do not depend on it.
+    precision : {"full", "low"}
+        "low" rounds the weights of two binary groups behind one matrix to what sums of 16 bits
+        hold, about 2**-9 for weights of a trained model: faster samples of a model close by.
 
     Examples
     --------
@@ -86,7 +133,11 @@ class Gibbs:
     """
 
     def __init__(
-        self, energy: Energy, clamp: Iterable[str] = (), n_threads: int | None = None
+        self,
+        energy: Energy,
+        clamp: Iterable[str] = (),
+        n_threads: int | None = None,
+        precision: str = "full",
     ) -> None:
         self.energy = energy
         self.clamp = (clamp,) if isinstance(clamp, str) else tuple(clamp)
@@ -94,6 +145,7 @@ class Gibbs:
             if g not in energy.groups:
                 raise unknown_group("clamp", g, energy.groups)
         self.n_threads = threads.resolve(n_threads)
+        self.precision = one_of("precision", precision, ("full", "low"))
         self.blocks = energy.blocks()
         self.number = {g: i for i, g in enumerate(energy.groups)}
         first = next(iter(energy.groups))
@@ -199,7 +251,6 @@ class Gibbs:
         """
         check_count("n_steps", n_steps, minimum=0)
         params = {key: np.ascontiguousarray(x) for key, x in params.items()}
-        values = dict(state.values)
         kept_means: dict[str, np.ndarray] = {}
         kept_fields: dict[str, np.ndarray] = {}
         moving = [[g for g in block if not self._is_held(g, state)] for block in self.blocks]
@@ -207,6 +258,7 @@ class Gibbs:
         address = state.address
         if not state.clamped and self._packs(params, state.n_chains):
             return self._packed_step(params, state, n_steps, scale, means)
+        values = dict(state.values)
         with threads.single_threaded_blas():
             for s in range(n_steps):
                 for b, block in enumerate(moving):
@@ -229,7 +281,7 @@ class Gibbs:
     def _packs(self, params: Params, n_chains: int) -> bool:
         """Whether sweeps are made on bits: two binary groups behind one matrix, not tiny."""
         term = self._plain_pair
-        if term is None or params[term.name].size * n_chains < _PACKED_FROM:
+        if term is None or params[term.name].size * n_chains < products.PACKED_FROM:
             return False
         return all(
             params[key].dtype == np.float32 and params[key].flags.c_contiguous
@@ -239,17 +291,16 @@ class Gibbs:
     def _packed_step(
         self, params: Params, state: ChainState, n_steps: int, scale: float, means: bool
     ) -> ChainState:
-        """`step` on bits: the values are packed once, and unpacked at the end."""
+        """`step` on bits."""
         term = self._plain_pair
         assert term is not None
         w = term.matrix(params)
         units = {g: self.energy.groups[g] for g in term.groups}
-        low = {g: -1.0 if u.spin else 0.0 for g, u in units.items()}  # type: ignore[attr-defined]
-        bits = {
-            g: packed.Bits.pack(as_rows(state.values[g], np.float32), low=low[g])
-            for g in term.groups
-        }
+        before = PackedValues.of(self.energy, state.values, w.dtype)
+        bits = {g: x.copy() for g, x in before.bits.items()}
         order = [g for block in self.blocks for g in block]
+        # Weights too large for 16 bits keep their full precision.
+        low = max(packed.low_shift(w), 0) if self.precision == "low" else 0
         address = state.address
         kept: dict[str, np.ndarray] = {}
         for s in range(n_steps):
@@ -265,19 +316,18 @@ class Gibbs:
                     params[g].reshape(-1),
                     transpose=term.slots[0].group == g,
                     scale=scale,
-                    spin=low[g] < 0,
+                    spin=bits[g].low < 0,
                     sample=bits[g],
                     mean=mean,
                     seed=address.seed,
                     stream=address.at(group=self.number[g]).stream,
                     step=address.step,
                     row0=address.row,
+                    low=low,
                     n_threads=self.n_threads,
                 )
             address = address.at(step=address.step + 1)
-        values = dict(state.values)
-        for g in term.groups:
-            values[g] = bits[g].unpack().reshape(-1, *units[g].shape)
+        values = PackedValues(bits, before.shapes, before.dtype)
         return ChainState(values, address, state.clamped, kept)
 
     def _is_held(self, group: str, state: ChainState) -> bool:
@@ -351,23 +401,30 @@ def layer(
     x = values[other].reshape(len(values[other]), -1)
     if x.dtype != bias.dtype or not x.flags.c_contiguous:
         x = np.ascontiguousarray(x, dtype=bias.dtype)
+    w = term.matrix(params, bias.dtype)
     means = np.empty((len(x), unit.size), dtype=bias.dtype) if mean else None
     samples = np.empty((len(x), unit.size), dtype=bias.dtype) if sample else None
-    layers.layer(
-        x,
-        term.matrix(params, bias.dtype),
-        bias,
-        transpose=term.slots[0].group == group,
-        scale=scale,
-        spin=unit.spin,  # type: ignore[attr-defined]
-        mean=means,
-        sample=samples,
-        seed=address.seed,
-        stream=address.stream,
-        step=address.step,
-        row0=address.row,
-        n_threads=n_threads,
-    )
+    how: dict[str, Any] = {
+        "transpose": term.slots[0].group == group,
+        "scale": scale,
+        "spin": unit.spin,  # type: ignore[attr-defined]
+        "mean": means,
+        "seed": address.seed,
+        "stream": address.stream,
+        "step": address.step,
+        "row0": address.row,
+        "n_threads": n_threads,
+    }
+    bits = products.as_bits(energy.groups[other], x, w.size)
+    if bits is None or not packed.fits(w):
+        layers.layer(x, w, bias, sample=samples, **how)
+    else:
+        drawn = None
+        if sample:
+            drawn = packed.Bits(len(x), unit.size, low=products.low(unit))
+        packed.layer(bits, w, bias, sample=drawn, **how)
+        if drawn is not None:
+            drawn.unpack(samples)
     shape = (len(x), *unit.shape)
     return (
         None,

@@ -12,6 +12,18 @@ exact     by enumeration: the oracle, and the method of choice for small models
 cd        k sweeps from the data (Hinton 2002): fast, biased
 pcd       k sweeps of chains kept from update to update (Tieleman 2008; Younes 1989)
 ========  ===========================================================================
+
+A criterion takes the rows whose ``of`` and ``given`` groups are known (NaN marks a group that is
+not), so a weighted sum of several trains on labelled and unlabelled rows at once:
+
+==================  ======================================================================
+hybrid              ``log p(y | v) + alpha log p(v, y)``
+semi-supervised     the same, ``+ beta log p(v)`` over rows ``without`` y
+==================  ======================================================================
+
+The sum over rows is divided by the number (or weight) of *all* rows of the minibatch, for every
+criterion: the average over minibatches is then the sum over the data of what applies to each row,
+divided by their number, wherever the shuffling puts the rows that have no label.
 """
 
 from __future__ import annotations
@@ -24,14 +36,16 @@ import numpy as np
 
 from . import rng, threads
 from .energy import Energy
-from .enumeration import Enumeration
+from .enumeration import Enumeration, split, state_numbers
 from .gibbs import ChainState, Gibbs, layer
 from .terms import Params
 from .validation import (
     check_count,
     check_number,
     check_rows,
+    check_state,
     check_weights,
+    missing_state,
     one_of,
     unknown_group,
 )
@@ -41,7 +55,7 @@ _EXACT_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method)."
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """``weight * log p(of | given)``, averaged over rows.
+    """``weight * log p(of | given)``, summed over the rows it applies to, divided by all rows.
 
     Parameters
     ----------
@@ -55,6 +69,8 @@ class LogLikelihood:
         Persistent chains for "pcd"; the default is the number of rows of the first minibatch.
     n_positive : int
         Sweeps over the hidden groups in the positive phase, where they cannot be summed out.
+    without : sequence of str
+        Only rows in which these groups are unknown count; all rows by default.
     """
 
     of: tuple[str, ...] | str
@@ -64,9 +80,10 @@ class LogLikelihood:
     n_gibbs: int = 1
     n_chains: int | None = None
     n_positive: int = 10
+    without: tuple[str, ...] | str = ()
 
     def __post_init__(self) -> None:
-        for name in ("of", "given"):
+        for name in ("of", "given", "without"):
             groups = getattr(self, name)
             object.__setattr__(self, name, (groups,) if isinstance(groups, str) else tuple(groups))
         one_of("negative", self.negative, ("exact", "cd", "pcd"))
@@ -162,22 +179,56 @@ class Objective:
         else:
             for x in out.values():
                 x.fill(0)
+        n = len(next(iter(batch.values())))
+        unknown = self._unknown(batch)
         means: dict[str, np.ndarray] = {}
         chains: list[ChainState | None] = []
         for number, (one, phases) in enumerate(zip(self.likelihoods, self._phases, strict=True)):
             # Every likelihood has random numbers of its own.
             seed = (state.seed + number * 0x9E3779B97F4A7C15) % 2**64
-            base = {g: out[g].copy() for g in self.energy.groups} if number else {}
-            one_chains = state.chains[number]
-            draw = one.negative == "cd" or (one.negative == "pcd" and one_chains is None)
-            values = phases.positive(params, batch, out, weights, seed, state.update, draw)
-            for g in self.energy.groups:
-                if g not in means and one.weight != 0:
-                    means[g] = (out[g] - base[g] if base else out[g].copy()) / one.weight
-            chains.append(
-                phases.negative(params, values, out, weights, seed, state.update, one_chains)
+            before = state.chains[number]
+            part, w, share = batch, weights, 1.0
+            rows = self._rows(one, unknown, n)
+            if rows is not None:
+                part = {g: x[rows] for g, x in batch.items()}
+                w = None if weights is None else weights[rows]
+                share = (
+                    len(rows) / n if weights is None else float(weights[rows].sum() / weights.sum())
+                )
+            if share == 0:
+                chains.append(before)
+                continue
+            found, after = phases.add_gradient(
+                params, part, out, one.weight * share, w, seed, state.update, before
             )
+            for g, mean in found.items():
+                means.setdefault(g, mean)
+            chains.append(after)
+        for g in self.energy.groups:
+            # A group that no likelihood depends on, or none of these rows: nothing is learnt of it.
+            means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
+
+    def _unknown(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows of the groups that are not known in every row."""
+        # A group is known or unknown as a whole, so its first entry tells.
+        unknown = {g: np.isnan(x.reshape(len(x), -1)[:, :1]).any(axis=1) for g, x in batch.items()}
+        return {g: rows for g, rows in unknown.items() if rows.any()}
+
+    @staticmethod
+    def _rows(
+        one: LogLikelihood, unknown: Mapping[str, np.ndarray], n_rows: int
+    ) -> np.ndarray | None:
+        """Numbers of the rows that a likelihood applies to; None for all of them."""
+        if not unknown and not one.without:
+            return None
+        known = np.ones(n_rows, bool)
+        for g in (*one.of, *one.given):
+            if g in unknown:
+                known &= ~unknown[g]
+        for g in one.without:
+            known &= unknown.get(g, False)
+        return None if known.all() else np.flatnonzero(known)
 
     def gradient(
         self,
@@ -216,28 +267,63 @@ class Objective:
         batch = self._checked(params, data)
         if weights is not None:
             weights = check_weights(weights, check_rows(batch))
+        n = len(next(iter(batch.values())))
+        w = np.full(n, 1 / n) if weights is None else weights
+        unknown = self._unknown(batch)
         total = 0.0
-        for one in self.likelihoods:
-            held = {g: batch[g] for g in (*one.of, *one.given)}
-            given = {g: batch[g] for g in one.given}
-            joint = self.energy.log_partition(params, held)
-            rest = self.energy.log_partition(params, given)
-            total += one.weight * float(np.average(joint - rest, weights=weights))
+        for one, phases in zip(self.likelihoods, self._phases, strict=True):
+            rows = self._rows(one, unknown, n)
+            if rows is None:
+                rows = np.arange(n)
+            if len(rows) == 0:
+                continue
+            energy = phases.energy
+            own = {key: params[key] for key in energy.parameter_shapes()}
+            held = {g: batch[g][rows] for g in (*one.of, *phases.given)}
+            joint = energy.log_partition(own, held)
+            rest = energy.log_partition(own, {g: held[g] for g in phases.given})
+            total += one.weight * float(w[rows] @ (joint - rest))
         return total
 
     def _checked(self, params: Params, data: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        batch = self.energy._checked(params, data, self.observed)
-        check_rows(batch, at_least=1)
+        # A group may be unknown in some rows if there is a likelihood that can do without it.
+        optional = {
+            g
+            for g in self.observed
+            if not all(g in (*one.of, *one.given) for one in self.likelihoods)
+        }
+        batch = self.energy._checked(params, data, [g for g in self.observed if g not in optional])
+        for g in self.observed:
+            if g not in optional:
+                continue
+            if g not in data:
+                raise missing_state(g, data)
+            unit = self.energy.groups[g]
+            batch[g] = check_state(g, unit, data[g], allow_nan=True)
+            nan = np.isnan(batch[g].reshape(len(batch[g]), -1))
+            if (nan.any(axis=1) != nan.all(axis=1)).any():
+                raise ValueError(
+                    f"state {g!r} is known in part in row {np.argmax(nan.any(1) != nan.all(1))}; "
+                    f"a likelihood takes a group whole: give all of its units, or NaN for all."
+                )
+        n = check_rows(batch, at_least=1)
+        unknown = self._unknown(batch)
+        rows = [self._rows(one, unknown, n) for one in self.likelihoods]
+        if rows and all(r is not None and len(r) == 0 for r in rows):
+            raise ValueError(
+                f"no row has what a likelihood needs: all {n} lack a group that it names. Give "
+                f"rows whose groups are known, or a likelihood of the others."
+            )
         for g, x in batch.items():
             self.energy.groups[g].check_support(f"state {g!r}", x)
         return batch
 
 
 class _Phases:
-    """Positive and negative phase of one likelihood."""
+    """Positive and negative phase of one likelihood, over the part of the energy that it needs."""
 
     def __init__(self, energy: Energy, one: LogLikelihood, n_threads: int) -> None:
-        for g in (*one.of, *one.given):
+        for g in (*one.of, *one.given, *one.without):
             if g not in energy.groups:
                 raise unknown_group("the objective", g, energy.groups)
         twice = set(one.of) & set(one.given)
@@ -246,26 +332,102 @@ class _Phases:
                 f"an objective needs groups in 'of' that are not in 'given'; got of={one.of}, "
                 f"given={one.given}."
             )
+        both = [g for g in one.without if g in (*one.of, *one.given)]
+        if both:
+            raise ValueError(
+                f"an objective cannot need group {both[0]!r} and take rows without it; got "
+                f"of={one.of}, given={one.given}, without={one.without}."
+            )
+        energy = energy.part(one.of, one.given)
         self.energy = energy
         self.one = one
+        self.given = tuple(g for g in one.given if g in energy.groups)
         self.n_threads = n_threads
-        held = (*one.of, *one.given)
+        held = (*one.of, *self.given)
         self.hidden = tuple(g for g in energy.groups if g not in held)
         self.closed = energy.is_independent(self.hidden) and not any(
             energy.lateral_terms(g) for g in self.hidden
         )
+        self.in_one = one.negative == "exact" and self._lists_of()
         # Hidden groups are drawn last in a sweep, so that their means can stand for them.
-        self.sampler = Gibbs(energy, clamp=one.given, n_threads=n_threads)
+        self.sampler = Gibbs(energy, clamp=self.given, n_threads=n_threads)
         self.sampler.blocks = sorted(
-            energy.blocks(one.given), key=lambda b: any(g in self.hidden for g in b)
+            energy.blocks(self.given), key=lambda b: any(g in self.hidden for g in b)
         )
         self.inference = None if self.closed else Gibbs(energy, clamp=held, n_threads=n_threads)
+
+    def _lists_of(self) -> bool:
+        """Whether enumeration lists just the groups of 'of', so that both phases are one pass."""
+        if not (self.closed and self.given):
+            return False
+        free = (*self.one.of, *self.hidden)
+        try:
+            return set(split(self.energy, free).listed) == set(self.one.of)
+        except ValueError:  # too many states: the negative phase says so
+            return False
+
+    def add_gradient(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        out: Params,
+        scale: float,
+        weights: np.ndarray | None,
+        seed: int,
+        update: int,
+        chains: ChainState | None,
+    ) -> tuple[dict[str, np.ndarray], ChainState | None]:
+        """Add ``scale`` times the gradient of the rows' weighted average to ``out``.
+
+        Returns the mean activities in the positive phase, and the persistent chains.
+        """
+        one = self.one
+        params = {key: params[key] for key in self.energy.parameter_shapes()}
+        if self.in_one:
+            means = self._add_score(params, batch, out, scale, weights)
+            if means is not None:
+                return means, None
+        before = {g: out[g].copy() for g in self.energy.groups}
+        draw = one.negative == "cd" or (one.negative == "pcd" and chains is None)
+        values = self.positive(params, batch, out, scale, weights, seed, update, draw)
+        means = {g: (out[g] - x) / scale for g, x in before.items()} if scale else {}
+        chains = self.negative(params, values, out, scale, weights, seed, update, chains)
+        return means, chains
+
+    def _add_score(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        out: Params,
+        scale: float,
+        weights: np.ndarray | None,
+    ) -> dict[str, np.ndarray] | None:
+        """Both phases in one; None where the data are no states (probabilities of labels)."""
+        enumeration = Enumeration(
+            self.energy,
+            params,
+            {g: batch[g] for g in self.given},
+            listed=self.one.of,
+            n_threads=self.n_threads,
+        )
+        listed = enumeration.split.listed
+        numbers = state_numbers(self.energy, listed, batch)
+        if numbers is None or not enumeration.is_one_block:
+            return None
+        n = len(numbers)
+        w = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        means = enumeration.add_score(numbers, scale * w, out)
+        means = {g: x / scale for g, x in means.items()} if scale else {}
+        for g in listed:
+            means[g] = np.tensordot(w.astype(batch[g].dtype), batch[g], axes=1)
+        return means
 
     def positive(
         self,
         params: Params,
         batch: Mapping[str, np.ndarray],
         out: Params,
+        scale: float,
         weights: np.ndarray | None,
         seed: int,
         update: int,
@@ -276,10 +438,10 @@ class _Phases:
         With ``draw`` these include samples of the hidden groups.
         """
         one = self.one
-        values = {g: batch[g] for g in (*one.of, *one.given)}
+        values = {g: batch[g] for g in (*one.of, *self.given)}
         n = len(next(iter(values.values())))
         w = None if weights is None else weights / weights.sum()
-        scale = one.weight if w is not None else one.weight / n
+        each = scale if w is not None else scale / n
         start = dict(values)
         if self.closed:
             fields = {}
@@ -304,31 +466,28 @@ class _Phases:
                 params,
                 values,
                 out,
-                scale=scale,
+                scale=each,
                 weights=w,
                 fields=fields,
                 n_threads=self.n_threads,
             )
             return start
         if one.negative == "exact":
-            moments = Enumeration(
-                self.energy, params, values, what="moments", remedy=_EXACT_REMEDY
-            ).moments(weights)
-            for key, x in moments.items():
-                out[key] += np.asarray(one.weight, x.dtype) * x
+            self._add_moments(params, values, out, scale, weights)
             return start
         assert self.inference is not None
         at = rng.Address.of(seed, "positive", step=update * one.n_positive)
         state = self.inference.start(params, n, at, values)
         state = self.inference.step(params, state, one.n_positive, means=True)
-        self._add_chains(params, state, out, scale, w)
-        return state.values
+        self._add_chains(params, state, out, each, w)
+        return dict(state.values)
 
     def negative(
         self,
         params: Params,
         start: Mapping[str, np.ndarray],
         out: Params,
+        scale: float,
         weights: np.ndarray | None,
         seed: int,
         update: int,
@@ -337,12 +496,8 @@ class _Phases:
         """Subtract the negative statistics from ``out``; return the persistent chains."""
         one = self.one
         if one.negative == "exact":
-            given = {g: start[g] for g in one.given}
-            moments = Enumeration(
-                self.energy, params, given, what="moments", remedy=_EXACT_REMEDY
-            ).moments(weights if given else None)
-            for key, x in moments.items():
-                out[key] -= np.asarray(one.weight, x.dtype) * x
+            given = {g: start[g] for g in self.given}
+            self._add_moments(params, given, out, -scale, weights if given else None)
             return None
         n = len(next(iter(start.values())))
         if one.negative == "cd":
@@ -350,7 +505,7 @@ class _Phases:
             state = self.sampler.start(params, n, at, start)
             state = self.sampler.step(params, state, one.n_gibbs, means=True)
             w = None if weights is None else weights / weights.sum()
-            self._add_chains(params, state, out, -one.weight / (n if w is None else 1), w)
+            self._add_chains(params, state, out, -scale / (n if w is None else 1), w)
             return None
         if chains is None:
             # Persistent chains begin at data: the first weights are small, so they soon forget.
@@ -360,8 +515,28 @@ class _Phases:
             first = {g: x[rows] for g, x in start.items()}
             chains = self.sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
         chains = self.sampler.step(params, chains, one.n_gibbs, means=True)
-        self._add_chains(params, chains, out, -one.weight / chains.n_chains, None)
+        self._add_chains(params, chains, out, -scale / chains.n_chains, None)
         return chains
+
+    def _add_moments(
+        self,
+        params: Params,
+        given: Mapping[str, np.ndarray],
+        out: Params,
+        scale: float,
+        weights: np.ndarray | None,
+    ) -> None:
+        """Add exact expected statistics given some groups."""
+        moments = Enumeration(
+            self.energy,
+            params,
+            given,
+            what="moments",
+            remedy=_EXACT_REMEDY,
+            n_threads=self.n_threads,
+        ).moments(weights)
+        for key, x in moments.items():
+            out[key] += np.asarray(scale, x.dtype) * x
 
     def _add_chains(
         self,

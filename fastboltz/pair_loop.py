@@ -1,16 +1,17 @@
 """Training of two binary groups in compiled minibatches (`fastboltz_ext.packed.PairLoop`).
 
 `Trainer` asks `PairLoop.serve` whether a training is of the kind that the compiled loop makes: one
-plain matrix between two groups of binary units in single precision, data between the two values
-of a visible unit, CD or PCD, and SGD. Where the data are not binary, two of an update's five
-products are BLAS's. The updates are those of the general path, with the same random numbers, up to
-the rounding of the weights to 2**-20 inside sums.
+plain matrix between two groups of binary units, data between the two values of a visible unit, CD
+or PCD, and SGD. Where the data are not binary, two of an update's five products are BLAS's. The
+updates are those of the general path, with the same random numbers, up to the rounding of the
+weights to 2**-20 inside sums. Parameters in double precision receive their updates in double
+precision; the products see them rounded to single.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,8 @@ import numpy as np
 from fastboltz_ext import packed
 
 from . import rng
-from .gibbs import ChainState
-from .objectives import PhaseState
+from .gibbs import ChainState, PackedValues, layer
+from .objectives import Objective, PhaseState
 from .optimizers import SGD
 from .terms import DenseTerm, Params
 from .units.binary import Binary
@@ -40,10 +41,12 @@ class PairLoop:
     params : dict of arrays
         Updated in place.
     state : TrainingState
-        Updated after each call; it must have made its first update.
+        Updated after each call.
     rows : ndarray
         The data: a bit a unit, uint32 of shape (n_rows, words), or float32 (n_rows, n_visible).
     batch_size : int
+    first : callable
+        Gives the values of the first minibatch, which persistent chains begin at.
     """
 
     def __init__(
@@ -53,12 +56,14 @@ class PairLoop:
         state: TrainingState,
         rows: np.ndarray,
         batch_size: int,
+        first: Callable[[], np.ndarray],
     ) -> None:
         energy = trainer.energy
         (self.term,) = energy.terms
         assert isinstance(self.term, DenseTerm)
-        self.hidden, self.visible = (s.group for s in self.term.slots)
         (one,) = trainer.objective.likelihoods
+        (self.visible,) = trainer.objective.observed
+        (self.hidden,) = (s.group for s in self.term.slots if s.group != self.visible)
         self.n_gibbs = one.n_gibbs
         self.rows = rows
         self.batch_size = batch_size
@@ -66,26 +71,44 @@ class PairLoop:
         self.shapes = {g: energy.groups[g].shape for g in (self.hidden, self.visible)}
         self.number = {g: i for i, g in enumerate(energy.groups)}
         self.seed = state.phases.seed
-        self.low = {g: -1.0 if energy.groups[g].spin else 0.0 for g in self.shapes}  # type: ignore[attr-defined]
+        spin = {g: bool(energy.groups[g].spin) for g in self.shapes}  # type: ignore[attr-defined]
         self.persistent = one.negative == "pcd"
         optimizer = trainer.optimizer
         assert isinstance(optimizer, SGD)
         keys = (self.term.name, self.visible, self.hidden)
+        #: Arrays of the training that the loop has a copy of: (view of the array, copy).
+        self._copies: list[tuple[np.ndarray, np.ndarray]] = []
+        masters = None
+        if params[self.visible].dtype == np.float64:
+            masters = tuple(self._own(params[key], key, np.float64) for key in keys)
+        arrays = tuple(
+            self._own(params[key], key, np.float32, give_back=masters is None) for key in keys
+        )
         velocities = None
         if optimizer.momentum:
             for key in keys:  # momentum set between passes
                 state.optimizer.setdefault(f"velocity/{key}", np.zeros_like(params[key]))
-            velocities = tuple(self._flat(state.optimizer[f"velocity/{key}"], key) for key in keys)
+            velocities = tuple(
+                self._own(state.optimizer[f"velocity/{key}"], key, np.float32) for key in keys
+            )
         offsets = None
+        self.offsets = state.offsets
         if trainer.centered:
-            offsets = tuple(self._flat(state.offsets[g], g) for g in (self.visible, self.hidden))
-        chains = state.phases.chains[0]
+            if not self.offsets:
+                self.offsets = {g: np.zeros_like(params[g]) for g in energy.groups}
+            offsets = tuple(
+                self._own(self.offsets[g], g, np.float32) for g in (self.visible, self.hidden)
+            )
+        self.chains: ChainState | None = None
+        if self.persistent:
+            self.chains = self._begin_chains(trainer, params, first)
         l1, l2 = trainer.penalties.get(self.term.name, (0.0, 0.0))
         chain_stream = rng.Address.of(self.seed, "chains")
         self.loop = packed.PairLoop(
-            *(self._flat(params[key], key) for key in keys),
+            *arrays,
+            masters=masters,
             max_rows=batch_size,
-            n_chains=batch_size if chains is None else chains.n_chains,
+            n_chains=batch_size if self.chains is None else self.chains.n_chains,
             persistent=self.persistent,
             n_gibbs=one.n_gibbs,
             momentum=optimizer.momentum,
@@ -93,8 +116,8 @@ class PairLoop:
             l2=l2,
             velocities=velocities,
             offsets=offsets,
-            spin_visible=self.low[self.visible] < 0,
-            spin_hidden=self.low[self.hidden] < 0,
+            spin_visible=spin[self.visible],
+            spin_hidden=spin[self.hidden],
             real=rows.dtype == np.float32,
             seed=self.seed,
             streams=(
@@ -106,16 +129,57 @@ class PairLoop:
         )
         #: Number of the next sweep; persistent chains may have made some with another n_gibbs.
         self.sweep = state.update * one.n_gibbs
-        if self.persistent and chains is not None:
-            self.sweep = chains.address.step
+        if self.chains is not None:
+            self.sweep = self.chains.address.step
+            assert isinstance(self.chains.values, PackedValues)
+            self.loop.set_chains(self.chains.values.bits[self.hidden])
         self.at_once = 8
+        #: Whether the training's state has what only an update can make.
+        self.has_begun = False
 
-    def _flat(self, x: np.ndarray, key: str) -> np.ndarray:
-        """The array itself, as a vector or, for weights, as (hidden, visible)."""
-        flat = x.reshape(-1)
+    def _begin_chains(
+        self, trainer: Trainer, params: Params, first: Callable[[], np.ndarray]
+    ) -> ChainState:
+        """The training's chains on bits; new ones where it has none, as `Objective` starts them."""
+        energy, chains = trainer.energy, self.state.phases.chains[0]
+        dtype = params[self.visible].dtype
+        if chains is not None:
+            values = PackedValues.of(energy, chains.values, dtype)
+            return ChainState(values, chains.address, chains.clamped)
+        v = first()
+        at = rng.Address.of(
+            self.seed, "positive", self.number[self.hidden], self.state.phases.update
+        )
+        _, _, h = layer(
+            energy, params, {self.visible: v}, self.hidden, at, n_threads=trainer.n_threads
+        )
+        assert h is not None
+        both = {self.visible: v, self.hidden: h}
+        packed_rows = PackedValues.of(energy, {g: both[g] for g in energy.groups}, dtype)
+        (one,) = trainer.objective.likelihoods
+        rows = np.resize(np.arange(len(v)), one.n_chains or len(v))
+        bits = {g: x.take(rows) for g, x in packed_rows.bits.items()}
+        return ChainState(
+            PackedValues(bits, packed_rows.shapes, dtype), rng.Address.of(self.seed, "chains")
+        )
+
+    def _matrix(self, x: np.ndarray, key: str) -> np.ndarray:
+        """A view as a vector or, for weights, as a matrix (hidden, visible)."""
         if key != self.term.name:
-            return flat
-        return flat.reshape(int(np.prod(self.shapes[self.hidden])), -1)
+            return x.reshape(-1)
+        first = self.term.groups[0]
+        flat = x.reshape(int(np.prod(self.shapes[first])), -1)
+        return flat if first == self.hidden else flat.T
+
+    def _own(
+        self, x: np.ndarray, key: str, dtype: type[np.floating], give_back: bool = True
+    ) -> np.ndarray:
+        """What the loop works on: the array itself, or a copy in the layout that it wants."""
+        view = self._matrix(x, key)
+        mine = np.ascontiguousarray(view, dtype=dtype)
+        if give_back and not np.shares_memory(mine, view):
+            self._copies.append((view, mine))
+        return mine
 
     @classmethod
     def serve(
@@ -130,9 +194,13 @@ class PairLoop:
         if len(objective.likelihoods) != 1 or len(energy.terms) != 1 or len(energy.groups) != 2:
             return None
         (one,), (term,) = objective.likelihoods, energy.terms
+        if type(objective) is not Objective:
+            return None
         is_pair = isinstance(term, DenseTerm) and term.is_pair and not term.lateral
         is_binary = all(isinstance(u, Binary) for u in energy.groups.values())
-        if not (is_pair and is_binary and one.of == term.groups[1:] and not one.given):
+        if not (is_pair and is_binary and len(one.of) == 1):
+            return None
+        if one.given or one.without:
             return None
         if (
             one.weight != 1
@@ -142,38 +210,30 @@ class PairLoop:
             return None
         if trainer.limit is not None or sample_weight is not None:
             return None
-        if any(x.dtype != np.float32 or not x.flags.c_contiguous for x in params.values()):
+        kinds = {x.dtype for x in params.values()}
+        if len(kinds) > 1 or not kinds <= {np.dtype(np.float32), np.dtype(np.float64)}:
+            return None
+        if any(not x.flags.c_contiguous for x in params.values()):
             return None
         rows = data[one.of[0]]
         bits = rows.bits(energy.groups[one.of[0]].states())
-        return rows.plain() if bits is None else bits
-
-    @staticmethod
-    def can_start(trainer: Trainer, state: TrainingState) -> bool:
-        """Whether the first update, which starts chains and offsets, has been made."""
-        (one,) = trainer.objective.likelihoods
-        has_chains = one.negative == "cd" or state.phases.chains[0] is not None
-        return has_chains and (bool(state.offsets) or not trainer.centered)
-
-    def open(self) -> None:
-        """Take the chains over from the training's state."""
-        chains = self.state.phases.chains[0]
-        if self.persistent and chains is not None:
-            h = chains.values[self.hidden]
-            h = np.ascontiguousarray(h.reshape(len(h), -1), dtype=np.float32)
-            self.loop.set_chains(packed.Bits.pack(h, low=self.low[self.hidden]))
+        if bits is not None:
+            return bits
+        real = rows.plain()
+        return None if real is None or np.isnan(real).any() else real
 
     def close(self) -> None:
-        """Give the chains back to the training's state."""
-        chains = self.state.phases.chains[0]
-        if self.persistent and chains is not None:
+        """Give the chains, and what was worked on in copies, back to the training."""
+        for theirs, mine in self._copies:
+            theirs[...] = mine
+        if self.chains is not None and self.has_begun:
             visible, hidden = self.loop.chains()
-            values = {}
-            for g, bits in ((self.visible, visible), (self.hidden, hidden)):
-                values[g] = bits.unpack().reshape(-1, *self.shapes[g])
-            values = {g: values[g] for g in chains.values}
-            address = chains.address.at(step=self.sweep)
-            self.state.phases.chains[0] = ChainState(values, address, chains.clamped)
+            both = {self.visible: visible, self.hidden: hidden}
+            old = self.chains.values
+            assert isinstance(old, PackedValues)
+            values = PackedValues({g: both[g] for g in old}, old.shapes, old.dtype)
+            address = self.chains.address.at(step=self.sweep)
+            self.state.phases.chains[0] = ChainState(values, address, self.chains.clamped)
 
     def run(self, rows: np.ndarray, n_updates: int | None, trainer: Trainer) -> tuple[int, float]:
         """Make as many updates as fit one call: (updates made, rate of the last)."""
@@ -189,12 +249,16 @@ class PairLoop:
             np.array(rates, dtype=np.float32),
             update=state.update,
             sweep=self.sweep,
+            first=not state.offsets,
         )
         seconds = time.perf_counter() - begin
         if seconds < _CALL_SECONDS / 4:
             self.at_once *= 2
         elif seconds > _CALL_SECONDS:
             self.at_once = max(1, self.at_once // 2)
+        if made:
+            self.has_begun = True
+            state.offsets = self.offsets
         state.update += made
         self.sweep += made * self.n_gibbs
         chains: list[ChainState | None] = state.phases.chains if self.persistent else [None]

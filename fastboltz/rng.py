@@ -15,7 +15,18 @@ import numpy as np
 #: Streams are numbered ``use * STREAMS_PER_USE + group``.
 STREAMS_PER_USE = 256
 #: What random numbers are used for; each has streams of its own.
-USES = ("weights", "shuffle", "positive", "chains", "init", "sample", "ais", "reconstruct", "user")
+USES = (
+    "weights",
+    "shuffle",
+    "positive",
+    "chains",
+    "init",
+    "sample",
+    "ais",
+    "reconstruct",
+    "user",
+    "unknown",
+)
 
 
 class Address(NamedTuple):

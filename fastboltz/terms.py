@@ -30,8 +30,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastboltz_ext import layers
+from fastboltz_ext import layers, packed
 
+from . import products
 from .units import Unit
 from .validation import check_count, unknown_group
 
@@ -41,6 +42,12 @@ State = Mapping[str, np.ndarray]
 
 #: Row chunks of contractions that einsum cannot do without a large intermediate, in bytes.
 _CHUNK_BYTES = 1 << 26
+#: The same for intermediates that are read again at once.
+_CACHE_BYTES = 1 << 21
+#: Absolute weights of a unit may sum to this for exact sums (see `fastboltz_ext.packed`).
+_FIXED_POINT_SUM = 1999.0
+#: Up to so many states, a dense term is taken apart into one for each of them.
+_FEW_STATES = 64
 
 
 class Slot(NamedTuple):
@@ -91,6 +98,53 @@ class Term(ABC):
         n_threads: int = 1,
     ) -> None:
         """Add ``scale * sum_n weights_n d(-E_t(x_n)) / dW`` to the arrays of ``out``."""
+
+    # Every row with every state of a few other groups: what depends on one of the two is not
+    # computed for each pair.
+
+    def grid_value(
+        self, params: Params, rows: State, states: State, n_threads: int = 1
+    ) -> np.ndarray:
+        """`value` of every state with every row, (n_states, n_rows).
+
+        ``rows`` and ``states`` hold values (n_rows, *shape) and (n_states, *shape) of some groups.
+        """
+        k, n = _grid_shape(rows, states)
+        listed = [g for g in self.groups if g in states]
+        if len(listed) == 1 and not self.lateral:
+            # Linear in the one listed group: its field once a row, then products with its states.
+            (g,) = listed
+            field = np.zeros((n, *states[g].shape[1:]), states[g].dtype)
+            self.add_field(params, rows, g, field, n_threads)
+            return as_rows(states[g], np.float64) @ as_rows(field, np.float64).T
+        return self.value(params, grid(self.groups, rows, states), n_threads).reshape(k, n)
+
+    def add_grid_field(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        out: np.ndarray,
+        n_threads: int = 1,
+    ) -> None:
+        """`add_field` for every state with every row: ``out`` is (n_states, n_rows, *shape)."""
+        joint = grid(self.groups, rows, states)
+        self.add_field(params, joint, group, out.reshape(-1, *out.shape[2:]), n_threads)
+
+    def add_grid_statistics(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        x: np.ndarray,
+        out: Params,
+        n_threads: int = 1,
+    ) -> None:
+        """`add_statistics` summed over pairs, with values ``x`` (n_states, n_rows, *shape)."""
+        joint = grid(self.groups, rows, states) | {group: x.reshape(-1, *x.shape[2:])}
+        self.add_statistics(params, joint, out, n_threads=n_threads)
 
     def init(self, draw: Any) -> Params:
         """Parameters to begin with; ``draw(key, shape)`` gives small random numbers."""
@@ -319,7 +373,8 @@ class DenseTerm(Term):
         for at in places:
             others = [s for i, s in enumerate(self.slots) if i != at]
             if self.is_pair:
-                layers.product(
+                products.product(
+                    self.units[others[0].group],
                     as_rows(state[others[0].group], out.dtype),
                     self.matrix(params, out.dtype),
                     as_rows(out),
@@ -331,6 +386,8 @@ class DenseTerm(Term):
             w = params[self.name]
             if not others:
                 out += w
+                continue
+            if self._add_gated_field(params, state, at, out, n_threads):
                 continue
             inputs = ",".join([*("N" + s.letters for s in others), self.letters])
             spec = f"{inputs}->N{self.slots[at].letters}"
@@ -358,20 +415,24 @@ class DenseTerm(Term):
         n_threads: int = 1,
     ) -> None:
         target = out[self.name]
-        first = state[self.slots[0].group]
-        if weights is not None:
-            first = first * weights.reshape(-1, *(1,) * (first.ndim - 1)).astype(first.dtype)
         if self.is_pair and not self.lateral:
-            a, b = (self.units[s.group].size for s in self.slots)
-            layers.outer(
-                as_rows(first, target.dtype),
-                as_rows(state[self.slots[1].group], target.dtype),
-                target.reshape(a, b),
+            units = (self.units[self.slots[0].group], self.units[self.slots[1].group])
+            x, y = (as_rows(state[s.group], target.dtype) for s in self.slots)
+            products.outer(
+                units,
+                x,
+                y,
+                target.reshape(units[0].size, units[1].size),
                 scale=scale,
-                beta=1.0,
+                weights=weights,
                 n_threads=n_threads,
             )
             return
+        if self._add_gated_statistics(state, target, scale, weights, n_threads):
+            return
+        first = state[self.slots[0].group]
+        if weights is not None:
+            first = first * weights.reshape(-1, *(1,) * (first.ndim - 1)).astype(first.dtype)
         inputs = ",".join("N" + s.letters for s in self.slots)
         others = [state[s.group] for s in self.slots[1:]]
         for rows in _chunks(len(first), target.nbytes):
@@ -380,18 +441,209 @@ class DenseTerm(Term):
                 part = part * self._distinct
             target += (scale * part).astype(target.dtype, copy=False)
 
+    # -- third and higher order on bits --------------------------------------------------------
+
+    def _looked_up(
+        self, state: State, slots: Sequence[Slot], dtype: Any
+    ) -> tuple[Slot, packed.Bits] | None:
+        """The largest slot whose values are bits, if products of three and more may go by bits."""
+        distinct = len(self.letters) == sum(len(s.letters) for s in self.slots)
+        if self.lateral or not distinct or len(self.slots) < 3 or dtype != np.float32:
+            return None
+        n_weights = math.prod(self.shape)
+        for s in sorted(slots, key=lambda s: -self.units[s.group].size):
+            bits = products.as_bits(self.units[s.group], as_rows(state[s.group], dtype), n_weights)
+            if bits is not None:
+                return s, bits
+        return None
+
+    def _arranged(self, x: np.ndarray, slots: Sequence[Slot]) -> np.ndarray:
+        """A view of W with its axes in the order of these slots."""
+        return x.transpose([self.letters.index(c) for s in slots for c in s.letters])
+
+    def _gate(self, state: State, gates: Sequence[Slot], dtype: Any) -> np.ndarray:
+        """Products of the gating units, (n_rows, product of their sizes)."""
+        gate = as_rows(state[gates[0].group], dtype)
+        for s in gates[1:]:
+            x = as_rows(state[s.group], dtype)
+            gate = (gate[:, :, None] * x[:, None, :]).reshape(len(x), -1)
+        return gate
+
+    def _add_gated_field(
+        self, params: Params, state: State, at: int, out: np.ndarray, n_threads: int
+    ) -> bool:
+        """`add_field` by look-ups of one binary group, a matrix for each unit that gates it."""
+        here, w = self.slots[at], params[self.name]
+        others = [s for s in self.slots if s is not here]
+        found = self._looked_up(state, others, out.dtype) if w.dtype == out.dtype else None
+        if found is None:
+            return False
+        inner, bits = found
+        gates = [s for s in others if s is not inner]
+        shape = (-1, bits.shape[1], out[0].size)
+        matrices = self._arranged(w, [*gates, inner, here]).reshape(shape)
+        # Sums over the units that are looked up must stay in the range of fixed point.
+        if not packed.largest(w) * shape[1] < _FIXED_POINT_SUM and not (
+            np.abs(matrices).sum(axis=1).max(initial=0) < _FIXED_POINT_SUM
+        ):
+            return False
+        gate = self._gate(state, gates, out.dtype)
+        target = out.reshape(len(out), -1)
+        if np.count_nonzero(gate) >= gate.size / 4:
+            field = np.empty_like(target)
+            packed.gated(bits, gate, matrices, field, n_threads=n_threads)
+            target += field
+            return True
+        for q, g in enumerate(gate.T):
+            # A label, say: rows that have another state take no part.
+            on = np.flatnonzero(g)
+            field = np.empty((len(on), shape[2]), dtype=np.float32)
+            if len(on):
+                mine = np.ascontiguousarray(g[on, None])
+                packed.gated(bits.take(on), mine, matrices[q : q + 1], field, n_threads=n_threads)
+                target[on] += field
+        return True
+
+    def _add_gated_statistics(
+        self,
+        state: State,
+        target: np.ndarray,
+        scale: float,
+        weights: np.ndarray | None,
+        n_threads: int,
+    ) -> bool:
+        """`add_statistics` by look-ups of one binary group, one product for each gate."""
+        found = self._looked_up(state, self.slots, target.dtype)
+        if found is None:
+            return False
+        inner, bits = found
+        n = len(bits)
+        *gates, other = sorted(
+            (s for s in self.slots if s is not inner), key=lambda s: self.units[s.group].size
+        )
+        gate = self._gate(state, gates, target.dtype)
+        y = as_rows(state[other.group], target.dtype)
+        if weights is not None:
+            y = y * weights[:, None].astype(y.dtype)
+        places = self._arranged(target, [*gates, inner, other])
+        total = np.zeros((gate.shape[1], bits.shape[1], y.shape[1]), dtype=np.float32)
+        how = {"scale": scale, "n_threads": n_threads}
+        if np.count_nonzero(gate) < gate.size / 4:
+            for g, part in zip(gate.T, total, strict=True):
+                on = np.flatnonzero(g)
+                if len(on) and not packed.outer(bits.take(on), y[on] * g[on, None], part, **how):
+                    return False
+        else:
+            for some in _chunks(gate.shape[1], y.nbytes, _CACHE_BYTES):
+                both = (gate[:, some, None] * y[:, None, :]).reshape(n, -1)
+                part = np.empty((bits.shape[1], both.shape[1]), dtype=np.float32)
+                if not packed.outer(bits, both, part, **how):
+                    return False
+                total[some] = part.reshape(bits.shape[1], -1, y.shape[1]).swapaxes(0, 1)
+        places += total.reshape(places.shape)
+        return True
+
+    # -- every row with every state ------------------------------------------------------------
+
+    def _rest(self, states: State) -> DenseTerm | None:
+        """What is left of the term for one state of some groups; None to look at every pair.
+
+        For a state of the label, ``v_i h_j y_k`` is ``v_i h_j`` with weights of its own.
+        """
+        if self.lateral or len(next(iter(states.values()))) > _FEW_STATES:
+            return None
+        held = tuple(g for g in self.groups if g in states)
+        if held not in self._rests:
+            slots = [s for s in self.slots if s.group not in held]
+            self._rests[held] = DenseTerm(self.name, slots, self.units)
+        return self._rests[held]
+
+    @cached_property
+    def _rests(self) -> dict[tuple[str, ...], DenseTerm]:
+        return {}
+
+    def _slice(self, rest: DenseTerm, states: State, number: int) -> tuple[Any, ...] | None:
+        """Where the weights that one state leaves stand in W; None if they are a sum of several."""
+        index: dict[str, int] = {}
+        for slot in self.slots:
+            if slot.group not in states:
+                continue
+            x = states[slot.group][number]
+            if set(slot.letters) & set(rest.letters) or np.count_nonzero(x) != 1 or x.max() != 1:
+                return None
+            index |= zip(slot.letters, np.unravel_index(x.argmax(), x.shape), strict=True)
+        return tuple(index.get(letter, slice(None)) for letter in self.letters)
+
+    def _gates(self, states: State, number: int) -> tuple[str, list[np.ndarray]]:
+        slots = [s for s in self.slots if s.group in states]
+        return ",".join(s.letters for s in slots), [states[s.group][number] for s in slots]
+
+    def add_grid_field(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        out: np.ndarray,
+        n_threads: int = 1,
+    ) -> None:
+        states = {g: x for g, x in states.items() if g in self.groups}
+        rest = self._rest(states)
+        if rest is None:
+            super().add_grid_field(params, rows, states, group, out, n_threads)
+            return
+        w = params[self.name]
+        for number, part in enumerate(out):
+            where = self._slice(rest, states, number)
+            if where is not None:
+                left = w[where]
+            else:
+                letters, gates = self._gates(states, number)
+                left = np.einsum(f"{self.letters},{letters}->{rest.letters}", w, *gates)
+            rest.add_field({rest.name: left}, rows, group, part, n_threads)
+
+    def add_grid_statistics(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        x: np.ndarray,
+        out: Params,
+        n_threads: int = 1,
+    ) -> None:
+        states = {g: s for g, s in states.items() if g in self.groups}
+        rest = self._rest(states)
+        if rest is None:
+            super().add_grid_statistics(params, rows, states, group, x, out, n_threads)
+            return
+        target = out[self.name]
+        for number, part in enumerate(x):
+            state = {**rows, group: part}
+            where = self._slice(rest, states, number)
+            if where is not None and target[where].flags.c_contiguous:
+                rest.add_statistics(params, state, {rest.name: target[where]}, n_threads=n_threads)
+                continue
+            left = np.zeros(rest.shape, target.dtype)
+            rest.add_statistics(params, state, {rest.name: left}, n_threads=n_threads)
+            if where is not None:
+                target[where] += left
+            else:
+                letters, gates = self._gates(states, number)
+                target += np.einsum(f"{rest.letters},{letters}->{self.letters}", left, *gates)
+
     def add_pair_statistics(
         self, state: State, out: Params, scale: float = 1.0, n_threads: int = 1
     ) -> None:
         """Statistics of a plain pair and of its two groups' biases, in one call."""
         a, b = (s.group for s in self.slots)
         target = out[self.name]
-        layers.outer(
+        products.outer(
+            (self.units[a], self.units[b]),
             as_rows(state[a], target.dtype),
             as_rows(state[b], target.dtype),
             target.reshape(self.units[a].size, self.units[b].size),
             scale=scale,
-            beta=1.0,
             left=out[a].reshape(-1),
             right=out[b].reshape(-1),
             n_threads=n_threads,
@@ -454,7 +706,7 @@ class FactoredTerm(Term):
             x = as_rows(state[slot.group])
             part = np.empty((len(x), self.rank), dtype=x.dtype)
             w = _typed(self._factors(params, slot), x.dtype)
-            layers.product(x, w, part, n_threads=n_threads)
+            products.product(self.units[slot.group], x, w, part, n_threads=n_threads)
             total = part if total is None else np.multiply(total, part)
         assert total is not None
         return total
@@ -502,11 +754,75 @@ class FactoredTerm(Term):
             if weights is not None:
                 rest = rest * weights[:, None].astype(rest.dtype)
             target = out[self.key(slot)]
-            layers.outer(
+            products.outer(
+                (self.units[slot.group], None),
                 _typed(x, target.dtype),
                 _typed(rest, target.dtype),
                 target.reshape(-1, self.rank),
                 scale=scale,
+                n_threads=n_threads,
+            )
+
+    # -- every row with every state ------------------------------------------------------------
+
+    def _shares(
+        self, params: Params, state: State, but: Slot | None, n_threads: int
+    ) -> np.ndarray | float:
+        """Product over the slots of some groups, one aside, of (factors . units)."""
+        slots = [s for s in self.slots if s.group in state and s != but]
+        return self._projection(params, state, slots, n_threads) if slots else 1.0
+
+    def add_grid_field(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        out: np.ndarray,
+        n_threads: int = 1,
+    ) -> None:
+        slot = next(s for s in self.slots if s.group == group)
+        of_state = np.asarray(self._shares(params, states, None, n_threads))
+        rest = of_state[:, None] * self._shares(params, rows, None, n_threads)
+        layers.product(
+            _typed(rest.reshape(-1, self.rank), out.dtype),
+            _typed(self._factors(params, slot), out.dtype),
+            out.reshape(-1, self.units[group].size),
+            transpose=True,
+            beta=1.0,
+            n_threads=n_threads,
+        )
+
+    def add_grid_statistics(
+        self,
+        params: Params,
+        rows: State,
+        states: State,
+        group: str,
+        x: np.ndarray,
+        out: Params,
+        n_threads: int = 1,
+    ) -> None:
+        flat = x.reshape(-1, *x.shape[2:])
+        slot = next(s for s in self.slots if s.group == group)
+        of_pair = self._projection(params, {group: flat}, [slot], n_threads)
+        of_pair = of_pair.reshape(*x.shape[:2], self.rank)
+        of_row = self._shares(params, rows, None, n_threads)
+        of_state = np.asarray(self._shares(params, states, None, n_threads))[:, None]
+        for s in self.slots:
+            if s.group == group:
+                value, rest = flat, (of_state * of_row).reshape(-1, self.rank)
+            elif s.group in rows:
+                value = rows[s.group]
+                rest = (of_state * of_pair).sum(axis=0) * self._shares(params, rows, s, n_threads)
+            else:
+                value = states[s.group]
+                rest = (of_row * of_pair).sum(axis=1) * self._shares(params, states, s, n_threads)
+            target = out[self.key(s)]
+            layers.outer(
+                as_rows(value, target.dtype),
+                _typed(rest, target.dtype),
+                target.reshape(-1, self.rank),
                 beta=1.0,
                 n_threads=n_threads,
             )
@@ -644,13 +960,24 @@ def as_rows(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     return x if x.ndim == 2 else x.reshape(len(x), math.prod(x.shape[1:]))
 
 
+def _grid_shape(rows: State, states: State) -> tuple[int, int]:
+    return len(next(iter(states.values()))), len(next(iter(rows.values())))
+
+
+def grid(groups: Iterable[str], rows: State, states: State) -> dict[str, np.ndarray]:
+    """Every state with every row, as n_states * n_rows joint rows, those of one state together."""
+    k, n = _grid_shape(rows, states)
+    joint = {g: np.tile(rows[g], (k, *(1,) * (rows[g].ndim - 1))) for g in groups if g in rows}
+    return joint | {g: np.repeat(states[g], n, axis=0) for g in groups if g in states}
+
+
 def _wide(*arrays: np.ndarray) -> list[np.ndarray]:
     return [as_rows(x, np.float64) for x in arrays]
 
 
-def _chunks(n_rows: int, bytes_per_row: int) -> list[slice]:
+def _chunks(n_rows: int, bytes_per_row: int, limit: int = _CHUNK_BYTES) -> list[slice]:
     """Fixed row chunks that bound the memory of an intermediate with these bytes a row."""
-    step = max(1, _CHUNK_BYTES // max(1, bytes_per_row))
+    step = max(1, limit // max(1, bytes_per_row))
     return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,11 +74,11 @@ class Rows:
         return packed.view("<u4").astype(np.uint32, copy=False)
 
     def plain(self) -> np.ndarray | None:
-        """The rows themselves where they are a C-contiguous float32 matrix in memory."""
-        x = self.x
-        if type(x) is np.ndarray and x.dtype == np.float32 and x.flags.c_contiguous:
-            return x
-        return None
+        """The rows as a C-contiguous float32 matrix, where they are an array of known numbers."""
+        # One NaN, which marks an unknown unit, shows in the sum.
+        if type(self.x) is not np.ndarray or np.isnan(self.x.sum()):
+            return None
+        return np.ascontiguousarray(self.x, dtype=np.float32)
 
     def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean and mean square of each entry, in double precision."""
@@ -170,6 +171,15 @@ class Trainer:
     limit : float, optional
         Largest change of a parameter in one update (before momentum).
     n_threads : int or None
+
+    Attributes
+    ----------
+    decrements : dict of str to float
+        Parameter -> what is taken off each of its entries after every update. Off the biases of
+        hidden units, it makes them sparse.
+    monitor : callable or None
+        Called after each epoch with the parameters and the training's state, before anybody else
+        sees them; a true answer makes this epoch the last.
     """
 
     def __init__(
@@ -196,6 +206,8 @@ class Trainer:
         self.penalties = {
             key: (l1, l2) for key in energy.parameter_shapes() if key not in own and (l1 or l2)
         }
+        self.decrements: dict[str, float] = {}
+        self.monitor: Callable[[Params, TrainingState], bool] | None = None
         self._gradient: Params | None = None
         self._lateral = [t for t in energy.terms if isinstance(t, DenseTerm) and t.lateral]
 
@@ -239,6 +251,8 @@ class Trainer:
         self.optimizer.step(
             params, gradient, state.optimizer, rate * emphasis, self.penalties, self.n_threads
         )
+        for key, amount in self.decrements.items():
+            params[key] -= params[key].dtype.type(amount)
         state.offsets = offsets
         state.phases = phases
         state.update += 1
@@ -282,13 +296,16 @@ class Trainer:
                 loop: PairLoop | None = None
                 try:
                     while start < n:
-                        if (
-                            compiled is not None
-                            and loop is None
-                            and PairLoop.can_start(self, state)
-                        ):
-                            loop = PairLoop(self, params, state, compiled, batch_size)
-                            loop.open()
+                        if compiled is not None and loop is None:
+                            (group,) = self.objective.observed
+                            loop = PairLoop(
+                                self,
+                                params,
+                                state,
+                                compiled,
+                                batch_size,
+                                partial(data[group].take, order[:batch_size]),
+                            )
                         if loop is not None:
                             made, rate = loop.run(order[start:], n_updates, self)
                             start += made * batch_size
@@ -324,7 +341,10 @@ class Trainer:
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
             if interrupted.is_set():  # since the last update
                 raise KeyboardInterrupt(f"interrupted after epoch {state.epoch}.")
+            is_last = self.monitor is not None and self.monitor(params, state)
             yield state
+            if is_last:
+                return
 
 
 @contextmanager

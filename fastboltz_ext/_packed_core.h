@@ -61,6 +61,8 @@ typedef struct {
     const float *w;
     ptrdiff_t k_step, c_step;
     ptrdiff_t n_in, n_out;
+    /* 0, or weights are rounded to multiples of 2^-low, few enough for sums of 16 bits */
+    int low;
 } packed_weights;
 
 /* What a layer computes from its fields a = bias + scale * field. Every pointer may be NULL. */
@@ -98,9 +100,56 @@ FB_INLINE int32_t packed_nearest(float x)
 #endif
 }
 
+/* The bits of word w that belong to one of n units. */
+FB_INLINE uint32_t packed_mask(ptrdiff_t w, ptrdiff_t n)
+{
+    return 32 * w + 32 <= n ? ~0u : (1u << (n % 32)) - 1;
+}
+
 FB_INLINE int32_t packed_round(float w)
 {
     return packed_nearest(w * (float)(1 << PACKED_SHIFT));
+}
+
+/* A weight as a multiple of 2^-PACKED_SHIFT, rounded to one of 2^-shift. */
+FB_INLINE int32_t packed_round_to(float w, int shift)
+{
+    return (int32_t)((uint32_t)packed_nearest(w * (float)((int32_t)1 << shift))
+                     << (PACKED_SHIFT - shift));
+}
+
+FB_INLINE int packed_shift_of(const packed_weights *w)
+{
+    return w->low ? w->low : PACKED_SHIFT;
+}
+
+/* The largest s up to 14 for which sums of 16 bits hold the weights of every unit, over rows and
+ * over columns of w (n x m, C order), in multiples of 2^-s; -1 if there is none from 4 up. */
+FB_UNUSED static int packed_low_shift(const float *w, ptrdiff_t n, ptrdiff_t m)
+{
+    double *columns = (double *)calloc((size_t)(m > 0 ? m : 1), sizeof(double)), most = 0;
+    if (columns == NULL)
+        return -1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double row = 0;
+        for (ptrdiff_t j = 0; j < m; j++) {
+            const double a = fabs((double)w[i * m + j]);
+            row += a;
+            columns[j] += a;
+        }
+        most = most < row ? row : most; /* a NaN is found below */
+    }
+    for (ptrdiff_t j = 0; j < m; j++)
+        most = columns[j] <= most ? most : columns[j];
+    free(columns);
+    if (!(most < 4096.0))
+        return -1;
+    /* each weight may be rounded up by half a unit */
+    const double rounding = 0.5 * (double)(n > m ? n : m);
+    int shift = 14;
+    while (shift >= 4 && most * (double)(1 << shift) + rounding > 32767.0)
+        shift--;
+    return shift >= 4 ? shift : -1;
 }
 
 /* The largest absolute value. The bits of a float without its sign are ordered as the numbers are,
@@ -218,6 +267,39 @@ FB_CLONES FB_UNUSED static void packed_turn(const uint32_t *from, ptrdiff_t n_gr
 PACKED_FROM(packed_from_f32, float)
 PACKED_FROM(packed_from_f64, double)
 
+/* The same for values that are `low` or 1; 0 if there are others. */
+#define PACKED_EXACT(name, type)                                                                \
+    FB_CLONES FB_UNUSED static int name(const type *x, type low, ptrdiff_t n_rows,              \
+                                        ptrdiff_t n_units, uint32_t *bits)                      \
+    {                                                                                           \
+        const ptrdiff_t words = packed_words(n_units);                                          \
+        for (ptrdiff_t r = 0; r < n_rows; r++) {                                                \
+            uint32_t *row = bits + (r / 16) * words * 16 + r % 16, others = 0;                  \
+            for (ptrdiff_t w = 0; w < words; w++) {                                             \
+                uint32_t word = 0;                                                              \
+                const type *v = x + r * n_units + 32 * w;                                       \
+                const ptrdiff_t m = n_units - 32 * w < 32 ? n_units - 32 * w : 32;              \
+                if (m == 32)                                                                    \
+                    for (int k = 0; k < 32; k++) {                                              \
+                        word |= (uint32_t)(v[k] == 1) << k;                                     \
+                        others |= (uint32_t)((v[k] != 1) & (v[k] != low));                      \
+                    }                                                                           \
+                else                                                                            \
+                    for (ptrdiff_t k = 0; k < m; k++) {                                         \
+                        word |= (uint32_t)(v[k] == 1) << k;                                     \
+                        others |= (uint32_t)((v[k] != 1) & (v[k] != low));                      \
+                    }                                                                           \
+                row[16 * w] = word;                                                             \
+            }                                                                                   \
+            if (others)                                                                         \
+                return 0;                                                                       \
+        }                                                                                       \
+        return 1;                                                                               \
+    }
+
+PACKED_EXACT(packed_exact_f32, float)
+PACKED_EXACT(packed_exact_f64, double)
+
 #define PACKED_TO(name, type)                                                                   \
     FB_CLONES FB_UNUSED static void name(const uint32_t *bits, ptrdiff_t n_units, type *x,      \
                                          type low, ptrdiff_t begin, ptrdiff_t end)              \
@@ -238,6 +320,14 @@ PACKED_FROM(packed_from_f64, double)
 PACKED_TO(packed_to_f32, float)
 PACKED_TO(packed_to_f64, double)
 
+FB_CLONES FB_UNUSED static int64_t packed_ones(const uint32_t *bits, ptrdiff_t n)
+{
+    int64_t total = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        total += __builtin_popcount(bits[i]);
+    return total;
+}
+
 /* Number of ones of each unit, from units in lanes. Units [begin, end). */
 FB_CLONES FB_UNUSED static void packed_count(const uint32_t *turned, ptrdiff_t row_words,
                                              ptrdiff_t begin, ptrdiff_t end, int32_t *count)
@@ -247,83 +337,6 @@ FB_CLONES FB_UNUSED static void packed_count(const uint32_t *turned, ptrdiff_t r
         for (ptrdiff_t w = 0; w < row_words; w++)
             total += __builtin_popcount(turned[((u / 16) * row_words + w) * 16 + u % 16]);
         count[u] = total;
-    }
-}
-
-/* a = bias + scale * field of one unit and 16 rows, from its summed integer weights. Where the
- * inputs are spins, sum w s = 2 sum w b - sum w; `all` is the sum of the unit's weights. */
-FB_INLINE void packed_arguments(const int32_t *sum, int32_t all, int spin_in, float bias,
-                                float scale, float *a)
-{
-    const float factor = scale * (1.0f / (1 << PACKED_SHIFT));
-    if (spin_in)
-        for (int l = 0; l < 16; l++)
-            a[l] = bias + factor * (float)(int32_t)(2u * (uint32_t)sum[l] - (uint32_t)all);
-    else
-        for (int l = 0; l < 16; l++)
-            a[l] = bias + factor * (float)sum[l];
-}
-
-/* The probability of a one as a fraction: with e = exp(-|x|), 1 or e over 1 + e. A draw is
- * u below < above, which needs no division. */
-FB_INLINE void packed_probabilities(const int32_t *sum, int32_t all, const packed_outputs *o,
-                                    ptrdiff_t unit, float *a, float *above, float *below)
-{
-    packed_arguments(sum, all, o->spin_in, o->bias != NULL ? o->bias[unit] : 0.0f, o->scale, a);
-    for (int l = 0; l < 16; l++) {
-        const float x = o->spin_out ? a[l] + a[l] : a[l];
-        const float e = fb_exp_minus_f32(x < 0.0f ? -x : x);
-        above[l] = x < 0.0f ? e : 1.0f;
-        below[l] = 1.0f + e;
-    }
-}
-
-FB_INLINE void packed_add_cumulants(const float *a, int spin, double *cumulant)
-{
-    if (spin)
-        for (int l = 0; l < 16; l++)
-            cumulant[l] += (double)fb_log2cosh_f32(a[l]);
-    else
-        for (int l = 0; l < 16; l++)
-            cumulant[l] += (double)fb_softplus_f32(a[l]);
-}
-
-/* What is stored of one unit and 16 rows; `cumulant` and `other` are those of the panel. */
-FB_INLINE void packed_store_means(const int32_t *sum, int32_t all, const float *a,
-                                  const float *above, const float *below, const packed_outputs *o, ptrdiff_t unit, ptrdiff_t n_units,
-                                  ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t padded_rows,
-                                  double *cumulant, double *other)
-{
-    const ptrdiff_t m = n_rows - row < 16 ? n_rows - row : 16;
-    float p[16];
-    for (int l = 0; l < 16; l++)
-        p[l] = above[l] / below[l];
-    if (o->mean != NULL) {
-        int32_t *mean = o->mean + unit * padded_rows + row;
-        const float one = (float)(1 << o->mean_shift);
-        int32_t x[16];
-        if (o->spin_out)
-            for (int l = 0; l < 16; l++)
-                x[l] = packed_nearest((p[l] + p[l] - 1.0f) * one);
-        else
-            for (int l = 0; l < 16; l++)
-                x[l] = packed_nearest(p[l] * one);
-        for (int l = 0; l < 16; l++)
-            mean[l] = l < m ? x[l] : 0;
-    }
-    if (o->mean_rows != NULL)
-        for (ptrdiff_t l = 0; l < m; l++)
-            o->mean_rows[(row + l) * n_units + unit] = o->spin_out ? p[l] + p[l] - 1.0f : p[l];
-    if (o->field != NULL)
-        for (ptrdiff_t l = 0; l < m; l++)
-            o->field[(row + l) * n_units + unit] = a[l];
-    if (cumulant != NULL)
-        packed_add_cumulants(a, o->spin_out, cumulant);
-    if (other != NULL) {
-        float b[16];
-        packed_arguments(sum, all, o->spin_in, o->other_bias != NULL ? o->other_bias[unit] : 0.0f,
-                         o->other_scale, b);
-        packed_add_cumulants(b, o->spin_out, other);
     }
 }
 
@@ -493,6 +506,126 @@ PACKED_TARGET FB_UNUSED static void packed_sums_avx512(const uint32_t *x, ptrdif
             _mm512_store_si512(out + (s * PACKED_PANEL + c) * 16, sum[s][c]);
 }
 
+/* -- the same with sums of 16 bits ------------------------------------------------------------- */
+
+/* Tables of one panel, [word][half of a word][column][4]: the 16 units of a half choose by five,
+ * five and six bits among 32, 32 and 64 sums of 16 bits, one, one and two registers. */
+PACKED_TARGET FB_UNUSED static void packed_low_tables_avx512(const packed_weights *w,
+                                                             ptrdiff_t first, int16_t *values,
+                                                             int32_t *tables, int32_t *sums)
+{
+    const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
+    const ptrdiff_t padded_in = 32 * packed_words(w->n_in);
+    const float one = (float)((int32_t)1 << w->low);
+    static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
+                                      0xFFFF0000u};
+    int16_t *to = (int16_t *)tables;
+    memset(values, 0, (size_t)(padded_in * PACKED_PANEL) * sizeof(int16_t));
+    if (w->c_step != 1)
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            const float *from = w->w + (first + c) * w->c_step;
+            for (ptrdiff_t k = 0; k < w->n_in; k++)
+                values[c * padded_in + k] = (int16_t)packed_nearest(from[k] * one);
+        }
+    else
+        for (ptrdiff_t k = 0; k < w->n_in; k++)
+            for (ptrdiff_t c = 0; c < columns; c++)
+                values[c * padded_in + k] =
+                    (int16_t)packed_nearest(w->w[k * w->k_step + first + c] * one);
+    for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
+        int32_t total = 0;
+        for (ptrdiff_t k = 0; k < padded_in; k++)
+            total += values[c * padded_in + k];
+        sums[c] = (int32_t)((uint32_t)total << (PACKED_SHIFT - w->low));
+    }
+    for (ptrdiff_t k = 0; k < padded_in; k += 16)
+        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++, to += 128) {
+            const int16_t *v = values + c * padded_in + k;
+            __m512i t[3];
+#pragma GCC unroll 3
+            for (int part = 0; part < 3; part++) {
+                t[part] = _mm512_setzero_si512();
+#pragma GCC unroll 5
+                for (int b = 0; b < 5; b++)
+                    t[part] = _mm512_mask_add_epi16(t[part], place[b], t[part],
+                                                    _mm512_set1_epi16(v[5 * part + b]));
+                _mm512_store_si512(to + 32 * part, t[part]);
+            }
+            _mm512_store_si512(to + 96, _mm512_add_epi16(t[2], _mm512_set1_epi16(v[15])));
+        }
+}
+
+/* A table in a register: left alone, compilers load it anew for each of its uses. */
+__attribute__((always_inline)) PACKED_TARGET static inline __m512i packed_load_once(
+    const int16_t *table)
+{
+    __m512i x;
+    __asm__("vmovdqa64 %[m], %[x]" : [x] "=v"(x) : [m] "m"(*(const __m512i *)table));
+    return x;
+}
+
+/* sums[row group of 16][column][lane] of 64 rows, in multiples of 2^-PACKED_SHIFT. */
+PACKED_TARGET FB_UNUSED static void packed_low_sums_avx512(const uint32_t *x, ptrdiff_t n_words,
+                                                           ptrdiff_t n_groups,
+                                                           const int32_t *tables, int low,
+                                                           int32_t *out)
+{
+    const int16_t *t = (const int16_t *)tables;
+    /* the last 32 rows may stand alone: they are then taken twice */
+    const ptrdiff_t apart = n_groups > 2 ? 2 : 0;
+    __m512i sum[2][PACKED_PANEL];
+#pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++)
+        sum[0][c] = sum[1][c] = _mm512_setzero_si512();
+    for (ptrdiff_t w = 0; w < n_words; w++) {
+        __m512i half[2][2];
+#pragma GCC unroll 2
+        for (int s = 0; s < 2; s++) {
+            const uint32_t *rows = x + (s * apart * n_words + w) * 16;
+            const __m512i a = _mm512_load_si512(rows), b = _mm512_load_si512(rows + n_words * 16);
+            half[0][s] = _mm512_mask_blend_epi16(0xAAAAAAAAu, a, _mm512_slli_epi32(b, 16));
+            half[1][s] = _mm512_mask_blend_epi16(0xAAAAAAAAu, _mm512_srli_epi32(a, 16), b);
+        }
+        for (int h = 0; h < 2; h++, t += 128 * PACKED_PANEL) {
+            const __m512i i0 = half[h][0], i1 = half[h][1];
+#pragma GCC unroll 8
+            for (int c = 0; c < PACKED_PANEL; c++) {
+                const __m512i table = packed_load_once(t + 128 * c);
+                sum[0][c] = _mm512_add_epi16(sum[0][c], _mm512_permutexvar_epi16(i0, table));
+                sum[1][c] = _mm512_add_epi16(sum[1][c], _mm512_permutexvar_epi16(i1, table));
+            }
+            const __m512i j0 = _mm512_srli_epi16(i0, 5), j1 = _mm512_srli_epi16(i1, 5);
+#pragma GCC unroll 8
+            for (int c = 0; c < PACKED_PANEL; c++) {
+                const __m512i table = packed_load_once(t + 128 * c + 32);
+                sum[0][c] = _mm512_add_epi16(sum[0][c], _mm512_permutexvar_epi16(j0, table));
+                sum[1][c] = _mm512_add_epi16(sum[1][c], _mm512_permutexvar_epi16(j1, table));
+            }
+            const __m512i k0 = _mm512_srli_epi16(i0, 10), k1 = _mm512_srli_epi16(i1, 10);
+#pragma GCC unroll 8
+            for (int c = 0; c < PACKED_PANEL; c++) {
+                const __m512i low_half = packed_load_once(t + 128 * c + 64);
+                const __m512i high_half = packed_load_once(t + 128 * c + 96);
+                sum[0][c] = _mm512_add_epi16(sum[0][c],
+                                             _mm512_permutex2var_epi16(low_half, k0, high_half));
+                sum[1][c] = _mm512_add_epi16(sum[1][c],
+                                             _mm512_permutex2var_epi16(low_half, k1, high_half));
+            }
+        }
+    }
+    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - low);
+#pragma GCC unroll 2
+    for (int s = 0; s < 2; s++)
+#pragma GCC unroll 8
+        for (int c = 0; c < PACKED_PANEL; c++) {
+            const __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(sum[s][c], 16), 16);
+            const __m512i odd = _mm512_srai_epi32(sum[s][c], 16);
+            _mm512_store_si512(out + ((2 * s) * PACKED_PANEL + c) * 16, _mm512_sll_epi32(even, up));
+            _mm512_store_si512(out + ((2 * s + 1) * PACKED_PANEL + c) * 16,
+                               _mm512_sll_epi32(odd, up));
+        }
+}
+
 /* One round of eight counters in 64-bit lanes. The upper halves of x1 and x3 hold what is left of a
  * product: multiplication does not look at them, and neither does the end. */
 #define PACKED_PHILOX_ROUND(x0, x1, x2, x3)                                                       \
@@ -610,6 +743,42 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argumen
                                        _mm512_cvtepi32_ps(i)));
 }
 
+/* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
+ * of them are real. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_rows(
+    float (*x)[16], float *to, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t columns)
+{
+    if (m < 16 || columns < PACKED_PANEL) {
+        for (ptrdiff_t l = 0; l < m; l++)
+            for (ptrdiff_t c = 0; c < columns; c++)
+                to[l * stride + c] = x[c][l];
+        return;
+    }
+#pragma GCC unroll 2
+    for (int half = 0; half < 2; half++) {
+        const __m512 x0 = _mm512_loadu_ps(x[4 * half]), x1 = _mm512_loadu_ps(x[4 * half + 1]);
+        const __m512 x2 = _mm512_loadu_ps(x[4 * half + 2]), x3 = _mm512_loadu_ps(x[4 * half + 3]);
+        const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(x0, x1));
+        const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(x0, x1));
+        const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(x2, x3));
+        const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(x2, x3));
+        /* lane g of y[s] is row 4 g + s */
+        __m512 y[4];
+        y[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+        y[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+        y[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+        y[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+#pragma GCC unroll 4
+        for (int s = 0; s < 4; s++) {
+            float *row = to + s * stride + 4 * half;
+            _mm_storeu_ps(row, _mm512_extractf32x4_ps(y[s], 0));
+            _mm_storeu_ps(row + 4 * stride, _mm512_extractf32x4_ps(y[s], 1));
+            _mm_storeu_ps(row + 8 * stride, _mm512_extractf32x4_ps(y[s], 2));
+            _mm_storeu_ps(row + 12 * stride, _mm512_extractf32x4_ps(y[s], 3));
+        }
+    }
+}
+
 /* From the sums of one panel and two groups of rows to everything that is asked for. */
 PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
                                                            const packed_outputs *o,
@@ -622,6 +791,7 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
     const int draw = o->bits != NULL || o->turned != NULL;
     const int need_p = draw || o->mean != NULL || o->mean_rows != NULL;
     uint16_t masks[2][PACKED_PANEL] = {{0}};
+    float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s;
         const ptrdiff_t valid = n_rows - r;
@@ -656,12 +826,8 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
                 packed_cumulants(packed_argument(sum, all[c], o->spin_in, b, o->other_scale),
                                  o->spin_out, other);
             }
-            if (o->field != NULL) {
-                float x[16];
-                _mm512_storeu_ps(x, a);
-                for (ptrdiff_t l = 0; l < m; l++)
-                    o->field[(r + l) * n_units + unit] = x[l];
-            }
+            if (o->field != NULL)
+                _mm512_storeu_ps(fields[c], a);
             if (!need_p)
                 continue;
             __m512 above, below;
@@ -688,13 +854,13 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
                 _mm512_storeu_si512(o->mean + unit * padded_rows + r,
                                     _mm512_maskz_cvtps_epi32((__mmask16)lanes, scaled));
             }
-            if (o->mean_rows != NULL) {
-                float x[16];
-                _mm512_storeu_ps(x, p);
-                for (ptrdiff_t l = 0; l < m; l++)
-                    o->mean_rows[(r + l) * n_units + unit] = x[l];
-            }
+            if (o->mean_rows != NULL)
+                _mm512_storeu_ps(means[c], p);
         }
+        if (o->field != NULL)
+            packed_store_rows(fields, o->field + r * n_units + first, n_units, m, columns);
+        if (o->mean_rows != NULL)
+            packed_store_rows(means, o->mean_rows + r * n_units + first, n_units, m, columns);
         if (m == 0 && o->mean != NULL)
             for (ptrdiff_t c = 0; c < columns; c++)
                 _mm512_storeu_si512(o->mean + (first + c) * padded_rows + r,
@@ -726,10 +892,25 @@ PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const packed_rows *sets,
 {
     const ptrdiff_t n_words = packed_words(w->n_in);
     int32_t *tables = scratch;
-    int32_t sums[2 * PACKED_PANEL * 16] __attribute__((aligned(64)));
+    int32_t sums[4 * PACKED_PANEL * 16] __attribute__((aligned(64)));
     for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
          first += PACKED_PANEL) {
         int32_t all[PACKED_PANEL] = {0};
+        if (w->low) {
+            int16_t *values = (int16_t *)(scratch + 32 * n_words * PACKED_PANEL * 4);
+            packed_low_tables_avx512(w, first, values, tables, all);
+            for (int i = 0; i < n_sets; i++) {
+                const ptrdiff_t n_groups = packed_groups(sets[i].n_rows);
+                for (ptrdiff_t g = 0; g < n_groups; g += 4) {
+                    packed_low_sums_avx512(sets[i].x + g * n_words * 16, n_words, n_groups - g,
+                                           tables, w->low, sums);
+                    for (ptrdiff_t s = 0; s < 4 && g + s < n_groups; s += 2)
+                        packed_epilogue_avx512(sums + s * PACKED_PANEL * 16, all, sets[i].o, first,
+                                               w->n_out, 16 * (g + s), sets[i].n_rows, n_groups);
+                }
+            }
+            continue;
+        }
         packed_tables_avx512(w, first, sets[0].o->spin_in, tables, all);
         for (int i = 0; i < n_sets; i++) {
             const ptrdiff_t n_rows = sets[i].n_rows, n_groups = packed_groups(n_rows);
@@ -759,144 +940,5 @@ PACKED_TARGET FB_UNUSED static void packed_mean_tables_avx512(const int32_t *mea
 }
 
 #endif /* PACKED_X86 */
-
-/* -- any processor ----------------------------------------------------------------------------- */
-
-/* Columns that are summed at a time: they stay in the first cache. */
-#define PACKED_TILE 256
-
-/* Integer weights [input][output padded to 16], in the order that rows are added in. */
-FB_CLONES FB_UNUSED static void packed_integers(const packed_weights *w, int32_t *wi,
-                                                ptrdiff_t padded_out, int32_t *all)
-{
-    for (ptrdiff_t c = 0; c < padded_out; c++)
-        all[c] = 0;
-    for (ptrdiff_t k = 0; k < w->n_in; k++) {
-        const float *from = w->w + k * w->k_step;
-        int32_t *to = wi + k * padded_out;
-        for (ptrdiff_t c = 0; c < w->n_out; c++)
-            to[c] = packed_round(from[c * w->c_step]);
-        for (ptrdiff_t c = w->n_out; c < padded_out; c++)
-            to[c] = 0;
-        for (ptrdiff_t c = 0; c < padded_out; c++)
-            all[c] += to[c];
-    }
-}
-
-/* The bits of word w that belong to one of n units. */
-FB_INLINE uint32_t packed_mask(ptrdiff_t w, ptrdiff_t n)
-{
-    return 32 * w + 32 <= n ? ~0u : (1u << (n % 32)) - 1;
-}
-
-/* sum[c] = sum over the ones of a row of n bits of values[one][c]. */
-FB_INLINE void packed_add_rows(const uint32_t *row, ptrdiff_t n, const int32_t *values,
-                               ptrdiff_t stride, ptrdiff_t columns, int32_t *sum)
-{
-    const ptrdiff_t n_words = packed_words(n);
-    for (ptrdiff_t c = 0; c < columns; c++)
-        sum[c] = 0;
-    for (ptrdiff_t w = 0; w < n_words; w++)
-        for (uint32_t word = row[16 * w] & packed_mask(w, n); word != 0; word &= word - 1) {
-            const int32_t *v = values + (32 * w + __builtin_ctz(word)) * stride;
-            for (ptrdiff_t c = 0; c < columns; c++)
-                sum[c] += v[c];
-        }
-}
-
-/* As packed_epilogue_avx512. */
-FB_CLONES FB_UNUSED static void packed_epilogue_any(const int32_t *sums, const int32_t *all,
-                                                    const packed_outputs *o, ptrdiff_t first,
-                                                    ptrdiff_t n_units, ptrdiff_t row,
-                                                    ptrdiff_t n_rows, ptrdiff_t n_groups)
-{
-    const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
-    const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
-    const int draw = o->bits != NULL || o->turned != NULL;
-    uint32_t hits[2][PACKED_PANEL] = {{0}};
-    for (int s = 0; s < 2; s++) {
-        const ptrdiff_t r = row + 16 * s;
-        const ptrdiff_t valid = n_rows - r;
-        const uint32_t lanes = valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
-        double *cumulant = NULL, *other = NULL;
-        if (o->cumulant != NULL)
-            cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + r;
-        if (o->other_cumulant != NULL)
-            other = o->other_cumulant + first / PACKED_PANEL * padded_rows + r;
-        uint32_t words[16][8];
-        if (draw)
-            for (int l = 0; l < 16; l++)
-                for (uint32_t q = 0; q < 2; q++)
-                    philox_one(o->address.k0, o->address.k1, (uint32_t)(first / 4) + q,
-                               o->address.row0 + (uint32_t)(r + l), o->address.step,
-                               o->address.stream, words[l] + 4 * q);
-        for (int l = 0; l < 16; l++) {
-            if (cumulant != NULL)
-                cumulant[l] = 0;
-            if (other != NULL)
-                other[l] = 0;
-        }
-        uint32_t byte[16] = {0};
-        for (ptrdiff_t c = 0; c < columns; c++) {
-            float a[16], above[16], below[16];
-            const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
-            packed_probabilities(sum, all[c], o, first + c, a, above, below);
-            packed_store_means(sum, all[c], a, above, below, o, first + c, n_units, r, n_rows,
-                               padded_rows, cumulant, other);
-            if (!draw)
-                continue;
-            for (int l = 0; l < 16; l++) {
-                uint32_t hit =
-                    (uint32_t)(philox_uniform_f32(words[l][c]) * below[l] < above[l]);
-                hit &= (lanes >> l) & 1u;
-                hits[s][c] |= hit << l;
-                byte[l] |= hit << c;
-            }
-        }
-        if (o->bits != NULL) {
-            uint32_t *to = o->bits + (r / 16 * out_words + first / 32) * 16;
-            const unsigned shift = (unsigned)(first % 32);
-            for (int l = 0; l < 16; l++)
-                to[l] = (shift != 0 ? to[l] : 0u) | byte[l] << shift;
-        }
-    }
-    if (o->turned != NULL)
-        for (ptrdiff_t c = 0; c < columns; c++) {
-            const ptrdiff_t u = first + c;
-            o->turned[(u / 16 * (n_groups / 2) + row / 32) * 16 + u % 16] =
-                hits[0][c] | hits[1][c] << 16;
-        }
-}
-
-/* Units [32 begin, 32 end) of a layer; wi holds the integers of all weights. */
-FB_CLONES FB_UNUSED static void packed_layer_any(const uint32_t *x, ptrdiff_t n_rows,
-                                                 ptrdiff_t n_groups, const packed_weights *w,
-                                                 const packed_outputs *o, ptrdiff_t begin,
-                                                 ptrdiff_t end, const int32_t *wi,
-                                                 const int32_t *all)
-{
-    const ptrdiff_t n_words = packed_words(w->n_in), padded_out = (w->n_out + 15) / 16 * 16;
-    const ptrdiff_t last = 32 * end < w->n_out ? 32 * end : w->n_out;
-    for (ptrdiff_t tile = 32 * begin; tile < last; tile += PACKED_TILE) {
-        const ptrdiff_t n = last - tile < PACKED_TILE ? last - tile : PACKED_TILE;
-        const ptrdiff_t columns = (n + 15) / 16 * 16;
-        for (ptrdiff_t g = 0; g < n_groups; g += 2) {
-            int32_t rows[32][PACKED_TILE];
-            for (int l = 0; l < 32; l++)
-                packed_add_rows(x + (g + l / 16) * n_words * 16 + l % 16, w->n_in, wi + tile,
-                                padded_out, columns, rows[l]);
-            for (ptrdiff_t first = tile; first < tile + n; first += PACKED_PANEL) {
-                int32_t sums[2 * PACKED_PANEL * 16];
-                const ptrdiff_t m =
-                    tile + n - first < PACKED_PANEL ? tile + n - first : PACKED_PANEL;
-                for (ptrdiff_t c = 0; c < m; c++)
-                    for (int l = 0; l < 32; l++)
-                        sums[(l / 16 * PACKED_PANEL + c) * 16 + l % 16] = rows[l][first - tile + c];
-                packed_epilogue_any(sums, all + first, o, first, w->n_out, 16 * g, n_rows,
-                                    n_groups);
-            }
-        }
-    }
-}
 
 #endif

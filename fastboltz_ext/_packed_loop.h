@@ -15,6 +15,7 @@
 #define FASTBOLTZ_PACKED_LOOP_H
 
 #include "_packed_core.h"
+#include "_packed_rows.h"
 
 /* Fortran's sgemm, as SciPy exports it. */
 typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *,
@@ -28,6 +29,8 @@ typedef struct {
     ptrdiff_t n_visible, n_hidden;
     int spin_visible, spin_hidden;
     float *w, *bias_visible, *bias_hidden;             /* w: [hidden][visible] */
+    /* the same in double precision, which updates are added to; NULL where there are none */
+    double *master_w, *master_visible, *master_hidden;
     float *vel_w, *vel_visible, *vel_hidden;           /* NULL without momentum */
     float *mean_visible, *mean_hidden;                 /* offsets of centring; NULL if not centred */
     float l1, l2, momentum;
@@ -37,18 +40,19 @@ typedef struct {
     uint64_t seed;
     uint32_t positive_stream, visible_stream, hidden_stream;
     int n_threads, use_avx512;
+    int by_rows;    /* products as in _packed_rows.h: always so without AVX-512 */
     /* sizes of the buffers */
     ptrdiff_t max_rows, n_chains;
     /* buffers */
     uint32_t *v0, *v0_turned, *h0;  /* data rows */
     uint32_t *v1, *v1_turned, *h1;  /* chains; h1 is kept from update to update */
-    int32_t *p0, *p1;               /* means of the hidden units */
+    int32_t *p0, *p1; /* means of the hidden units: [unit][row], by rows or of real data [row][unit] */
     int32_t *count_v0, *count_v1;   /* ones of each visible unit */
     int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
-    float *x0, *dense, *d0, *mean_v0; /* real data: rows; fields and means [unit][row]; D */
+    float *x0, *dense, *d0, *mean_v0; /* real data: rows; fields, then means; D */
     float *delta_visible, *delta_hidden, *row_part, *grad_hidden;
-    int32_t *integers, *all;        /* portable path: integer weights, one direction at a time */
-    int32_t **scratch;              /* AVX-512 path: one a thread */
+    int32_t *up, *all_up, *down, *all_down; /* by rows: integer weights and their sums */
+    int32_t **scratch;              /* by tables: one a thread */
     int arrived, generation; /* of the barrier */
     void *memory;
 } packed_pair;
@@ -93,18 +97,17 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
         TAKE(mean_v0, float, V);
     }
     TAKE(scratch, int32_t *, q->n_threads);
-    if (q->use_avx512) {
+    if (q->by_rows) {
+        TAKE(up, int32_t, V * packed_padded(H));
+        TAKE(all_up, int32_t, packed_padded(H));
+        TAKE(down, int32_t, H * packed_padded(V));
+        TAKE(all_down, int32_t, packed_padded(V));
+    } else {
         /* tables of one panel of a layer, or of one panel of both phases */
         const ptrdiff_t layer = largest * PACKED_PANEL * 4;
         const ptrdiff_t rows = 2 * g * 16 * PACKED_PANEL * 4;
         for (int t = 0; t < q->n_threads; t++)
             TAKE(scratch[t], int32_t, layer > rows ? layer : rows);
-    } else {
-        const ptrdiff_t out = (V > H ? V : H) + 16;
-        TAKE(integers, int32_t, (V * (H + 16) > H * (V + 16) ? V * (H + 16) : H * (V + 16)) + 64);
-        TAKE(all, int32_t, out + 16);
-        for (int t = 0; t < q->n_threads; t++)
-            TAKE(scratch[t], int32_t, 2 * g * 16 * PACKED_PANEL);
     }
 #undef TAKE
     return at;
@@ -144,6 +147,10 @@ FB_UNUSED static void packed_gather(packed_pair *q, const uint32_t *data, const 
             for (ptrdiff_t w = begin; w < end; w++)
                 to[16 * w] = 0;
     }
+    if (q->by_rows) {
+        packed_count_rows(q->v0, vw, n_rows, begin, end, q->count_v0);
+        return;
+    }
     packed_turn(q->v0, groups, vw, q->v0_turned, begin, end);
     const ptrdiff_t last = 32 * end < q->n_visible ? 32 * end : q->n_visible;
     packed_count(q->v0_turned, groups / 2, 32 * begin, last, q->count_v0);
@@ -161,57 +168,45 @@ FB_UNUSED static void packed_gather_real(packed_pair *q, const float *data, cons
             memset(q->x0 + r * V, 0, (size_t)V * sizeof(float));
 }
 
-/* Positive phase of real-valued rows: fields by BLAS, rounded to the integers that the epilogue
- * takes, then D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
-FB_UNUSED static void packed_dense_phase(packed_pair *q, ptrdiff_t n_rows, const packed_outputs *o,
-                                         int t, int T)
+/* Positive phase of real-valued rows: fields by BLAS, rounded to the integers that a layer takes,
+ * then D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
+FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *up,
+                                         ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
 {
-    const ptrdiff_t V = q->n_visible, H = q->n_hidden, groups = packed_groups(n_rows);
-    const ptrdiff_t padded = 16 * groups, tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
-    const int32_t all[PACKED_PANEL] = {0};
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden, stride = packed_padded(H);
+    const ptrdiff_t tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
+    const float unit = 1.0f / (float)(1 << o->mean_shift);
     packed_outputs fields = *o;
     char no = 'N', yes = 'T';
     float one = 1.0f, zero = 0.0f;
-    int v = (int)V, rows = (int)padded, real_rows = (int)n_rows;
+    int v = (int)V, rows = (int)n_rows, apart = (int)stride;
     fields.spin_in = 0; /* the data are numbers here, whatever the visible units are */
     for (ptrdiff_t tile = packed_share(tiles, t, T); tile < packed_share(tiles, t + 1, T); tile++) {
         const ptrdiff_t begin = tile * PACKED_DENSE_TILE;
         const ptrdiff_t end = begin + PACKED_DENSE_TILE < H ? begin + PACKED_DENSE_TILE : H;
         int m = (int)(end - begin);
-        float *f = q->dense + begin * padded;
-        /* [unit][row] = W x0', which Fortran sees as its transpose x0 W' */
-        q->gemm(&yes, &no, &rows, &m, &v, &one, q->x0, &v, q->w + begin * V, &v, &zero, f, &rows);
-        for (ptrdiff_t first = begin; first < end; first += PACKED_PANEL) {
-            const ptrdiff_t columns = end - first < PACKED_PANEL ? end - first : PACKED_PANEL;
-            for (ptrdiff_t g = 0; g < groups; g += 2) {
-                int32_t sums[2 * PACKED_PANEL * 16] __attribute__((aligned(64)));
-                for (ptrdiff_t c = 0; c < columns; c++)
-                    for (int l = 0; l < 32; l++)
-                        sums[(l / 16 * PACKED_PANEL + c) * 16 + l % 16] =
-                            packed_round(q->dense[(first + c) * padded + 16 * g + l]);
-#if PACKED_X86
-                if (q->use_avx512) {
-                    packed_epilogue_avx512(sums, all, &fields, first, H, 16 * g, n_rows,
-                                           groups);
-                    continue;
-                }
-#endif
-                packed_epilogue_any(sums, all, &fields, first, H, 16 * g, n_rows, groups);
-            }
-        }
-        const float unit = 1.0f / (float)(1 << o->mean_shift);
-        for (ptrdiff_t k = 0; k < (end - begin) * padded; k++)
-            f[k] = unit * (float)q->p0[begin * padded + k];
-        q->gemm(&no, &no, &v, &m, &real_rows, &one, q->x0, &v, f, &rows, &zero, q->d0 + begin * V,
-                &v);
+        /* [row][unit] = x0 W', which Fortran sees as W x0' */
+        q->gemm(&yes, &no, &m, &rows, &v, &one, q->w + begin * V, &v, q->x0, &v, &zero,
+                q->dense + begin, &apart);
+        packed_layer_rows(NULL, q->dense, n_rows, up, &fields, begin / 32, packed_words(end), NULL,
+                          NULL, q->use_avx512);
+        for (ptrdiff_t r = 0; r < n_rows; r++)
+            for (ptrdiff_t j = begin; j < end; j++)
+                q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
+        q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
+                q->d0 + begin * V, &v);
     }
 }
 
-/* Portable path: the integers that a direction's sums are made of. Thread 0 alone. */
-FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w)
+/* By rows: the integers that this thread's share of a layer is made of, as long as the weights are
+ * the same. */
+FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w, int t, int T)
 {
-    if (!q->use_avx512)
-        packed_integers(w, q->integers, (w->n_out + 15) / 16 * 16, q->all);
+    const ptrdiff_t words = packed_words(w->n_out), last = 32 * packed_share(words, t + 1, T);
+    const int is_up = w->n_in == q->n_visible && w->k_step == 1;
+    if (q->by_rows)
+        packed_integers(w, 32 * packed_share(words, t, T), last < w->n_out ? last : w->n_out,
+                        is_up ? q->up : q->down, is_up ? q->all_up : q->all_down, q->use_avx512);
 }
 
 FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
@@ -219,15 +214,17 @@ FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
 {
     const ptrdiff_t words = packed_words(w->n_out);
     const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
+    const int is_up = w->n_in == q->n_visible && w->k_step == 1;
 #if PACKED_X86
-    if (q->use_avx512) {
+    if (!q->by_rows) {
         packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
         return;
     }
 #endif
     for (int i = 0; i < n_sets; i++)
-        packed_layer_any(sets[i].x, sets[i].n_rows, packed_groups(sets[i].n_rows), w, sets[i].o,
-                         begin, end, q->integers, q->all);
+        packed_layer_rows(sets[i].x, NULL, sets[i].n_rows, w, sets[i].o, begin, end,
+                          is_up ? q->up : q->down, is_up ? q->all_up : q->all_down,
+                          q->use_avx512);
 }
 
 /* Sums of the means of hidden units [begin, end) over rows. */
@@ -239,19 +236,6 @@ FB_CLONES FB_UNUSED static void packed_sum_means(const int32_t *p, ptrdiff_t pad
         for (ptrdiff_t b = 0; b < padded_rows; b++)
             total += p[j * padded_rows + b];
         sum[j] = total;
-    }
-}
-
-/* Sums over rows of bit_i * mean_j: [column][lane] for 16 units i in lanes. Portable: `panel`
- * holds the means of 8 hidden units as [row][column]. */
-FB_INLINE void packed_pair_sums_any(const uint32_t *turned, ptrdiff_t row_words,
-                                    const int32_t *panel, int32_t out[PACKED_PANEL][16])
-{
-    for (int l = 0; l < 16; l++) {
-        int32_t sum[PACKED_PANEL];
-        packed_add_rows(turned + l, 32 * row_words, panel, PACKED_PANEL, PACKED_PANEL, sum);
-        for (int c = 0; c < PACKED_PANEL; c++)
-            out[c][l] = sum[c];
     }
 }
 
@@ -278,7 +262,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = first + c;
-        float g[16], old[16], new_[16];
+        float g[16], old[16], change[16];
         if (q->real) {
             /* scale0 counts in units of the means; the dense sums are means themselves */
             const float whole = step->scale0 * (float)(1 << step->mean_shift);
@@ -320,19 +304,27 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             for (int l = 0; l < 16; l++)
                 vel[l] = l < m ? v[l] : 0;
             for (int l = 0; l < 16; l++)
-                vel[l] = q->momentum * vel[l] + step->rate * g[l];
-            for (int l = 0; l < 16; l++)
-                new_[l] = old[l] + vel[l];
+                vel[l] = change[l] = q->momentum * vel[l] + step->rate * g[l];
             for (ptrdiff_t l = 0; l < m; l++)
                 v[l] = vel[l];
         } else
             for (int l = 0; l < 16; l++)
-                new_[l] = old[l] + step->rate * g[l];
+                change[l] = step->rate * g[l];
+        if (q->master_w != NULL) {
+            double *master = q->master_w + j * V + i;
+            for (ptrdiff_t l = 0; l < m; l++) {
+                master[l] += (double)change[l];
+                w[l] = (float)master[l];
+            }
+            continue;
+        }
+        for (int l = 0; l < 16; l++)
+            old[l] += change[l];
         if (m == 16)
-            memcpy(w, new_, sizeof new_);
+            memcpy(w, old, sizeof old);
         else
             for (ptrdiff_t l = 0; l < m; l++)
-                w[l] = new_[l];
+                w[l] = old[l];
     }
 }
 
@@ -340,7 +332,6 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, panels = packed_panels(H);                 \
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
-    const ptrdiff_t words0 = packed_groups(n0) / 2, words1 = packed_groups(n1) / 2;               \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
@@ -368,6 +359,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 PACKED_TARGET FB_UNUSED static void packed_update_avx512(packed_pair *q, const packed_step *step,
                                                          ptrdiff_t n0, ptrdiff_t n1, int t, int T)
 {
+    const ptrdiff_t words0 = packed_groups(n0) / 2, words1 = packed_groups(n1) / 2;
     int32_t *tables0 = q->scratch[t];
     int32_t *tables1 = tables0 + packed_groups(n0) * 16 * PACKED_PANEL * 4;
     PACKED_UPDATE_BODY(
@@ -385,32 +377,29 @@ PACKED_TARGET FB_UNUSED static void packed_update_avx512(packed_pair *q, const p
 }
 #endif
 
-FB_UNUSED static void packed_panel_means(const int32_t *p, ptrdiff_t padded_rows, ptrdiff_t first,
-                                         ptrdiff_t columns, int32_t *panel)
+#define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
+    const ptrdiff_t stride = packed_padded(q->n_hidden), words = packed_words(q->n_visible);      \
+    PACKED_UPDATE_BODY(, {                                                                        \
+        if (!q->real)                                                                             \
+            MASKED_SUMS(q->v0, words, i, n0, q->p0 + first, stride, d0);                          \
+        MASKED_SUMS(q->v1, words, i, n1, q->p1 + first, stride, d1);                              \
+    })
+
+FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_step *step,
+                                                   ptrdiff_t n0, ptrdiff_t n1, int t, int T)
 {
-    for (ptrdiff_t b = 0; b < padded_rows; b++)
-        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++)
-            panel[b * PACKED_PANEL + c] = c < columns ? p[(first + c) * padded_rows + b] : 0;
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums)
 }
 
-FB_CLONES FB_UNUSED static void packed_update_any(packed_pair *q, const packed_step *step,
-                                                  ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+#if PACKED_X86
+PACKED_TARGET FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
+                                                              const packed_step *step,
+                                                              ptrdiff_t n0, ptrdiff_t n1, int t,
+                                                              int T)
 {
-    int32_t *panel0 = q->scratch[t];
-    int32_t *panel1 = panel0 + packed_groups(n0) * 16 * PACKED_PANEL;
-    PACKED_UPDATE_BODY(
-        {
-            if (!q->real)
-                packed_panel_means(q->p0, 32 * words0, first, columns, panel0);
-            packed_panel_means(q->p1, 32 * words1, first, columns, panel1);
-        },
-        for (int s = 0; s < 2; s++) {
-            if (!q->real)
-                packed_pair_sums_any(q->v0_turned + (i / 16 + s) * words0 * 16, words0, panel0,
-                                     d0[s]);
-            packed_pair_sums_any(q->v1_turned + (i / 16 + s) * words1 * 16, words1, panel1, d1[s]);
-        })
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
 }
+#endif
 
 /* Differences of the biases' statistics, and the offsets moved towards the data. Thread 0. */
 FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_step *step,
@@ -444,6 +433,15 @@ FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_
     }
 }
 
+FB_INLINE void packed_add_change(float *x, double *master, float change)
+{
+    if (master != NULL) {
+        *master += (double)change;
+        *x = (float)*master;
+    } else
+        *x += change;
+}
+
 FB_CLONES FB_UNUSED static void packed_update_biases(packed_pair *q, const packed_step *step)
 {
     const ptrdiff_t V = q->n_visible, padded = 32 * packed_words(V), panels =
@@ -456,13 +454,15 @@ FB_CLONES FB_UNUSED static void packed_update_biases(packed_pair *q, const packe
         float change = step->rate * q->delta_visible[i];
         if (q->vel_visible != NULL)
             change = q->vel_visible[i] = q->momentum * q->vel_visible[i] + change;
-        q->bias_visible[i] += change;
+        packed_add_change(q->bias_visible + i,
+                          q->master_visible != NULL ? q->master_visible + i : NULL, change);
     }
     for (ptrdiff_t j = 0; j < q->n_hidden; j++) {
         float change = step->rate * q->grad_hidden[j];
         if (q->vel_hidden != NULL)
             change = q->vel_hidden[j] = q->momentum * q->vel_hidden[j] + change;
-        q->bias_hidden[j] += change;
+        packed_add_change(q->bias_hidden + j,
+                          q->master_hidden != NULL ? q->master_hidden + j : NULL, change);
     }
 }
 
@@ -518,7 +518,7 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     const ptrdiff_t visible_begin = 32 * packed_share(packed_words(V), t, T);
     const ptrdiff_t visible_last = 32 * packed_share(packed_words(V), t + 1, T);
     const ptrdiff_t visible_end = visible_last < V ? visible_last : V;
-    const packed_weights up = {q->w, 1, V, V, H}, down = {q->w, V, 1, H, V};
+    const packed_weights up = {q->w, 1, V, V, H, 0}, down = {q->w, V, 1, H, V, 0};
     const ptrdiff_t largest = n0 > n1 ? n0 : n1;
     packed_step step;
     step.rate = rate;
@@ -533,8 +533,8 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
         packed_gather_real(q, (const float *)data, rows, n_rows, t, T);
     else
         packed_gather(q, (const uint32_t *)data, rows, n_rows, t, T);
-    if (t == 0 && !together && !q->real)
-        packed_prepare(q, &up);
+    packed_prepare(q, &up, t, T);
+    packed_prepare(q, &down, t, T);
     PACKED_BARRIER
     packed_outputs positive = {0};
     positive.scale = 1.0f;
@@ -547,37 +547,30 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     positive.address = philox_at(q->seed, q->positive_stream, update, 0);
     const packed_rows data_rows = {q->v0, n0, &positive};
     if (q->real)
-        packed_dense_phase(q, n0, &positive, t, T);
+        packed_dense_phase(q, &up, n0, &positive, t, T);
     else if (!together)
         packed_pair_layer(q, &up, &data_rows, 1, t, T);
     const uint32_t *h = q->persistent ? q->h1 : q->h0;
     for (int k = 0; k < q->n_gibbs; k++) {
         const int last = k == q->n_gibbs - 1;
         PACKED_BARRIER
-        if (!q->use_avx512) {
-            if (t == 0)
-                packed_prepare(q, &down);
-            PACKED_BARRIER
-        }
         packed_outputs v = {0};
         v.scale = 1.0f;
         v.bias = q->bias_visible;
         v.spin_in = q->spin_hidden;
         v.spin_out = q->spin_visible;
         v.bits = q->v1;
-        v.turned = last ? q->v1_turned : NULL;
+        v.turned = last && !q->by_rows ? q->v1_turned : NULL;
         v.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, 0);
         const packed_rows hidden_rows = {h, n1, &v};
         packed_pair_layer(q, &down, &hidden_rows, 1, t, T);
-        if (last)
+        if (last && q->by_rows)
+            packed_count_rows(q->v1, packed_words(V), n1, visible_begin / 32,
+                              packed_words(visible_end), q->count_v1);
+        else if (last)
             packed_count(q->v1_turned, packed_groups(n1) / 2, visible_begin, visible_end,
                          q->count_v1);
         PACKED_BARRIER
-        if (!q->use_avx512) {
-            if (t == 0)
-                packed_prepare(q, &up);
-            PACKED_BARRIER
-        }
         packed_outputs negative = {0};
         negative.scale = 1.0f;
         negative.bias = q->bias_hidden;
@@ -592,18 +585,26 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
         h = q->h1;
     }
     PACKED_BARRIER /* the dense phase has other shares than these */
-    packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
-    packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
+    if (q->by_rows || q->real)
+        packed_sum_rows(q->p0, n0, packed_padded(H), hidden_begin, hidden_end, q->sum_p0);
+    else
+        packed_sum_means(q->p0, 16 * packed_groups(n0), hidden_begin, hidden_end, q->sum_p0);
+    if (q->by_rows)
+        packed_sum_rows(q->p1, n1, packed_padded(H), hidden_begin, hidden_end, q->sum_p1);
+    else
+        packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
     PACKED_BARRIER
     if (t == 0)
         packed_differences(q, &step, n0, n1, follow);
     PACKED_BARRIER
 #if PACKED_X86
-    if (q->use_avx512)
+    if (!q->by_rows)
         packed_update_avx512(q, &step, n0, n1, t, T);
+    else if (q->use_avx512)
+        packed_update_rows_avx512(q, &step, n0, n1, t, T);
     else
 #endif
-        packed_update_any(q, &step, n0, n1, t, T);
+        packed_update_rows(q, &step, n0, n1, t, T);
     PACKED_BARRIER
     if (t == 0)
         packed_update_biases(q, &step);

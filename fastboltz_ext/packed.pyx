@@ -39,27 +39,80 @@ cdef extern from "_packed_loop.h" nogil:
     }
 
     /* One layer on its own, in a parallel region of its own. */
-    static void packed_one_layer(const uint32_t *x, ptrdiff_t n_rows, const packed_weights *w,
-                                 const packed_outputs *o, int use_avx512, int32_t *memory,
+    static void packed_one_product(const packed_product *p, int by_rows, int avx512,
+                                   int32_t *memory, ptrdiff_t scratch, int n_threads)
+    {
+        const ptrdiff_t panels = packed_panels(p->n_columns), words = packed_words(p->n_units);
+        const ptrdiff_t tables = 16 * packed_groups(p->n_rows) * PACKED_PANEL * 4;
+        const int parallel = n_threads > 1;
+        int t;
+        if (!by_rows) {
+            FB_PARALLEL_FOR
+            for (t = 0; t < n_threads; t++)
+                packed_turn(p->x, packed_groups(p->n_rows), words, p->turned,
+                            words * t / n_threads, words * (t + 1) / n_threads);
+        }
+        FB_PARALLEL_FOR
+        for (t = 0; t < n_threads; t++) {
+            const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
+            int32_t *mine = memory + t * scratch;
+    #if PACKED_X86
+            if (!by_rows) {
+                packed_product_by_tables(p, begin, end, mine, mine + tables);
+                continue;
+            }
+            if (avx512) {
+                packed_product_avx512(p, begin, end, mine);
+                continue;
+            }
+    #endif
+            packed_product_any(p, begin, end, mine);
+        }
+    }
+
+    static void packed_one_gated(const packed_gated *p, int by_rows, int avx512, int32_t *memory,
                                  ptrdiff_t scratch, int n_threads)
     {
-        const ptrdiff_t words = packed_words(w->n_out), groups = packed_groups(n_rows);
+        const ptrdiff_t panels = packed_panels(p->n_out), words = packed_words(p->n_out);
         const int parallel = n_threads > 1;
-        int32_t *integers = memory, *all = memory + w->n_in * ((w->n_out + 15) / 16 * 16);
         int t;
-        if (!use_avx512)
-            packed_integers(w, integers, (w->n_out + 15) / 16 * 16, all);
+        FB_PARALLEL_FOR
+        for (t = 0; t < n_threads; t++) {
+    #if PACKED_X86
+            if (!by_rows) {
+                int32_t *mine = memory + t * scratch;
+                packed_gated_avx512(p, panels * t / n_threads, panels * (t + 1) / n_threads, mine,
+                                    (float *)(mine + 32 * packed_words(p->n_in) *
+                                                         PACKED_PANEL * 4));
+                continue;
+            }
+    #endif
+            packed_gated_rows(p, words * t / n_threads, words * (t + 1) / n_threads, memory,
+                              memory + p->n_in * packed_padded(p->n_out), avx512);
+        }
+    }
+
+    static void packed_one_layer(const uint32_t *x, ptrdiff_t n_rows, const packed_weights *w,
+                                 const packed_outputs *o, int by_rows, int avx512,
+                                 int32_t *memory, ptrdiff_t scratch, int n_threads)
+    {
+        const ptrdiff_t words = packed_words(w->n_out);
+        const int parallel = n_threads > 1;
+        int32_t *integers = memory, *all = memory + w->n_in * packed_padded(w->n_out);
+        int t;
         FB_PARALLEL_FOR
         for (t = 0; t < n_threads; t++) {
             const ptrdiff_t begin = words * t / n_threads, end = words * (t + 1) / n_threads;
+            const ptrdiff_t last = 32 * end < w->n_out ? 32 * end : w->n_out;
     #if PACKED_X86
-            if (use_avx512) {
+            if (!by_rows) {
                 const packed_rows rows = {x, n_rows, o};
                 packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
                 continue;
             }
     #endif
-            packed_layer_any(x, n_rows, groups, w, o, begin, end, integers, all);
+            packed_integers(w, 32 * begin, last, integers, all, avx512);
+            packed_layer_rows(x, NULL, n_rows, w, o, begin, end, integers, all, avx512);
         }
     }
     """
@@ -72,6 +125,7 @@ cdef extern from "_packed_loop.h" nogil:
         ptrdiff_t c_step
         ptrdiff_t n_in
         ptrdiff_t n_out
+        int low
     ctypedef struct packed_outputs:
         const float* bias
         float scale
@@ -95,6 +149,9 @@ cdef extern from "_packed_loop.h" nogil:
         float* w
         float* bias_visible
         float* bias_hidden
+        double* master_w
+        double* master_visible
+        double* master_hidden
         float* vel_w
         float* vel_visible
         float* vel_hidden
@@ -113,27 +170,67 @@ cdef extern from "_packed_loop.h" nogil:
         packed_sgemm gemm
         int n_threads
         int use_avx512
+        int by_rows
         ptrdiff_t max_rows
         ptrdiff_t n_chains
         uint32_t* v1
         uint32_t* h1
         void* memory
+    ctypedef struct packed_product:
+        const uint32_t* x
+        ptrdiff_t n_rows
+        ptrdiff_t n_units
+        const float* y
+        ptrdiff_t n_columns
+        int shift
+        int spin
+        float* out
+        ptrdiff_t unit_step
+        ptrdiff_t column_step
+        float scale
+        float beta
+        uint32_t* turned
+    ctypedef struct packed_gated:
+        const uint32_t* x
+        ptrdiff_t n_rows
+        ptrdiff_t n_in
+        ptrdiff_t n_out
+        ptrdiff_t n_gates
+        int spin
+        const float* w
+        ptrdiff_t gate_step
+        ptrdiff_t k_step
+        ptrdiff_t c_step
+        const float* gate
+        float* out
+    void packed_one_gated(const packed_gated* p, int by_rows, int avx512, int32_t* memory,
+                          ptrdiff_t scratch, int n_threads)
+    int packed_product_shift(const float* y, ptrdiff_t n_rows, ptrdiff_t n_columns, int* shift)
+    void packed_one_product(const packed_product* p, int by_rows, int avx512, int32_t* memory,
+                            ptrdiff_t scratch, int n_threads)
     int PACKED_PANEL
     int packed_has_avx512()
     ptrdiff_t packed_groups(ptrdiff_t n)
     ptrdiff_t packed_words(ptrdiff_t n)
     ptrdiff_t packed_panels(ptrdiff_t n)
+    int packed_low_shift(const float* w, ptrdiff_t n, ptrdiff_t m)
+    int64_t packed_ones(const uint32_t* bits, ptrdiff_t n)
+    float packed_largest(const float* w, ptrdiff_t n)
     int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
     void packed_from_f32(const float* x, float threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
                          uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
     void packed_from_f64(const double* x, double threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
                          uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
+    int packed_exact_f32(const float* x, float low, ptrdiff_t n_rows, ptrdiff_t n_units,
+                         uint32_t* bits)
+    int packed_exact_f64(const double* x, double low, ptrdiff_t n_rows, ptrdiff_t n_units,
+                         uint32_t* bits)
     void packed_to_f32(const uint32_t* bits, ptrdiff_t n_units, float* x, float low,
                        ptrdiff_t begin, ptrdiff_t end)
     void packed_to_f64(const uint32_t* bits, ptrdiff_t n_units, double* x, double low,
                        ptrdiff_t begin, ptrdiff_t end)
     void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
-                          const packed_outputs* o, int use_avx512, int32_t* memory,
+                          const packed_outputs* o, int by_rows, int avx512, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
     int packed_pair_allocate(packed_pair* q)
     ptrdiff_t packed_pair_run(packed_pair* q, const void* data, const int64_t* rows,
@@ -144,8 +241,29 @@ cdef extern from "_packed_loop.h" nogil:
 
 # Multiply-adds of a product below which threads cost more than they bring.
 cdef double TINY = 1 << 23
+# Rows up to which adding rows of weights up is faster than tables, which take 32 rows at a time:
+# measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones.
+cdef Py_ssize_t FEW_ROWS = 20
+# Share of ones below which adding rows up is faster for any number of them: one-hot units, say.
+cdef double SPARSE = 0.08
 
 cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
+# Tables for all sizes: tests want them where they would not pay.
+cdef bint only_tables = False
+
+
+cdef bint is_sparse(Bits x):
+    """Whether so few bits are ones that the rows of the weights that they choose are added up."""
+    if only_tables:
+        return False
+    cdef double size = <double>x.n_rows * <double>x.n_units
+    return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < SPARSE * size
+
+
+cdef bint goes_by_rows(Py_ssize_t n):
+    """Whether rows of weights are added up rather than looked up in tables: without AVX-512, and
+    where few rows would not pay for the tables. Results are the same."""
+    return not use_avx512 or (n <= FEW_ROWS and not only_tables)
 
 
 def has_avx512():
@@ -154,7 +272,8 @@ def has_avx512():
 
 
 def kernel(name=None):
-    """Which code sums binary units: ``"avx512"`` or ``"portable"``; results are the same bits.
+    """Which code sums binary units: ``"avx512"``, ``"avx512 tables"`` (for few rows too, where
+    adding up rows of weights is faster) or ``"portable"``; results are the same bits.
 
     Parameters
     ----------
@@ -165,14 +284,15 @@ def kernel(name=None):
     -------
     str
     """
-    global use_avx512
+    global only_tables, use_avx512
     if name is not None:
-        if name not in ("avx512", "portable"):
+        if name not in ("avx512", "avx512 tables", "portable"):
             raise ValueError(f"kernel {name!r} does not exist; expected 'avx512' or 'portable'.")
-        if name == "avx512" and not packed_has_avx512():
+        if name != "portable" and not packed_has_avx512():
             raise ValueError("this processor has no AVX-512; use 'portable'.")
-        use_avx512 = name == "avx512"
-    return "avx512" if use_avx512 else "portable"
+        use_avx512 = name != "portable"
+        only_tables = name == "avx512 tables"
+    return ("avx512 tables" if only_tables else "avx512") if use_avx512 else "portable"
 
 
 def fits(w):
@@ -180,6 +300,26 @@ def fits(w):
     check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
     return bool(packed_fits(<float*>cnp.PyArray_DATA(w), cnp.PyArray_DIM(w, 0),
                             cnp.PyArray_DIM(w, 1)))
+
+
+def low_shift(w):
+    """The precision that sums of 16 bits leave to weights (n, m): ``2**-low_shift(w)``.
+
+    Returns
+    -------
+    int
+        4 to 14, or -1 where weights are too large.
+    """
+    check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
+    return packed_low_shift(<float*>cnp.PyArray_DATA(w), cnp.PyArray_DIM(w, 0),
+                            cnp.PyArray_DIM(w, 1))
+
+
+def largest(w):
+    """Largest absolute value of an array of float32; NaN or infinity where it has one."""
+    flat = w.reshape(-1)
+    check_typed(flat, "w", 1, False, cnp.NPY_FLOAT32)
+    return packed_largest(<float*>cnp.PyArray_DATA(flat), cnp.PyArray_DIM(flat, 0))
 
 
 cdef class Bits:
@@ -219,6 +359,20 @@ cdef class Bits:
     def shape(self):
         return (self.n_rows, self.n_units)
 
+    def copy(self):
+        """The same, in memory of its own."""
+        out = Bits(self.n_rows, self.n_units, low=self.low)
+        out.words[...] = self.words
+        return out
+
+    def take(self, rows):
+        """These rows, in this order."""
+        rows = np.asarray(rows, dtype=np.intp)
+        out = Bits(len(rows), self.n_units, low=self.low)
+        to = np.arange(len(rows))
+        out.words[to // 16, :, to % 16] = self.words[rows // 16, :, rows % 16]
+        return out
+
     @property
     def nbytes(self):
         """Bytes of the words."""
@@ -245,6 +399,22 @@ cdef class Bits:
             else:
                 packed_from_f64(<double*>px, middle, n, m, bits, 0, 16 * packed_groups(n))
         return out
+
+    @classmethod
+    def pack_exact(cls, x, *, double low=0.0):
+        """From an array (n_rows, n_units) of `low` and 1; None if it has other values."""
+        cdef int kind = real_type(x, "x", 2, False)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0), m = cnp.PyArray_DIM(x, 1)
+        out = cls(n, m, low=low)
+        cdef uint32_t* bits = <uint32_t*>cnp.PyArray_DATA(out.words)
+        cdef void* px = cnp.PyArray_DATA(x)
+        cdef int is_binary
+        with nogil:
+            if kind == cnp.NPY_FLOAT32:
+                is_binary = packed_exact_f32(<float*>px, <float>low, n, m, bits)
+            else:
+                is_binary = packed_exact_f64(<double*>px, low, n, m, bits)
+        return out if is_binary else None
 
     def unpack(self, out=None, dtype=np.float32):
         """As an array (n_rows, n_units) of `low` and 1."""
@@ -275,7 +445,7 @@ cdef object aligned_words(tuple shape):
 def layer(
     Bits x, w, bias, *, bint transpose=False, double scale=1.0, bint spin=False, Bits sample=None,
     mean=None, field=None, cumulant=None, other=None, seed=0, stream=0, step=0, row0=0,
-    int n_threads=1,
+    int low=0, int n_threads=1,
 ):
     """Everything that a layer above bits can give, in one pass: ``a = bias + scale * x @ w``.
 
@@ -302,11 +472,16 @@ def layer(
     other : tuple of (bias, scale, cumulant), optional
         The sums of the cumulants at another bias and scale: annealing needs them at two inverse
         temperatures of one field.
+    low : int
+        Round weights to multiples of ``2**-low`` and sum 16 bits at a time; at most `low_shift`
+        of the weights. 0 keeps the multiples of 2**-20.
     n_threads : int
         Threads to use; no effect on the result.
     """
     check_threads(n_threads)
     check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
+    if low != 0 and not 4 <= low <= 14:
+        raise ValueError(f"low is {low}; expected 0, or what low_shift(w) gives, 4 to 14.")
     cdef Py_ssize_t n = x.n_rows, n_in = x.n_units
     cdef Py_ssize_t inner = cnp.PyArray_DIM(w, 1 if transpose else 0)
     cdef Py_ssize_t n_out = cnp.PyArray_DIM(w, 0 if transpose else 1)
@@ -369,22 +544,144 @@ def layer(
     weights.c_step = n_in if transpose else 1
     weights.n_in = n_in
     weights.n_out = n_out
+    weights.low = low
     if <double>n * <double>n_in * <double>n_out < TINY:
         n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * 4 + 32
-    cdef bint avx512 = use_avx512
-    cdef Py_ssize_t size = n_threads * scratch if avx512 else (n_in + 1) * padded + 64
+    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * (5 if low else 4) + 32
+    cdef bint by_rows = goes_by_rows(n) or is_sparse(x)
+    cdef Py_ssize_t size = (n_in + 1) * padded + 64 if by_rows else n_threads * scratch
     cdef cnp.ndarray memory = aligned_words((max(size, 1),))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     cdef const uint32_t* px = <const uint32_t*>cnp.PyArray_DATA(x.words)
     with nogil:
-        packed_one_layer(px, n, &weights, &o, avx512, pm, scratch, n_threads)
+        packed_one_layer(px, n, &weights, &o, by_rows, use_avx512, pm, scratch, n_threads)
     if parts is not None:
         # Panels are added in their order, whatever thread made them.
         np.add.reduce(parts[:, :n], axis=0, out=cumulant)
     if other_parts is not None:
         np.add.reduce(other_parts[:, :n], axis=0, out=other_cumulant)
+
+
+def gated(Bits x, gate, w, out, *, int n_threads=1):
+    """Products of three: ``out[n] = sum_q gate[n, q] * (x[n] @ w[q])``.
+
+    Parameters
+    ----------
+    x : Bits, shape (n, I)
+    gate : ndarray of float32, shape (n, Q)
+        Real numbers; rows whose gate is zero cost little.
+    w : ndarray of float32, shape (Q, I, J)
+        Its sums over I must be in the range of `fits`. Any strides, as long as I or J has step 1.
+    out : ndarray of float32, shape (n, J)
+    n_threads : int
+        No effect on the result.
+    """
+    check_threads(n_threads)
+    check_typed(gate, "gate", 2, False, cnp.NPY_FLOAT32)
+    check_typed(out, "out", 2, True, cnp.NPY_FLOAT32)
+    cdef Py_ssize_t n = x.n_rows, n_gates = cnp.PyArray_DIM(gate, 1)
+    cdef Py_ssize_t n_out = cnp.PyArray_DIM(out, 1)
+    check_shape2(gate, "gate", n, n_gates)
+    check_shape2(out, "out", n, n_out)
+    if w.shape != (n_gates, x.n_units, n_out) or w.dtype != np.float32:
+        raise ValueError(
+            f"w has shape {w.shape} and dtype {w.dtype}; expected ({n_gates}, {x.n_units}, "
+            f"{n_out}) and float32."
+        )
+    if 4 not in w.strides[1:]:
+        w = np.ascontiguousarray(w)
+    cdef packed_gated p
+    p.x = <const uint32_t*>cnp.PyArray_DATA(x.words)
+    p.n_rows = n
+    p.n_in = x.n_units
+    p.n_out = n_out
+    p.n_gates = n_gates
+    p.spin = x.low != 0
+    p.w = <const float*>cnp.PyArray_DATA(w)
+    p.gate_step, p.k_step, p.c_step = (s // 4 for s in w.strides)
+    if n_out == 1 or (p.c_step != 1 and p.k_step != 1):
+        p.c_step = 1  # a single column has no step of its own
+    elif x.n_units == 1:
+        p.k_step = 1
+    cdef cnp.ndarray turned = np.zeros((n_gates, 16 * packed_groups(n)), dtype=np.float32)
+    turned[:, :n] = gate.T
+    p.gate = <const float*>cnp.PyArray_DATA(turned)
+    p.out = <float*>cnp.PyArray_DATA(out)
+    if <double>n * <double>p.n_in * <double>n_out * <double>n_gates < TINY:
+        n_threads = 1
+    cdef bint by_rows = goes_by_rows(n), avx512 = use_avx512
+    cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
+    cdef Py_ssize_t scratch = (32 * packed_words(p.n_in) * PACKED_PANEL * 4
+                               + 16 * packed_groups(n) * PACKED_PANEL + 32)
+    cdef cnp.ndarray memory = aligned_words(
+        (max((p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch, 1),)
+    )
+    cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
+    with nogil:
+        packed_one_gated(&p, by_rows, avx512, pm, scratch, n_threads)
+
+
+def outer(
+    Bits x, y, out, *, bint transpose=False, double scale=1.0, double beta=0.0, int n_threads=1
+):
+    """Statistics of bits and real numbers: ``out = beta * out + scale * x.T @ y``.
+
+    `y` is rounded to a power of two that keeps sums exact, so the order of summation, and with it
+    the number of threads and the instruction set, does not show in the result.
+
+    Parameters
+    ----------
+    x : Bits, shape (n, I)
+    y : ndarray of float32, shape (n, J)
+    out : ndarray of float32, shape (I, J), or (J, I) with `transpose`
+    transpose : bool
+        Write the transpose.
+    scale, beta : float
+    n_threads : int
+
+    Returns
+    -------
+    bool
+        False, with `out` untouched, where `y` is not finite or too large for exact sums.
+    """
+    check_threads(n_threads)
+    check_typed(y, "y", 2, False, cnp.NPY_FLOAT32)
+    check_typed(out, "out", 2, True, cnp.NPY_FLOAT32)
+    cdef Py_ssize_t n = x.n_rows, n_units = x.n_units, n_columns = cnp.PyArray_DIM(y, 1)
+    check_shape2(y, "y", n, n_columns)
+    check_shape2(out, "out", n_columns if transpose else n_units,
+                 n_units if transpose else n_columns)
+    check_apart(out, "out", y, "y")
+    cdef packed_product p
+    memset(&p, 0, sizeof(p))
+    p.x = <const uint32_t*>cnp.PyArray_DATA(x.words)
+    p.n_rows = n
+    p.n_units = n_units
+    p.y = <const float*>cnp.PyArray_DATA(y)
+    p.n_columns = n_columns
+    if not packed_product_shift(p.y, n, n_columns, &p.shift):
+        return False
+    p.spin = x.low != 0
+    p.out = <float*>cnp.PyArray_DATA(out)
+    p.unit_step = 1 if transpose else n_columns
+    p.column_step = n_units if transpose else 1
+    p.scale = <float>scale
+    p.beta = <float>beta
+    if <double>n * <double>n_units * <double>n_columns < TINY:
+        n_threads = 1
+    cdef bint by_rows = goes_by_rows(n)
+    cdef Py_ssize_t scratch = 16 * packed_groups(n) * PACKED_PANEL * 5 + 32
+    cdef cnp.ndarray turned = None
+    if not by_rows:
+        turned = aligned_words((2 * packed_words(n_units) * (packed_groups(n) // 2) * 16 + 16,))
+        p.turned = <uint32_t*>cnp.PyArray_DATA(turned)
+    cdef cnp.ndarray memory = aligned_words((n_threads * scratch,))
+    cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
+    cdef bint avx512 = use_avx512
+    with nogil:
+        packed_one_product(&p, by_rows, avx512, pm, scratch, n_threads)
+    return True
 
 
 cdef class PairLoop:
@@ -406,6 +703,9 @@ cdef class PairLoop:
     momentum, l1, l2 : float
     velocities : tuple of three arrays, optional
         Of w, visible and hidden biases: updated in place.
+    masters : tuple of three arrays of float64, optional
+        The same parameters in double precision, which the updates are added to; the float32 ones
+        are rounded from them.
     offsets : tuple of two arrays, optional
         Mean activities of visible and hidden units, for centring: updated in place.
     spin_visible, spin_hidden : bool
@@ -425,8 +725,8 @@ cdef class PairLoop:
     def __init__(
         self, w, bias_visible, bias_hidden, *, Py_ssize_t max_rows, Py_ssize_t n_chains,
         bint persistent, int n_gibbs=1, double momentum=0.0, double l1=0.0, double l2=0.0,
-        velocities=None, offsets=None, bint spin_visible=False, bint spin_hidden=False,
-        bint real=False, seed=0, streams=(0, 1, 2), int n_threads=1,
+        velocities=None, offsets=None, masters=None, bint spin_visible=False,
+        bint spin_hidden=False, bint real=False, seed=0, streams=(0, 1, 2), int n_threads=1,
     ):
         check_threads(n_threads)
         check_typed(w, "w", 2, True, cnp.NPY_FLOAT32)
@@ -449,6 +749,15 @@ cdef class PairLoop:
             q.vel_w = <float*>cnp.PyArray_DATA(velocities[0])
             q.vel_visible = vector(velocities[1], "velocities[1]", n_visible)
             q.vel_hidden = vector(velocities[2], "velocities[2]", n_hidden)
+        if masters is not None:
+            check_typed(masters[0], "masters[0]", 2, True, cnp.NPY_FLOAT64)
+            check_shape2(masters[0], "masters[0]", n_hidden, n_visible)
+            q.master_w = <double*>cnp.PyArray_DATA(masters[0])
+            for k, size in ((1, n_visible), (2, n_hidden)):
+                check_typed(masters[k], f"masters[{k}]", 1, True, cnp.NPY_FLOAT64)
+                check_shape1(masters[k], f"masters[{k}]", size)
+            q.master_visible = <double*>cnp.PyArray_DATA(masters[1])
+            q.master_hidden = <double*>cnp.PyArray_DATA(masters[2])
         if offsets is not None:
             q.mean_visible = vector(offsets[0], "offsets[0]", n_visible)
             q.mean_hidden = vector(offsets[1], "offsets[1]", n_hidden)
@@ -469,9 +778,10 @@ cdef class PairLoop:
             n_threads = 1
         q.n_threads = n_threads
         q.use_avx512 = use_avx512
+        q.by_rows = goes_by_rows(max(max_rows, n_chains))
         q.max_rows = max_rows
         q.n_chains = n_chains
-        self.kept = (w, bias_visible, bias_hidden, velocities, offsets)
+        self.kept = (w, bias_visible, bias_hidden, velocities, offsets, masters)
         if packed_pair_allocate(q) != 0:
             raise MemoryError("no memory for the buffers of the minibatch loop")
 

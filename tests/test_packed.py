@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.special import expit
 
 import fastboltz as fb
-from fastboltz import gibbs
+from fastboltz import gibbs, products
 from fastboltz_ext import packed, philox
 
 
@@ -25,7 +25,7 @@ def _kernels():
         return ["portable"]
     finally:
         packed.kernel(before)
-    return ["portable", "avx512"]
+    return ["portable", "avx512", "avx512 tables"]
 
 
 KERNELS = _kernels()
@@ -520,7 +520,7 @@ def _single(params):
 @pytest.fixture
 def on_bits(monkeypatch):
     """Every sweep that can be is made on bits; the fixture says how many were."""
-    monkeypatch.setattr(gibbs, "_PACKED_FROM", 0)
+    monkeypatch.setattr(products, "PACKED_FROM", 0)
     made = []
     step = gibbs.Gibbs._packed_step
     monkeypatch.setattr(
@@ -583,7 +583,7 @@ def test_bits_and_floats_draw_the_same_but_for_borderline_cases(
     ours = sampler.step(params, state, 4, scale=scale, means=True)
     assert on_bits
     on_bits.clear()
-    monkeypatch.setattr(gibbs, "_PACKED_FROM", 10**12)
+    monkeypatch.setattr(products, "PACKED_FROM", 10**12)
     theirs = sampler.step(params, state, 4, scale=scale, means=True)
     assert not on_bits
     assert ours.address == theirs.address
@@ -638,3 +638,66 @@ def test_clamped_and_unfit_chains_are_not_made_on_bits(on_bits):
     params = {key: x.astype(np.float64) for key, x in params.items()}
     sampler.step(params, sampler.init(params, 6, random_state=0))
     assert not on_bits
+
+
+# ---------------------------------------------------------------------------------- sums of 16 bits
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("low_in", [0.0, -1.0])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (33, 31, 9), (64, 32, 8), (100, 70, 50), (97, 200, 40)], ids=str
+)
+def test_low_precision_is_the_rounded_product_with_the_same_bytes_everywhere(
+    shape, low_in, transpose
+):
+    """Catches a table of another half of the word, a sum that overflows, a shift forgotten."""
+    n, i, j = shape
+    random = np.random.default_rng(shape)
+    w = (0.3 * random.standard_normal((j, i) if transpose else (i, j))).astype(np.float32)
+    shift = packed.low_shift(w)
+    assert 4 <= shift <= 14
+    wide = w.T if transpose else w
+    assert np.abs(np.rint(wide.astype(float) * 2**shift)).sum(axis=0).max() <= 32767
+    x = np.where(random.random((n, i)) < 0.4, 1, low_in).astype(np.float32)
+    made = []
+    for name in KERNELS:
+        for n_threads in (1, 2):
+            with kernel(name):
+                field = np.empty((n, j), np.float32)
+                packed.layer(
+                    packed.Bits.pack(x, low=low_in), w, None, transpose=transpose, field=field,
+                    low=shift, n_threads=n_threads,
+                )  # fmt: skip
+            made.append(field)
+    exact = x @ (np.rint(wide.astype(float) * 2**shift) / 2**shift)
+    np.testing.assert_allclose(made[0], exact, rtol=1e-6, atol=1e-6)
+    assert all(m.tobytes() == made[0].tobytes() for m in made)
+
+
+def test_low_precision_leaves_weights_that_are_too_large():
+    assert packed.low_shift(np.full((3, 2), 2000, np.float32)) == -1
+    assert packed.low_shift(np.full((3, 2), np.nan, np.float32)) == -1
+    bits = packed.Bits.pack(np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError, match="low is 15; expected 0, or what low_shift"):
+        packed.layer(bits, np.ones((3, 2), np.float32), None, low=15)
+
+
+def test_low_precision_sampling_is_that_of_the_rounded_weights(monkeypatch):
+    """The same uniforms and the same rounded weights give the same chains."""
+    monkeypatch.setattr(products, "PACKED_FROM", 0)
+    energy = fb.Energy({"v": fb.Bernoulli(40), "h": fb.Bernoulli(33)}, terms=["v_i h_j"])
+    params = energy.init(0, scale=0.4)
+    w = params["v_i h_j"]
+    shift = packed.low_shift(w)
+    rounded = params | {"v_i h_j": (np.rint(w * 2.0**shift) / 2.0**shift).astype(np.float32)}
+    assert not np.array_equal(rounded["v_i h_j"], w)
+    ends = []
+    for how, p in (("low", params), ("full", rounded), ("full", params)):
+        sampler = fb.Gibbs(energy, precision=how)
+        state = sampler.init(p, 200, random_state=1)
+        ends.append(sampler.step(p, state, 5).values["v"])
+    assert np.array_equal(ends[0], ends[1])
+    assert not np.array_equal(ends[0], ends[2])
+    with pytest.raises(ValueError, match="precision"):
+        fb.Gibbs(energy, precision="half")

@@ -19,7 +19,13 @@ from sklearn.preprocessing import MinMaxScaler, minmax_scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
-from fastboltz import RBM, BernoulliRBM
+from fastboltz import (
+    RBM,
+    BernoulliRBM,
+    ClassGatedRBMClassifier,
+    RBMClassifier,
+    TwoGroupRBMClassifier,
+)
 
 # ------------------------------------------------------------------------ scikit-learn's own checks
 
@@ -68,7 +74,15 @@ IN_PIPELINE = UNEQUAL_DRAWS | dict.fromkeys(
     ["check_dont_overwrite_parameters", "check_estimators_overwrite_params"],
     "a Pipeline fits the very steps that it was given",
 )
+SEMI_SUPERVISED = UNEQUAL_DRAWS | {
+    "check_classifiers_classes": "its labels are -1 and 1, and -1 marks rows without a label",
+}
+CLASSIFIER_IN_PIPELINE = IN_PIPELINE | {
+    "check_supervised_y_no_nan": "scikit-learn's own wording is asked of its own Pipeline",
+}
 SMALL = {"n_components": 4, "n_iter": 2}
+#: What a classifier of easy data needs.
+LEARNING = {"n_components": 4, "n_iter": 40, "random_state": 0}
 CHECKED = [
     (RBM(visible="gaussian", **SMALL), UNEQUAL_DRAWS),
     (RBM(visible="gaussian", hidden="relu", method="cd", **SMALL), UNEQUAL_DRAWS),
@@ -78,7 +92,34 @@ CHECKED = [
     (BernoulliRBM(), UNEQUAL_DRAWS),
     (BernoulliRBM(n_components=4, batch_size=1000, n_iter=2), UNEQUAL_DRAWS),
     (RBM(), REFUSED),
+    (RBMClassifier(visible="gaussian", **LEARNING), UNEQUAL_DRAWS),
+    (
+        RBMClassifier(
+            visible="gaussian", objective="discriminative", early_stopping=True, **LEARNING
+        ),
+        UNEQUAL_DRAWS,
+    ),
+    (RBMClassifier(visible="gaussian", objective="semi-supervised", **LEARNING), SEMI_SUPERVISED),
+    (ClassGatedRBMClassifier(visible="gaussian", **LEARNING), UNEQUAL_DRAWS),
+    (ClassGatedRBMClassifier(visible="gaussian", rank=3, **LEARNING), UNEQUAL_DRAWS),
+    (TwoGroupRBMClassifier(visible="gaussian", n_nuisance=3, **LEARNING), UNEQUAL_DRAWS),
+    (
+        TwoGroupRBMClassifier(visible="gaussian", n_nuisance=3, order=2, **LEARNING),
+        UNEQUAL_DRAWS,
+    ),
+    (
+        RBMClassifier(
+            visible="gaussian",
+            objective="discriminative",
+            batch_size=1000,
+            learning_rate=0.5,
+            momentum=0.9,
+            **LEARNING,
+        ),
+        {},
+    ),
     # The default units on data that are brought into range first.
+    (make_pipeline(MinMaxScaler(clip=True), RBMClassifier(**LEARNING)), CLASSIFIER_IN_PIPELINE),
     (make_pipeline(MinMaxScaler(clip=True), RBM(random_state=0, **SMALL)), IN_PIPELINE),
 ]
 

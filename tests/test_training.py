@@ -406,7 +406,7 @@ def test_ctrl_c_while_the_rate_is_looked_up_is_taken_after_that_update(handler):
                 _interrupt()
             return 0.1
 
-    rbm = _fitting("sgd", learning_rate=Interrupting())
+    rbm = _fitting(Watched(), learning_rate=Interrupting())
     with pytest.raises(KeyboardInterrupt, match="interrupted after update 4"):
         rbm.fit(_bits())
     assert rbm._training.update == 4

@@ -1,5 +1,21 @@
 """The catalogue of models: each a declared energy, an objective and a scikit-learn face."""
 
+from .boltzmann_machine import BoltzmannMachine
+from .class_rbm import ClassGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassifier
+from .deep import DeepBeliefNetwork, DeepBoltzmannMachine
+from .gated import GatedRBM
+from .higher_order import HigherOrderBoltzmannMachine
 from .rbm import RBM, BernoulliRBM
 
-__all__ = ["RBM", "BernoulliRBM"]
+__all__ = [
+    "RBM",
+    "BernoulliRBM",
+    "BoltzmannMachine",
+    "ClassGatedRBMClassifier",
+    "DeepBeliefNetwork",
+    "DeepBoltzmannMachine",
+    "GatedRBM",
+    "HigherOrderBoltzmannMachine",
+    "RBMClassifier",
+    "TwoGroupRBMClassifier",
+]

@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_array,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..energy import Energy
-from ..gibbs import ChainState, Gibbs, layer
-from ..likelihood import LogPartition, log_partition, pseudo_log_likelihood
-from ..objectives import LogLikelihood, Objective
-from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
-from ..training import Callback, Rows, Trainer, run
-from ..units import BY_NAME, Own, Unit
-from ..validation import check_callbacks, check_count, check_number, one_of
-
-#: Rows that are worked on at once where memory would otherwise grow with the data.
-_CHUNK_ROWS = 4096
-#: With real-valued units one outlier can be worth hundreds of ordinary rows, so the change of a
-#: parameter in one update is bounded; at usual rates the bound is not met.
-_LARGEST_CHANGE = 1.0
+from ..gibbs import Gibbs
+from ..likelihood import pseudo_log_likelihood
+from ..objectives import LogLikelihood
+from ..training import Callback
+from ..units import Own, Unit
+from ..validation import check_count
+from .base import Data, EnergyEstimator
 
 
-class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     r"""Restricted Boltzmann machine.
 
     ``E(v, h) = base(v) + base(h) - v'Wh``, where the base energies hold the biases (and, for real
@@ -177,8 +166,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self
         """
         X, weight = self._check_fit(X, sample_weight, reset=True)
-        self._begin(X, weight)
-        self._train(X, weight, self.n_iter, decay=True)
+        self._fit({"v": X}, weight)
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RBM:
@@ -194,11 +182,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         -------
         self
         """
-        first = not hasattr(self, "params_")
-        X, weight = self._check_fit(X, sample_weight, reset=first)
-        if first:
-            self._begin(X, weight)
-        self._train(X, weight, 1, decay=False)
+        X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
+        self._partial_fit({"v": X}, weight)
         return self
 
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
@@ -206,25 +191,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self._check_rows_of(X, reset=reset)
         if not reset:
             X = X.astype(self._dtype, copy=False)
-        weight = None
-        if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-            if weight.sum() == 0:
-                raise ValueError("sample_weight is zero for every row; give some row a weight.")
-        return X, weight
+        return X, self._check_weights(sample_weight, X)
 
     def _check_parameters(self) -> None:
         check_count("n_components", self.n_components)
-        check_count("n_gibbs", self.n_gibbs)
-        check_count("batch_size", self.batch_size)
-        check_count("n_iter", self.n_iter, minimum=0)
-        check_number("momentum", self.momentum, 0, below=1)
-        check_number("l1", self.l1, 0)
-        check_number("l2", self.l2, 0)
-        one_of("method", self.method, ("pcd", "cd", "exact"))
-        check_callbacks(self.callbacks)
-        if self.n_chains is not None:
-            check_count("n_chains", self.n_chains)
+        super()._check_parameters()
 
     def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
         X = validate_data(
@@ -239,46 +210,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         self._check_support(unit, X)
         return X
 
-    def _check_support(self, unit: Unit, X: Any) -> None:
-        if not hasattr(X, "toarray"):
-            unit.check_support("X", X.reshape(len(X), *unit.shape))
-            return
-        for start in range(0, X.shape[0], _CHUNK_ROWS):
-            rows = X[start : start + _CHUNK_ROWS].toarray()
-            unit.check_support("X", rows.reshape(len(rows), *unit.shape))
-
-    def _unit(self, name: str, n: int) -> Unit:
-        """The unit type that a parameter names, for ``n`` columns or components."""
-        kind = getattr(self, name)
-        if isinstance(kind, str):
-            one_of(name, kind, BY_NAME)
-            if BY_NAME[kind].event_axes:
-                raise ValueError(
-                    f"{name}='{kind}' does not say how many states a unit has; give the unit with "
-                    f"its shape, e.g. {name}=fastboltz.{BY_NAME[kind].__name__}(n_units, n_states)."
-                )
-            return BY_NAME[kind](n)
-        if isinstance(kind, type) and issubclass(kind, Unit):
-            return kind(n)
-        if not isinstance(kind, Unit):
-            raise TypeError(
-                f"{name} must be a name ({', '.join(map(repr, BY_NAME))}) or a unit type; "
-                f"got {kind!r}."
-            )
-        if name == "visible" and kind.size != n:
-            raise ValueError(
-                f"visible={kind!r} has {kind.size} entries, but X has {n} columns; give one "
-                f"column an entry."
-            )
-        if name == "hidden" and kind.n_units != n:
-            raise ValueError(
-                f"hidden={kind!r} has {kind.n_units} units, but n_components is {n}; make them "
-                f"equal."
-            )
-        return kind
-
-    def _declare(self, n_features: int) -> Energy:
-        v = self._unit("visible", n_features)
+    def _declare(self, data: Data) -> Energy:
+        v = self._unit("visible", data["v"].shape[1])
         h = self._unit("hidden", self.n_components)
         letters = "abcdefghijklmnopqrstuvwxyz"
         left, right = letters[: len(v.shape)], letters[-len(h.shape) :]
@@ -286,84 +219,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         term = "h_j v_i" if len(left) == len(right) == 1 else f"h_{right} v_{left}"
         return Energy({"v": v, "h": h}, terms=[term])
 
-    def _begin(self, X: Any, weight: np.ndarray | None) -> None:
-        """Everything learnt, before the first update."""
-        energy = self._declare(X.shape[1])
-        self._seed = rng.seed_from(self.random_state)
-        trainer = self._trainer(energy)
-        params = energy.init(self._seed, self._weight_scale(energy), X.dtype)
-        visible = energy.groups["v"]
-        mean, square = Rows(X, visible.shape, X.dtype).moments(weight)
-        # A row of weight two counts as two rows, one of weight zero as none.
-        n_rows = X.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
-        mean, square = _smoothed(visible, mean, square, n_rows)
-        for p, start in self._visible_start(visible, mean, square).items():
-            params[energy.own_key("v", p)] = start.astype(X.dtype)
-        self._n_features_out = energy.groups["h"].size
-        self._dtype = X.dtype
-        self._base_rate = mean
-        self._draws = np.random.default_rng(self._seed)
-        self.energy_ = energy
-        self.params_ = params
-        self._training = trainer.init(params, self._seed)
-        self._log_partition: tuple[int, LogPartition] | None = None
-
-    def _visible_start(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
-        return unit.from_moments(mean, square)
-
-    def _weight_scale(self, energy: Energy) -> float:
-        # Large enough that the hidden units differ from the start: from tiny weights learning
-        # spends its first epochs leaving the saddle where all of them do nothing.
-        return float((energy.groups["v"].size + energy.groups["h"].size) ** -0.5)
-
-    def _schedule(self, energy: Energy) -> Schedule:
-        if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
-            if isinstance(self.learning_rate, str):
-                one_of("learning_rate", self.learning_rate, ("auto",))
-            return as_schedule(self.learning_rate)
-        rate = 0.03 if _is_real(energy) else 0.1
-        return Linear(rate * as_optimizer(self.optimizer).rate_factor)
-
-    def _trainer(self, energy: Energy) -> Trainer:
-        n_chains = self.batch_size if self.n_chains is None else self.n_chains
-        likelihood = LogLikelihood(
-            of=("v",), negative=self.method, n_gibbs=self.n_gibbs, n_chains=n_chains
-        )
-        n_threads = threads.resolve(self.n_threads)
-        return Trainer(
-            energy,
-            Objective(energy, likelihood, n_threads),
-            as_optimizer(self.optimizer, self.momentum),
-            self._schedule(energy),
-            centered=self.centered,
-            l1=self.l1,
-            l2=self.l2,
-            limit=_LARGEST_CHANGE if _is_real(energy) else None,
-            n_threads=n_threads,
-        )
-
-    def _train(self, X: Any, weight: np.ndarray | None, n_epochs: int, decay: bool) -> None:
-        self._log_partition = None
-        state = self._training
-        epochs = self._trainer(self.energy_).epochs(
-            self.params_,
-            {"v": Rows(X, self.energy_.groups["v"].shape, self._dtype)},
-            state,
-            batch_size=self.batch_size,
-            n_epochs=n_epochs,
-            seed=self._seed,
-            sample_weight=weight,
-            decay=decay,
-        )
-        callbacks = list(self.callbacks or ())
-        bar = _ProgressBar(n_epochs) if self.verbose else None
-        if bar is not None:
-            callbacks.append(bar)
-        try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
-        finally:
-            if bar is not None:
-                bar.close()
+    def _likelihoods(self) -> LogLikelihood:
+        return self._likelihood(of="v")
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -371,13 +228,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     def _term(self) -> str:
         return self.energy_.terms[0].name
 
-    def _learnt(self, name: str) -> Any:
-        """A part of the fitted model; before `fit`, the attribute does not exist."""
-        if "params_" not in vars(self):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}; call fit first."
-            )
-        return self.params_
+    @property
+    def _n_features_out(self) -> int:
+        return self.energy_.groups["h"].size
 
     @property
     def components_(self) -> np.ndarray:
@@ -396,21 +249,6 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         return self._learnt("intercept_visible_")["v"].reshape(-1)
 
     @property
-    def history_(self) -> dict[str, list[Any]]:
-        """What was recorded, one entry an epoch."""
-        self._learnt("history_")
-        return self._training.history
-
-    @property
-    def n_iter_(self) -> int:
-        """Epochs made."""
-        self._learnt("n_iter_")
-        return self._training.epoch
-
-    def _chain_state(self) -> ChainState | None:
-        return self._training.phases.chains[0]
-
-    @property
     def chains_(self) -> np.ndarray:
         """Persistent chains of the visible units, (n_chains, n_features)."""
         self._learnt("chains_")
@@ -420,36 +258,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
             raise AttributeError(f"there are no persistent chains {why}.")
         return state.values["v"].reshape(state.n_chains, -1)
 
-    @property
-    def log_partition_(self) -> LogPartition:
-        """Log Z with its 95 % interval, computed when it is first asked for."""
-        self._learnt("log_partition_")
-        # It is that of one update: a callback may ask for it while the training goes on.
-        if self._log_partition is None or self._log_partition[0] != self._training.update:
-            self._log_partition = (self._training.update, self.log_partition())
-        return self._log_partition[1]
-
     # -- conditionals --------------------------------------------------------------------------
-
-    def _chunks(self, X: Any) -> Iterator[np.ndarray]:
-        """Dense rows of the visible group, in the model's precision, some at a time."""
-        rows = Rows(X, self.energy_.groups["v"].shape, self._dtype)
-        for start in range(0, len(rows), _CHUNK_ROWS):
-            yield rows.take(slice(start, start + _CHUNK_ROWS))
-
-    def _mean(self, group: str, given: str, x: np.ndarray) -> np.ndarray:
-        _, mean, _ = layer(
-            self.energy_,
-            self.params_,
-            {given: x},
-            group,
-            rng.Address(0),
-            mean=True,
-            sample=False,
-            n_threads=threads.resolve(self.n_threads),
-        )
-        assert mean is not None
-        return mean.reshape(len(x), -1)
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of the hidden units, ``E[h | v]``.
@@ -465,7 +274,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
         with threads.single_threaded_blas():
-            return np.concatenate([self._mean("h", "v", x) for x in self._chunks(X)])
+            return np.concatenate([self._mean("h", part) for part in self._chunks({"v": X})])
 
     def inverse_transform(self, H: Any) -> np.ndarray:
         """Means of the visible units given values (or means) of the hidden ones, ``E[v | h]``.
@@ -487,7 +296,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
                 f"what transform returns."
             )
         with threads.single_threaded_blas():
-            return self._mean("v", "h", H.reshape(len(H), *unit.shape))
+            return self._mean("v", {"h": H.reshape(len(H), *unit.shape)})
 
     def reconstruct(self, X: Any) -> np.ndarray:
         """``E[v | E[h | X]]``: the data as the hidden means describe it.
@@ -525,35 +334,10 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         n_threads = threads.resolve(self.n_threads)
         with threads.single_threaded_blas():
             parts = [
-                self.energy_.free_energy(
-                    self.params_, {"v": x}, "h", n_threads=n_threads, check=False
-                )
-                for x in self._chunks(X)
+                self.energy_.free_energy(self.params_, part, "h", n_threads=n_threads, check=False)
+                for part in self._chunks({"v": X})
             ]
         return np.concatenate(parts)
-
-    def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
-        """Log Z, with its 95 % interval.
-
-        Parameters
-        ----------
-        method : {"auto", "exact", "ais"}
-            "auto" enumerates the smaller side up to 2**20 states, and anneals beyond.
-        **options
-            Of `fastboltz.likelihood.ais`: ``betas`` (1000), ``n_chains`` (256), ``random_state``
-            (the model's own seed, so that the answer is repeatable), ``progress``.
-
-        Returns
-        -------
-        LogPartition
-        """
-        check_is_fitted(self, "params_")
-        visible = self.energy_.groups["v"]
-        start = visible.reference_bias(self.energy_.own(self.params_, "v"), self._base_rate)
-        options.setdefault("reference", {"v": {"bias": start}})
-        options.setdefault("random_state", self._seed)
-        options.setdefault("n_threads", self.n_threads)
-        return log_partition(self.energy_, self.params_, method, **options)
 
     def score_samples(self, X: Any) -> np.ndarray:
         """Log-likelihood ``log p(v)`` of each row, in nats, with ``log_partition_``.
@@ -597,16 +381,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
         X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
         parts = [
-            pseudo_log_likelihood(self.energy_, self.params_, "v", x, ("h",), n_threads)
-            for x in self._chunks(X)
+            pseudo_log_likelihood(self.energy_, self.params_, "v", part["v"], ("h",), n_threads)
+            for part in self._chunks({"v": X})
         ]
         return np.concatenate(parts)
 
     # -- sampling ------------------------------------------------------------------------------
-
-    def _sampling_seed(self, random_state: Any) -> int:
-        """Seed of one call: as given, or the next of the fitted model's own sequence."""
-        return rng.seed_from(self._draws if random_state is None else random_state)
 
     def sample(
         self,
@@ -777,15 +557,15 @@ class BernoulliRBM(RBM):
         self.verbose = verbose
         self.random_state = random_state
 
-    def _visible_start(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
+    def _start_of_group(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
         return unit.init()
 
     def _weight_scale(self, energy: Energy) -> float:
         return 0.01
 
-    def _check_support(self, unit: Unit, X: Any) -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
         try:
-            super()._check_support(unit, X)
+            super()._check_support(unit, X, name)
         except ValueError as error:
             warnings.warn(f"{error} They are taken as they are.", UserWarning, stacklevel=4)
 
@@ -797,37 +577,3 @@ class BernoulliRBM(RBM):
         if state is None:
             raise AttributeError("h_samples_ is there after the first update.")
         return state.values["h"]
-
-
-def _is_real(energy: Energy) -> bool:
-    """Whether some units are real-valued, so that statistics have no bound."""
-    return any(u.states() is None for u in energy.groups.values())
-
-
-def _smoothed(
-    unit: Unit, mean: np.ndarray, square: np.ndarray, n: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Moments with one more row that takes every state alike, so that no state is impossible."""
-    table = unit.states()
-    if table is None:
-        return mean, square
-    share = 1 / (n + 1)
-    return (
-        (1 - share) * mean + share * table.mean(axis=0),
-        (1 - share) * square + share * (table**2).mean(axis=0),
-    )
-
-
-class _ProgressBar:
-    """Epochs done, rate and time left, on one line."""
-
-    def __init__(self, n_epochs: int) -> None:
-        from tqdm.auto import tqdm
-
-        self.bar = tqdm(total=n_epochs, unit="epoch")
-
-    def __call__(self, progress: Any) -> None:
-        self.bar.update(1)
-
-    def close(self) -> None:
-        self.bar.close()

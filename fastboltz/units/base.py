@@ -116,7 +116,9 @@ class Unit(ABC):
         """Own parameters to begin with: zeros."""
         return {p: np.zeros(self.shape) for p in self.parameters}
 
-    def cumulant(self, own: Own, field: Field, scale: float = 1.0) -> np.ndarray:
+    def cumulant(
+        self, own: Own, field: Field, scale: float = 1.0, n_threads: int = 1
+    ) -> np.ndarray:
         """Log-partition of the whole group, (n_rows,); ``scale`` multiplies the field alone."""
         return sum_units(self.unit_cumulants(own, scaled(field, scale)))
 

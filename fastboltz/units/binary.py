@@ -27,10 +27,12 @@ class Binary(Unit):
     def base(self, own: Own, x: np.ndarray) -> np.ndarray:
         return -sum_units(x * own["bias"])
 
-    def cumulant(self, own: Own, field: Field, scale: float = 1.0) -> np.ndarray:
+    def cumulant(
+        self, own: Own, field: Field, scale: float = 1.0, n_threads: int = 1
+    ) -> np.ndarray:
         rows, bias = self._rows(own, field)
         out = np.empty(len(rows))
-        layers.cumulant_sum(rows, bias, out, scale=scale, spin=self.spin)
+        layers.cumulant_sum(rows, bias, out, scale=scale, spin=self.spin, n_threads=n_threads)
         return out
 
     def mean(self, own: Own, field: Field) -> np.ndarray:

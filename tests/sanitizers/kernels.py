@@ -218,7 +218,7 @@ def main(folder, *names):
     assert Path(packed.__file__).is_relative_to(folder), packed.__file__
     assert Path(fastboltz_ext.__file__).is_relative_to(folder), fastboltz_ext.__file__
     if packed.kernel() == "avx512":
-        KERNELS.append("avx512")
+        KERNELS.extend(["avx512", "avx512 tables"])
     for name in names or DRIVERS:
         for driver in DRIVERS[name]:
             driver()

@@ -1,0 +1,197 @@
+"""Test error of class RBMs on MNIST, over seeds.
+
+``FASTBOLTZ_DATA=<folder with mnist.npz> python bench/mnist_classify.py`` trains a discriminative
+RBM (500 hidden units) and a hybrid one (1500, alpha 0.01) for each seed, on the usual split of
+50,000 / 10,000 / 10,000 images with grey values in [0, 1], and writes ``mnist_classify.json``.
+Training stops when the validation error has not fallen for some epochs, and the parameters with
+the lowest validation error are tested: the test images choose nothing. Published: 1.81 % and
+1.28 % (Larochelle & Bengio, ICML 2008). Seconds are those of the updates; the validation after
+each epoch is not in them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+#: What each model is trained with unless the command says otherwise.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "discriminative": {"n_components": 500},
+    "hybrid": {"n_components": 1500, "alpha": 0.01},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    Attributes
+    ----------
+    objective : str
+    seed : int
+    test_error, validation_error : float
+        In per cent, with the parameters that were kept.
+    best_epoch, epochs : int
+    seconds : float
+        Time of the updates.
+    """
+
+    objective: str
+    seed: int
+    test_error: float
+    validation_error: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+
+
+def load() -> dict[str, np.ndarray]:
+    """Images in [0, 1], float32, and labels."""
+    folder = os.environ.get("FASTBOLTZ_DATA")
+    if not folder:
+        sys.exit("set FASTBOLTZ_DATA to the folder that holds mnist.npz (x_*: uint8, y_*).")
+    path = Path(folder) / "mnist.npz"
+    if not path.is_file():
+        sys.exit(f"FASTBOLTZ_DATA has no {path.name}; it needs x_ and y_ of train, valid and test.")
+    with np.load(path) as file:
+        data = {name: file[name] for name in file.files}
+    return {
+        name: x.astype(np.float32) / 255 if name.startswith("x_") else x for name, x in data.items()
+    }
+
+
+def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str, seed: int) -> Run:
+    """Train one model and test it."""
+    from fastboltz import RBMClassifier
+    from fastboltz.optimizers import Linear
+
+    settings = dict(SETTINGS[objective])
+    if given.n_components:
+        settings["n_components"] = given.n_components
+    if given.alpha is not None:
+        settings["alpha"] = given.alpha
+
+    def look(progress: Any) -> None:
+        history, epoch = progress.state.history, progress.state.epoch
+        if epoch % given.every == 0:
+            print(
+                f"  epoch {epoch:4d} {progress.state.seconds:8.1f} s  validation "
+                f"{100 * history['validation_error'][-1]:5.2f} %",
+                flush=True,
+            )
+
+    model = RBMClassifier(
+        objective=objective,
+        learning_rate=Linear(given.learning_rate, given.final_rate),
+        batch_size=given.batch_size,
+        n_iter=given.epochs,
+        n_iter_no_change=given.patience,
+        momentum=given.momentum,
+        l2=given.l2,
+        sparsity=given.sparsity,
+        centered=given.centered,
+        n_threads=given.threads,
+        callbacks=[look],
+        random_state=seed,
+        **settings,
+    )
+    rows = slice(given.rows)
+    model.fit(
+        data["x_train"][rows],
+        data["y_train"][rows],
+        validation=(data["x_valid"], data["y_valid"]),
+    )
+    return Run(
+        objective=objective,
+        seed=seed,
+        test_error=100 * (1 - model.score(data["x_test"], data["y_test"])),
+        validation_error=100 * min(model.history_["validation_error"]),
+        best_epoch=model.best_iter_,
+        epochs=model.n_iter_,
+        seconds=model.history_["seconds"][-1],
+    )
+
+
+def summary(runs: Sequence[Run]) -> dict[str, dict[str, float | None]]:
+    """Mean and spread of the test error of each model."""
+    out: dict[str, dict[str, float | None]] = {}
+    for objective in dict.fromkeys(run.objective for run in runs):
+        errors = np.array([run.test_error for run in runs if run.objective == objective])
+        seconds = np.array([run.seconds for run in runs if run.objective == objective])
+        out[objective] = {
+            "seeds": len(errors),
+            "mean": float(errors.mean()),
+            "spread": float(errors.std(ddof=1)) if len(errors) > 1 else None,
+            "lowest": float(errors.min()),
+            "highest": float(errors.max()),
+            "seconds": float(seconds.mean()),
+        }
+    return out
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train every model with every seed, print and write the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("--objective", choices=tuple(SETTINGS), nargs="*", default=list(SETTINGS))
+    add("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    add("--n-components", type=int, help="500 (discriminative) and 1500 (hybrid) if not set")
+    add("--alpha", type=float, help="0.01 (hybrid) if not set")
+    add("--epochs", type=int, default=200)
+    add("--patience", type=int, default=20, help="epochs without a lower validation error")
+    add("--batch-size", type=int, default=50)
+    add("--learning-rate", type=float, default=2.0, help="at the start; it falls linearly")
+    add("--final-rate", type=float, default=0.0, help="at the end")
+    add("--momentum", type=float, default=0.0)
+    add("--l2", type=float, default=0.0)
+    add("--sparsity", type=float, default=0.0, help="taken off hidden biases after each update")
+    add("--centered", action=argparse.BooleanOptionalAction, default=True)
+    add("--threads", type=int, help="all cores if not set")
+    add("--rows", type=int, help="training images, from the first; all if not set")
+    add("--every", type=int, default=1, help="epochs between two lines")
+    add("--json", type=Path, default=HERE / "mnist_classify.json")
+    given = parser.parse_args(argv)
+    data = load()
+    runs = []
+    for objective in given.objective:
+        for seed in given.seeds:
+            print(f"{objective}, seed {seed}")
+            run = train(given, data, objective, seed)
+            runs.append(run)
+            print(
+                f"  test error {run.test_error:.2f} % (validation {run.validation_error:.2f} %, "
+                f"epoch {run.best_epoch} of {run.epochs}, {run.seconds:.0f} s)"
+            )
+    figures = summary(runs)
+    for objective, figure in figures.items():
+        spread = "" if figure["spread"] is None else f" +- {figure['spread']:.2f}"
+        print(
+            f"{objective}: test error {figure['mean']:.2f}{spread} % over {figure['seeds']} "
+            f"seeds, {figure['seconds']:.0f} s each"
+        )
+
+    from run import machine
+
+    out = {
+        "machine": machine([]),
+        "settings": {k: v for k, v in vars(given).items() if k != "json"},
+        "runs": [asdict(run) for run in runs],
+        "summary": figures,
+    }
+    given.json.write_text(json.dumps(out, indent=1) + "\n")
+    print(f"written: {given.json}")
+
+
+if __name__ == "__main__":
+    main()

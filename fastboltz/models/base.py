@@ -1,0 +1,383 @@
+"""What every model that is trained as an energy has in common.
+
+A model is a description and a face. The description is two answers, `_declare` (the energy) and
+`_likelihoods` (what is maximised); the face checks what a person gives, and hands the observed
+groups to `_fit`. All between the two is here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from .. import rng, threads
+from ..energy import Energy
+from ..gibbs import ChainState, layer
+from ..likelihood import LogPartition, log_partition
+from ..objectives import LogLikelihood, Objective
+from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..terms import Params
+from ..training import Callback, Rows, Trainer, TrainingState, run
+from ..units import BY_NAME, Own, Unit
+from ..validation import check_callbacks, check_count, check_number, one_of
+
+#: Rows that are worked on at once where memory would otherwise grow with the data.
+CHUNK_ROWS = 4096
+#: With real-valued units one outlier can be worth hundreds of ordinary rows, so the change of a
+#: parameter in one update is bounded; at usual rates the bound is not met.
+_LARGEST_CHANGE = 1.0
+#: Observed groups of one training: group -> array or CSR matrix of shape (n_rows, size).
+Data = Mapping[str, Any]
+
+
+class EnergyEstimator(BaseEstimator, ABC):
+    """Base of the models: an energy, its training, and what was learnt.
+
+    A subclass answers `_declare` and `_likelihoods`, has the parameters named here as constructor
+    arguments (or as attributes of the class), and calls `_fit` or `_partial_fit` with its observed
+    groups after its own checks. It may refine how a training starts (`_start_of_group`,
+    `_weight_scale`, `_starting_params`) and what it maximises (`_objective`).
+
+    Attributes
+    ----------
+    energy_ : Energy
+    params_ : dict of arrays
+    log_partition_ : LogPartition
+    history_ : dict of lists
+        One entry an epoch.
+    n_iter_ : int
+        Epochs made.
+    """
+
+    method: str
+    n_gibbs: int
+    n_chains: int | None
+    learning_rate: Any
+    batch_size: int
+    n_iter: int
+    optimizer: Any
+    momentum: float
+    l1: float
+    l2: float
+    centered: bool
+    n_threads: int | None
+    callbacks: Sequence[Callback] | None
+    verbose: int
+    random_state: Any
+
+    #: Negative phases that the parameter `method` may name.
+    _methods: tuple[str, ...] = ("pcd", "cd", "exact")
+
+    energy_: Energy
+    params_: Params
+    _training: TrainingState
+    _seed: int
+
+    # -- what a model answers ------------------------------------------------------------------
+
+    @abstractmethod
+    def _declare(self, data: Data) -> Energy:
+        """The energy, for these observed groups."""
+
+    @abstractmethod
+    def _likelihoods(self) -> LogLikelihood | Sequence[LogLikelihood]:
+        """What is maximised; `_likelihood` makes one from the parameters."""
+
+    def _likelihood(
+        self, of: Any, given: Any = (), weight: float = 1.0, **options: Any
+    ) -> LogLikelihood:
+        """``weight * log p(of | given)`` with the negative phase that the parameters name."""
+        n_chains = self.batch_size if self.n_chains is None else self.n_chains
+        phases = {"negative": self.method, "n_gibbs": self.n_gibbs, "n_chains": n_chains}
+        return LogLikelihood(of, given, weight, **(phases | options))  # type: ignore[arg-type]
+
+    def _objective(self, energy: Energy, n_threads: int) -> Objective:
+        return Objective(energy, self._likelihoods(), n_threads)
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        """Parameters before the data are looked at."""
+        return energy.init(self._seed, self._weight_scale(energy), dtype)
+
+    def _weight_scale(self, energy: Energy) -> float:
+        # Large enough that the hidden units differ from the start: from tiny weights learning
+        # spends its first epochs leaving the saddle where all of them do nothing.
+        return float(sum(u.size for u in energy.groups.values()) ** -0.5)
+
+    def _start_of_group(self, unit: Unit, mean: np.ndarray, square: np.ndarray) -> Own:
+        """An observed group's own parameters, from the moments of its data."""
+        return unit.from_moments(mean, square)
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        """Raise a sentence if a parameter common to all models makes no sense."""
+        check_count("n_gibbs", self.n_gibbs)
+        check_count("batch_size", self.batch_size)
+        check_count("n_iter", self.n_iter, minimum=0)
+        check_number("momentum", self.momentum, 0, below=1)
+        check_number("l1", self.l1, 0)
+        check_number("l2", self.l2, 0)
+        one_of("method", self.method, self._methods)
+        check_callbacks(self.callbacks)
+        if self.n_chains is not None:
+            check_count("n_chains", self.n_chains)
+
+    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
+        """Weights of the rows of X, or None."""
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        if weight.sum() == 0:
+            raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        return weight
+
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+        """Raise a sentence if rows hold values that the units cannot take."""
+        if not hasattr(X, "toarray"):
+            unit.check_support(name, X.reshape(len(X), *unit.shape))
+            return
+        for start in range(0, X.shape[0], CHUNK_ROWS):
+            rows = X[start : start + CHUNK_ROWS].toarray()
+            unit.check_support(name, rows.reshape(len(rows), *unit.shape))
+
+    def _unit(self, name: str, n: int) -> Unit:
+        """The unit type that a parameter names, for ``n`` columns or components."""
+        kind = getattr(self, name)
+        if isinstance(kind, str):
+            one_of(name, kind, BY_NAME)
+            if BY_NAME[kind].event_axes:
+                raise ValueError(
+                    f"{name}='{kind}' does not say how many states a unit has; give the unit with "
+                    f"its shape, e.g. {name}=fastboltz.{BY_NAME[kind].__name__}(n_units, n_states)."
+                )
+            return BY_NAME[kind](n)
+        if isinstance(kind, type) and issubclass(kind, Unit):
+            return kind(n)
+        if not isinstance(kind, Unit):
+            raise TypeError(
+                f"{name} must be a name ({', '.join(map(repr, BY_NAME))}) or a unit type; "
+                f"got {kind!r}."
+            )
+        if name == "visible" and kind.size != n:
+            raise ValueError(
+                f"visible={kind!r} has {kind.size} entries, but X has {n} columns; give one "
+                f"column an entry."
+            )
+        if name == "hidden" and kind.n_units != n:
+            raise ValueError(
+                f"hidden={kind!r} has {kind.n_units} units, but n_components is {n}; make them "
+                f"equal."
+            )
+        return kind
+
+    # -- training ------------------------------------------------------------------------------
+
+    def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
+        """Learn from rows of the observed groups, anew."""
+        self._begin(data, weight)
+        self._train(data, weight, self.n_iter, decay=True)
+
+    def _partial_fit(self, data: Data, weight: np.ndarray | None = None) -> None:
+        """One pass, going on from where the model stands."""
+        if not hasattr(self, "params_"):
+            self._begin(data, weight)
+        self._train(data, weight, 1, decay=False)
+
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        """Everything learnt, before the first update."""
+        energy = self._declare(data)
+        self._seed = rng.seed_from(self.random_state)
+        trainer = self._trainer(energy)
+        dtype = np.result_type(*(x.dtype for x in data.values()))
+        params = self._starting_params(energy, dtype)
+        first = next(iter(data.values()))
+        # A row of weight two counts as two rows, one of weight zero as none.
+        n_rows = first.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
+        base_rates = {}
+        for g, x in data.items():
+            unit = energy.groups[g]
+            mean, square = self._moments(Rows(x, unit.shape, dtype), weight)
+            mean, square = _smoothed(unit, mean, square, n_rows)
+            for p, start in self._start_of_group(unit, mean, square).items():
+                params[energy.own_key(g, p)] = start.astype(dtype)
+            base_rates[g] = mean
+        self._dtype = dtype
+        self._base_rates = base_rates
+        self._draws = np.random.default_rng(self._seed)
+        self.energy_ = energy
+        self.params_ = params
+        self._training = trainer.init(params, self._seed)
+        self._log_partition: tuple[int, LogPartition] | None = None
+
+    def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        return rows.moments(weight)
+
+    def _schedule(self, energy: Energy) -> Schedule:
+        if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
+            if isinstance(self.learning_rate, str):
+                one_of("learning_rate", self.learning_rate, ("auto",))
+            return as_schedule(self.learning_rate)
+        rate = 0.03 if _is_real(energy) else 0.1
+        return Linear(rate * as_optimizer(self.optimizer).rate_factor)
+
+    def _trainer(self, energy: Energy) -> Trainer:
+        n_threads = threads.resolve(self.n_threads)
+        return Trainer(
+            energy,
+            self._objective(energy, n_threads),
+            as_optimizer(self.optimizer, self.momentum),
+            self._schedule(energy),
+            centered=self.centered,
+            l1=self.l1,
+            l2=self.l2,
+            limit=_LARGEST_CHANGE if _is_real(energy) else None,
+            n_threads=n_threads,
+        )
+
+    def _train(self, data: Data, weight: np.ndarray | None, n_epochs: int, decay: bool) -> None:
+        self._log_partition = None
+        epochs = self._trainer(self.energy_).epochs(
+            self.params_,
+            {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()},
+            self._training,
+            batch_size=self.batch_size,
+            n_epochs=n_epochs,
+            seed=self._seed,
+            sample_weight=weight,
+            decay=decay,
+        )
+        callbacks = list(self.callbacks or ())
+        bar = _ProgressBar(n_epochs) if self.verbose else None
+        if bar is not None:
+            callbacks.append(bar)
+        try:
+            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
+        finally:
+            if bar is not None:
+                bar.close()
+
+    # -- what was learnt -----------------------------------------------------------------------
+
+    def _learnt(self, name: str) -> Params:
+        """The parameters, for a part of the fitted model that does not exist before `fit`."""
+        if "params_" not in vars(self):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}; call fit first."
+            )
+        return self.params_
+
+    @property
+    def history_(self) -> dict[str, list[Any]]:
+        """What was recorded, one entry an epoch."""
+        self._learnt("history_")
+        return self._training.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs made."""
+        self._learnt("n_iter_")
+        return self._training.epoch
+
+    def _chain_state(self, likelihood: int = 0) -> ChainState | None:
+        """Persistent chains of one likelihood of the objective, where there are some."""
+        return self._training.phases.chains[likelihood]
+
+    def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
+        """Log Z, with its 95 % interval.
+
+        Parameters
+        ----------
+        method : {"auto", "exact", "ais"}
+            "auto" enumerates the smaller side up to 2**20 states, and anneals beyond.
+        **options
+            Of `fastboltz.likelihood.ais`: ``betas`` (1000), ``n_chains`` (256), ``random_state``
+            (the model's own seed, so that the answer is repeatable), ``progress``.
+
+        Returns
+        -------
+        LogPartition
+        """
+        check_is_fitted(self, "params_")
+        reference = {}
+        for g, mean in self._base_rates.items():
+            own = self.energy_.own(self.params_, g)
+            reference[g] = {"bias": self.energy_.groups[g].reference_bias(own, mean)}
+        options.setdefault("reference", reference)
+        options.setdefault("random_state", self._seed)
+        options.setdefault("n_threads", self.n_threads)
+        return log_partition(self.energy_, self.params_, method, **options)
+
+    @property
+    def log_partition_(self) -> LogPartition:
+        """Log Z with its 95 % interval, computed when it is first asked for."""
+        self._learnt("log_partition_")
+        # It is that of one update: a callback may ask for it while the training goes on.
+        if self._log_partition is None or self._log_partition[0] != self._training.update:
+            self._log_partition = (self._training.update, self.log_partition())
+        return self._log_partition[1]
+
+    # -- for the answers of a model ------------------------------------------------------------
+
+    def _chunks(self, data: Data) -> Iterator[dict[str, np.ndarray]]:
+        """Dense rows of some groups, in the model's precision and shapes, some at a time."""
+        rows = {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()}
+        for start in range(0, len(next(iter(rows.values()))), CHUNK_ROWS):
+            yield {g: x.take(slice(start, start + CHUNK_ROWS)) for g, x in rows.items()}
+
+    def _mean(self, group: str, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Conditional means of a factorial group given the others, (n_rows, size)."""
+        _, mean, _ = layer(
+            self.energy_,
+            self.params_,
+            state,
+            group,
+            rng.Address(0),
+            mean=True,
+            sample=False,
+            n_threads=threads.resolve(self.n_threads),
+        )
+        assert mean is not None
+        return mean.reshape(len(mean), -1)
+
+    def _sampling_seed(self, random_state: Any) -> int:
+        """Seed of one call: as given, or the next of the fitted model's own sequence."""
+        return rng.seed_from(self._draws if random_state is None else random_state)
+
+
+def _is_real(energy: Energy) -> bool:
+    """Whether some units are real-valued, so that statistics have no bound."""
+    return any(u.states() is None for u in energy.groups.values())
+
+
+def _smoothed(
+    unit: Unit, mean: np.ndarray, square: np.ndarray, n: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moments with one more row that takes every state alike, so that no state is impossible."""
+    table = unit.states()
+    if table is None:
+        return mean, square
+    share = 1 / (n + 1)
+    return (
+        (1 - share) * mean + share * table.mean(axis=0),
+        (1 - share) * square + share * (table**2).mean(axis=0),
+    )
+
+
+class _ProgressBar:
+    """Epochs done, rate and time left, on one line."""
+
+    def __init__(self, n_epochs: int) -> None:
+        from tqdm.auto import tqdm
+
+        self.bar = tqdm(total=n_epochs, unit="epoch")
+
+    def __call__(self, progress: Any) -> None:
+        self.bar.update(1)
+
+    def close(self) -> None:
+        self.bar.close()

@@ -1,0 +1,675 @@
+"""Any declared energy as an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from .. import rng, threads
+from ..energy import Energy
+from ..enumeration import Enumeration, split
+from ..gibbs import ChainState, Gibbs
+from ..mean_field import mean_field
+from ..objectives import LogLikelihood, Objective
+from ..terms import Hyperedges
+from ..training import Callback, Rows
+from ..units import BY_NAME, Unit
+from ..validation import check_count, check_state, one_of, unknown_group
+from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
+
+#: With method="auto", gradients are exact up to so many states (log2).
+_AUTO_LOG2_STATES = 10
+#: Inference is exact where a row's unknown units have at most so many states (log2).
+_EXACT_LOG2_STATES = 12
+
+
+class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
+    r"""Boltzmann machine of any energy that can be declared.
+
+    ``E(x) = sum_g base_g(x_g) - sum_t <W_t, product of the groups in t>``. Training maximises
+    ``log p(visible | given)``, with all other groups hidden: summed out in closed form where they
+    can be, else sampled.
+
+    A NaN marks a unit that is unknown in a row. Such a unit is hidden for that row: in every update
+    it is drawn given what is known (with exact gradients, summed over), never imputed.
+
+    Parameters
+    ----------
+    groups : dict of str to unit type
+        As in `fastboltz.Energy`. An observed group may be a name or a type without a size
+        (``"bernoulli"``, ``fastboltz.Gaussian``), which the data then give.
+    terms : sequence of str or Hyperedges
+        Couplings in index notation; see `fastboltz.terms`.
+    visible : str or sequence of str
+        Groups whose distribution is learnt.
+    given : str or sequence of str, default=()
+        Observed groups that are conditioned on.
+    method : {"auto", "pcd", "cd", "exact"}, default="auto"
+        Negative phase: persistent chains, chains from the data, or enumeration. "auto" enumerates
+        up to 2**10 states, else takes "pcd", or "cd" where a group is given.
+    n_gibbs : int, default=1
+        Gibbs sweeps of an update.
+    n_positive : int, default=10
+        Sweeps over unknown units, and over hidden groups that cannot be summed out, in the positive
+        phase.
+    n_chains : int, default=None
+        Persistent chains; None means `batch_size`.
+    learning_rate : "auto", float or schedule, default="auto"
+        As in `RBM`, and so are the parameters below.
+    batch_size : int, default=50
+    n_iter : int, default=50
+    optimizer : {"sgd", "adam"} or Optimizer, default="sgd"
+    momentum : float, default=0.0
+    l1, l2 : float, default=0.0
+    centered : bool, default=True
+    n_threads : int, default=None
+    callbacks : sequence of callables, default=None
+    verbose : int, default=0
+    random_state : None, int or RandomState, default=None
+
+    Attributes
+    ----------
+    energy_ : Energy
+    params_ : dict of arrays
+    log_partition_ : LogPartition
+    history_ : dict of lists
+    n_iter_ : int
+    n_features_in_ : int
+        Where one group is observed.
+
+    References
+    ----------
+    Ackley, Hinton & Sejnowski, "A learning algorithm for Boltzmann machines", Cognitive Science 9,
+    1985.
+    Goodfellow, Bengio & Courville, "Deep Learning", 2016, sections 20.1 and 20.8.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastboltz as fb
+    >>> groups = {"v": fb.Bernoulli(3), "h": fb.Bernoulli(2)}
+    >>> X = np.array([[0, 0, np.nan], [0, 1, 1], [1, 0, 0], [1, 1, 0]])
+    >>> machine = fb.BoltzmannMachine(
+    ...     groups, ["v_i v_j", "v_i h_k"], visible="v", random_state=0
+    ... ).fit(X)
+    >>> machine.transform(X).shape
+    (4, 2)
+    >>> machine.energy_.conditionals().site_sweeps
+    ('v',)
+    """
+
+    _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact")
+
+    def __init__(
+        self,
+        groups: Mapping[str, Any],
+        terms: Sequence[str | Hyperedges],
+        *,
+        visible: str | Sequence[str],
+        given: str | Sequence[str] = (),
+        method: str = "auto",
+        n_gibbs: int = 1,
+        n_positive: int = 10,
+        n_chains: int | None = None,
+        learning_rate: Any = "auto",
+        batch_size: int = 50,
+        n_iter: int = 50,
+        optimizer: Any = "sgd",
+        momentum: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = True,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.groups = groups
+        self.terms = terms
+        self.visible = visible
+        self.given = given
+        self.method = method
+        self.n_gibbs = n_gibbs
+        self.n_positive = n_positive
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.l1 = l1
+        self.l2 = l2
+        self.centered = centered
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- the description -----------------------------------------------------------------------
+
+    @property
+    def _visible(self) -> tuple[str, ...]:
+        return (self.visible,) if isinstance(self.visible, str) else tuple(self.visible)
+
+    @property
+    def _given(self) -> tuple[str, ...]:
+        return (self.given,) if isinstance(self.given, str) else tuple(self.given)
+
+    @property
+    def _observed(self) -> tuple[str, ...]:
+        return (*self._visible, *self._given)
+
+    @property
+    def _hidden(self) -> tuple[str, ...]:
+        return tuple(g for g in self.energy_.groups if g not in self._observed)
+
+    def _declare(self, data: Data) -> Energy:
+        groups = {}
+        for g, kind in self.groups.items():
+            if isinstance(kind, str):
+                kind = BY_NAME[one_of(f"groups[{g!r}]", kind, BY_NAME)]
+            if isinstance(kind, type) and issubclass(kind, Unit):
+                if g not in data:
+                    raise ValueError(
+                        f"group {g!r} is hidden, so the data do not give its size; give the unit "
+                        f"with its size, e.g. {kind.__name__}(10)."
+                    )
+                kind = kind(data[g].shape[1])
+            groups[g] = kind
+        return Energy(groups, self.terms)
+
+    def _likelihoods(self) -> LogLikelihood:
+        return self._likelihood(self._visible, self._given)
+
+    def _objective(self, energy: Energy, n_threads: int) -> Objective:
+        negative = self._negative(energy) if self.method == "auto" else self.method
+        one = self._likelihood(
+            self._visible, self._given, negative=negative, n_positive=self.n_positive
+        )
+        return ObjectiveOfKnown(energy, one, n_threads)
+
+    def _negative(self, energy: Energy) -> str:
+        """The negative phase that "auto" means."""
+        free = [g for g in energy.groups if g not in self._given]
+        try:
+            if split(energy, free).log2_states <= _AUTO_LOG2_STATES:
+                return "exact"
+        except ValueError:  # cannot be enumerated at all
+            pass
+        return "cd" if self._given else "pcd"
+
+    def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted moments of what is known of each unit."""
+        total = np.zeros((3, *rows.shape))
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            x = rows.take(chunk).astype(np.float64)
+            w = np.ones(len(x)) if weight is None else weight[chunk]
+            known = ~np.isnan(x)
+            x = np.where(known, x, 0)
+            total += [np.tensordot(w, part, axes=1) for part in (known, x, x * x)]
+        never = total[0] == 0
+        total[:, never] = np.array([1.0, 0.0, 1.0])[:, None]
+        return total[1] / total[0], total[2] / total[0]
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """The parameters, then the report of the energy's conditionals."""
+        text = super().__repr__(N_CHAR_MAX)
+        energy = getattr(self, "energy_", None)
+        if energy is None:
+            try:
+                energy = self._declare({})
+            except (TypeError, ValueError, AttributeError, KeyError):
+                return text  # sizes that the data will give, or a mistake that fit explains
+        return f"{text}\n{energy.conditionals()}"
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_count("n_positive", self.n_positive)
+        self._check_groups()
+
+    def _check_groups(self) -> None:
+        if not isinstance(self.groups, Mapping):
+            raise TypeError(
+                f"groups must be a dict of unit types, e.g. {{'v': fastboltz.Bernoulli(784)}}; "
+                f"got {self.groups!r}."
+            )
+        for name, named in (("visible", self._visible), ("given", self._given)):
+            for g in named:
+                if g not in self.groups:
+                    raise unknown_group(name, g, self.groups)
+        if not self._visible:
+            raise ValueError("visible names no group; name one whose distribution is to be learnt.")
+        twice = [g for g in self._observed if self._observed.count(g) > 1]
+        if twice:
+            raise ValueError(
+                f"group {twice[0]!r} is named twice in visible={self.visible!r} and "
+                f"given={self.given!r}; name it in one of them, once."
+            )
+
+    def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
+        """Observed groups as rows of matrices, NaN where a visible unit is unknown."""
+        observed = self._observed
+        # A sparse matrix by keys is a dict too.
+        by_group = isinstance(X, Mapping) and not hasattr(X, "toarray")
+        if by_group:
+            for g in X:
+                if g not in observed:
+                    raise unknown_group("X", g, observed)
+            for g in observed:
+                if g not in X:
+                    raise ValueError(
+                        f"X has no rows for the observed group {g!r} (it has "
+                        f"{', '.join(map(repr, X)) or 'none'}); add X[{g!r}]."
+                    )
+            data = {g: self._check_group(f"X[{g!r}]", X[g]) for g in observed}
+        elif len(observed) > 1:
+            raise TypeError(
+                f"X must be a dict of arrays, one for each observed group "
+                f"({', '.join(map(repr, observed))}); got {type(X).__name__}."
+            )
+        else:
+            options = {"dtype": (np.float32, np.float64), "ensure_all_finite": "allow-nan"}
+            X = validate_data(self, X, reset=reset, accept_sparse="csr", **options)
+            data = {observed[0]: X}
+        n_rows = {g: x.shape[0] for g, x in data.items()}
+        if len(set(n_rows.values())) > 1:
+            listed = ", ".join(f"X[{g!r}] has {n}" for g, n in n_rows.items())
+            raise ValueError(f"every observed group needs the same number of rows; {listed}.")
+        energy = self._declare(data) if reset else self.energy_
+        for g, x in data.items():
+            name = f"X[{g!r}]" if by_group else "X"
+            unit = energy.groups[g]
+            if x.shape[1] != unit.size:
+                raise ValueError(
+                    f"{name} has {x.shape[1]} columns, but group {g!r} is {unit}; expected "
+                    f"{unit.size}, one an entry."
+                )
+            self._check_known(name, g, unit, x)
+            self._check_support(unit, x, name)
+        return data
+
+    def _check_group(self, name: str, x: Any) -> Any:
+        x = check_array(
+            x,
+            accept_sparse="csr",
+            dtype=(np.float32, np.float64),
+            ensure_all_finite="allow-nan",
+            allow_nd=True,
+            input_name=name,
+        )
+        return x.reshape(len(x), -1) if x.ndim > 2 else x
+
+    def _check_known(self, name: str, group: str, unit: Unit, x: Any) -> None:
+        values = x.data if hasattr(x, "toarray") else x
+        if not np.isnan(values).any():
+            return
+        if group in self._given:
+            raise ValueError(
+                f"{name} contains NaN, but group {group!r} is given, so all of it must be known; "
+                f"name it in visible, or fill its values."
+            )
+        if hasattr(x, "toarray"):
+            raise ValueError(f"{name} is sparse and contains NaN; give unknown units densely.")
+        check_state(group, unit, x.reshape(len(x), *unit.shape), allow_nan=True)
+
+    # -- fitting -------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BoltzmannMachine:
+        """Learn the parameters from rows of the observed groups.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+            An array where one group is observed, else group -> rows, (n_samples, size) or
+            (n_samples, *shape). NaN marks unknown visible units.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        data = self._check_data(X, reset=True)
+        self._fit(data, self._check_weights(sample_weight, data[self._visible[0]]))
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BoltzmannMachine:
+        """Make one pass over the rows, going on from where the model stands.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        data = self._check_data(X, reset=not hasattr(self, "params_"))
+        self._partial_fit(data, self._check_weights(sample_weight, data[self._visible[0]]))
+        return self
+
+    # -- inference -----------------------------------------------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        return sum(self.energy_.groups[g].size for g in self._hidden)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Means of the hidden units given what is known, group after group.
+
+        They are those of `infer` with ``method="auto"``: exact where that is cheap, else
+        mean-field.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+
+        Returns
+        -------
+        ndarray of shape (n_samples, sizes of the hidden groups)
+        """
+        means = self.infer(X)
+        if not self._hidden:
+            raise ValueError(
+                f"{type(self).__name__} has no hidden group, so there is nothing to transform to; "
+                f"infer fills in unknown units."
+            )
+        return np.concatenate([means[g].reshape(len(means[g]), -1) for g in self._hidden], axis=1)
+
+    def infer(
+        self, X: Any, method: str = "auto", *, n_steps: int = 100, random_state: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Means of all units given those that are known.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+            NaN marks unknown visible units.
+        method : {"auto", "exact", "mean-field", "gibbs"}
+            "exact" sums hidden groups out in closed form or over their states, and unknown units
+            over their states. "auto" does so for rows with at most 2**12 states to list, and takes
+            "mean-field" for others. "gibbs" averages over sweeps.
+        n_steps : int
+            Sweeps of "gibbs", after half as many that are left out.
+        random_state : None, int, RandomState or Generator
+            For "gibbs".
+
+        Returns
+        -------
+        dict of arrays
+            Group -> (n_samples, *shape): known values as they are, means elsewhere.
+        """
+        check_is_fitted(self, "params_")
+        one_of("method", method, ("auto", "exact", "mean-field", "gibbs"))
+        check_count("n_steps", n_steps)
+        data = self._check_data(X, reset=False)
+        seed = self._sampling_seed(random_state) if method == "gibbs" else 0
+        pieces = []
+        with threads.single_threaded_blas():
+            for number, part in enumerate(self._chunks(data)):
+                if method == "gibbs":
+                    address = rng.Address.of(
+                        seed, "sample", row=number * len(part[self._visible[0]])
+                    )
+                    pieces.append(self._gibbs_means(part, n_steps, address))
+                else:
+                    pieces.append(self._means(part, method))
+        return {g: np.concatenate([piece[g] for piece in pieces]) for g in self.energy_.groups}
+
+    def _means(self, known: Mapping[str, np.ndarray], method: str) -> dict[str, np.ndarray]:
+        listed, summed = self._split_hidden()
+        n = len(next(iter(known.values())))
+        open_ = dict(known)
+        for g in listed:
+            open_[g] = np.full((n, *self.energy_.groups[g].shape), np.nan, self._dtype)
+        exact = np.full(n, method == "exact")
+        if method == "auto":
+            exact = log2_completions(self.energy_, open_) <= _EXACT_LOG2_STATES
+        means: dict[str, np.ndarray] = {
+            g: np.empty((n, *u.shape), self._dtype) for g, u in self.energy_.groups.items()
+        }
+        if exact.any():
+            of = self._exact_means({g: x[exact] for g, x in open_.items()}, summed)
+            for g, x in of.items():
+                means[g][exact] = x
+        if not exact.all():
+            rest = {g: x[~exact] for g, x in known.items()}
+            n_threads = threads.resolve(self.n_threads)
+            of = mean_field(self.energy_, self.params_, rest, n_threads=n_threads)
+            for g, x in of.items():
+                means[g][~exact] = x
+        return means
+
+    def _split_hidden(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Hidden groups of which the states are listed, and those that are then summed out."""
+        sets: list[tuple[str, ...]] = [()]
+        for g in self._hidden:
+            sets += [(*s, g) for s in sets if self.energy_.is_independent((*s, g))]
+
+        def units_summed(s: tuple[str, ...]) -> tuple[bool, int]:
+            units = self.energy_.groups
+            real = any(units[g].states() is None for g in self._hidden if g not in s)
+            return not real, sum(units[g].n_units for g in s)
+
+        summed = max(sets, key=units_summed)
+        return tuple(g for g in self._hidden if g not in summed), summed
+
+    def _exact_means(
+        self, open_: Mapping[str, np.ndarray], summed: tuple[str, ...]
+    ) -> dict[str, np.ndarray]:
+        """Conditional means by the completions of the unknown units, each with its probability."""
+        n = len(next(iter(open_.values())))
+        means = {g: np.zeros((n, *u.shape)) for g, u in self.energy_.groups.items()}
+        for rows, full in completed(self.energy_, open_, "inference", "Use method='mean-field'."):
+            log_p = -self.energy_.free_energy(self.params_, full, summed, check=False)
+            p = np.exp(log_p - log_sum_by_row(log_p, rows, n)[rows])
+            values = dict(full)
+            for g in summed:
+                shape = self.energy_.groups[g].shape
+                values[g] = self._mean(g, full).reshape(-1, *shape)
+            for g, x in values.items():
+                np.add.at(means[g], rows, p.reshape(-1, *(1,) * (x.ndim - 1)) * x)
+        return {g: x.astype(self._dtype) for g, x in means.items()}
+
+    def _gibbs_means(
+        self, known: Mapping[str, np.ndarray], n_steps: int, address: rng.Address
+    ) -> dict[str, np.ndarray]:
+        sampler = Gibbs(self.energy_, self._observed, n_threads=self.n_threads)
+        n = len(next(iter(known.values())))
+        chains = sampler.start(self.params_, n, address, known)
+        chains = sampler.step(self.params_, chains, (n_steps + 1) // 2)
+        total = {g: np.zeros(x.shape) for g, x in chains.values.items()}
+        for _ in range(n_steps):
+            chains = sampler.step(self.params_, chains)
+            for g, x in chains.values.items():
+                total[g] += x
+        return {g: (x / n_steps).astype(self._dtype) for g, x in total.items()}
+
+    # -- likelihood ----------------------------------------------------------------------------
+
+    def free_energy(self, X: Any) -> np.ndarray:
+        """``F = -log sum exp(-E)`` over the hidden groups and the unknown units of each row.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            Where hidden groups cannot be summed out and have too many states.
+        """
+        check_is_fitted(self, "params_")
+        data = self._check_data(X, reset=False)
+        return -np.concatenate([self._log_mass(part) for part in self._chunks(data)])
+
+    def _log_mass(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        """``log sum exp(-E)`` over all that is not known, for each row."""
+        n = len(next(iter(known.values())))
+        total = np.full(n, -np.inf)
+        what, remedy = "free energy", "Use a smaller model, or fewer unknown units."
+        for rows, full in completed(self.energy_, known, what, remedy):
+            states = Enumeration(self.energy_, self.params_, full, what=what, remedy=remedy)
+            np.logaddexp.at(total, rows, states.log_partition())
+        return total
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-likelihood ``log p(visible | given)`` of what is known of each row, in nats.
+
+        Without given groups it uses ``log_partition_``: exact where that can be enumerated, else
+        annealed. With given groups their log Z is enumerated for each row.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            Where the free energy, or log Z for a given row, has too many states.
+        """
+        log_mass = -self.free_energy(X)
+        if not self._given:
+            return log_mass - self.log_partition_.value
+        data = self._check_data(X, reset=False)
+        given = {g: data[g] for g in self._given}
+        remedy = "Annealing is for models without given groups; use a smaller model."
+        log_z = [
+            Enumeration(self.energy_, self.params_, part, remedy=remedy).log_partition()
+            for part in self._chunks(given)
+        ]
+        return log_mass - np.concatenate(log_z)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+        y : ignored
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean())
+
+    # -- sampling ------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n_samples: int | None = None,
+        n_steps: int = 100,
+        *,
+        given: Any = None,
+        random_state: Any = None,
+    ) -> Any:
+        """Draw the visible groups by Gibbs sampling.
+
+        Parameters
+        ----------
+        n_samples : int, optional
+            Number of rows, each a chain of its own; the default is the rows of `given`, else 1.
+        n_steps : int
+            Sweeps that each chain makes.
+        given : array-like or dict of them, optional
+            Known values, held: of the visible group where no other is observed, else group ->
+            values, among them those of every group that the model has as given. NaN marks units to
+            be drawn. One row serves for all samples.
+        random_state : None, int, RandomState or Generator
+            None goes on in the model's own sequence, so that calls differ, repeatably.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features), or dict of them
+            A dict where more than one group is visible.
+        """
+        check_is_fitted(self, "params_")
+        check_count("n_steps", n_steps, minimum=0)
+        known = self._check_given(given)
+        rows = {len(x) for x in known.values() if len(x) != 1}
+        if n_samples is None:
+            n_samples = max(rows, default=1)
+        check_count("n_samples", n_samples)
+        if rows - {n_samples}:
+            listed = ", ".join(f"given[{g!r}] has {len(x)}" for g, x in known.items())
+            raise ValueError(
+                f"every group needs n_samples={n_samples} rows, or one for all; {listed}."
+            )
+        values = {g: np.broadcast_to(x, (n_samples, *x.shape[1:])) for g, x in known.items()}
+        if not known and (chains := self._chain_state()) is not None:
+            chosen = np.arange(n_samples) % chains.n_chains
+            values = {g: x[chosen] for g, x in chains.values.items()}
+        address = rng.Address.of(self._sampling_seed(random_state), "sample")
+        sampler = Gibbs(self.energy_, tuple(known), n_threads=self.n_threads)
+        # Visible groups are drawn last, so that a sweep ends at them.
+        sampler.blocks.sort(key=lambda block: any(g in self._visible for g in block))
+        state = sampler.start(self.params_, n_samples, address, values)
+        state = sampler.step(self.params_, state, n_steps)
+        drawn = {g: self._shown(state, g) for g in self._visible}
+        return drawn if len(drawn) > 1 else drawn[self._visible[0]]
+
+    def _shown(self, state: ChainState, group: str) -> np.ndarray:
+        return state.values[group].reshape(state.n_chains, -1)
+
+    def _check_given(self, given: Any) -> dict[str, np.ndarray]:
+        """Known groups of `sample`, each (rows, *shape)."""
+        if given is None:
+            given = {}
+        elif not isinstance(given, Mapping):
+            if len(self._observed) > 1:
+                raise TypeError(
+                    f"given must be a dict of arrays by group; got {type(given).__name__}."
+                )
+            given = {self._visible[0]: given}
+        for g in self._given:
+            if g not in given:
+                raise ValueError(
+                    f"the model is of {', '.join(map(repr, self._visible))} given {g!r}; give its "
+                    f"values in given[{g!r}]."
+                )
+        known = {}
+        for g, x in given.items():
+            if g not in self.energy_.groups:
+                raise unknown_group("given", g, self.energy_.groups)
+            unit = self.energy_.groups[g]
+            x = np.asarray(x, dtype=self._dtype)
+            if x.shape == unit.shape or x.shape == (unit.size,):
+                x = x[None]
+            if x.size != len(x) * unit.size:
+                raise ValueError(
+                    f"given[{g!r}] has shape {x.shape}; expected ({unit.size},) or "
+                    f"(n_samples, {unit.size}), with NaN for the units to be drawn."
+                )
+            x = check_state(g, unit, x.reshape(len(x), *unit.shape), allow_nan=True)
+            self._check_known(f"given[{g!r}]", g, unit, x)
+            unit.check_support(f"given[{g!r}]", x)
+            known[g] = x
+        return known
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags

@@ -1,0 +1,362 @@
+"""Gated machines: hidden units that stand for the transformation of one image into another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from .. import rng, threads
+from ..energy import Energy
+from ..enumeration import Enumeration
+from ..gibbs import Gibbs
+from ..objectives import LogLikelihood
+from ..terms import FactoredTerm, Params
+from ..training import Callback
+from ..validation import check_count, one_of
+from .base import Data, EnergyEstimator
+
+
+class GatedRBM(EnergyEstimator):
+    r"""Gated restricted Boltzmann machine of pairs of images.
+
+    ``E(x, y, h) = base(x) + base(y) + base(h) - sum_ijk W_ijk x_i y_j h_k``: each hidden unit
+    gathers evidence for one way in which x turns into y. Factored, ``W_ijk = sum_f A_if B_jf C_kf``
+    and a field costs O((I + J + K) F) in place of O(I J K).
+
+    Parameters
+    ----------
+    n_components : int, default=64
+        Number of hidden units.
+    n_factors : int, default=None
+        Rank-one factors of the weights; None keeps the full tensor.
+    mode : {"conditional", "joint"}, default="conditional"
+        Maximise ``log p(y | x)``, with x clamped in both phases, or ``log p(x, y)``.
+    visible, hidden : str or unit type, default="bernoulli"
+        Units of both images, and of the hidden group, as in `RBM`.
+    pairs : bool, default=False
+        Whether also each image alone meets the hidden units: ``x_i h_k`` and ``y_j h_k``.
+    method : {"cd", "pcd", "exact"}, default="cd"
+        Negative phase. Persistent chains belong to no x, so "pcd" is for ``mode="joint"``.
+    n_gibbs, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, centered, \
+n_threads, callbacks, verbose, random_state
+        As in `RBM`.
+
+    Attributes
+    ----------
+    energy_ : Energy
+        With groups ``"x"``, ``"y"`` and ``"h"``.
+    params_ : dict of arrays
+        The weights are under ``"x_i y_j h_k"``, factored ones under
+        ``"x_i y_j h_k | F @ x_i"`` and so on.
+    log_partition_ : LogPartition
+        Of all three groups.
+    history_ : dict of lists
+    n_iter_ : int
+    n_features_in_, n_features_y_ : int
+        Columns of X and of Y.
+
+    References
+    ----------
+    Memisevic & Hinton, "Unsupervised learning of image transformations", CVPR 2007.
+    Memisevic & Hinton, "Learning to represent spatial transformations with factored higher-order
+    Boltzmann machines", Neural Computation 22, 2010.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import GatedRBM
+    >>> X = (np.random.default_rng(0).random((100, 6)) < 0.3).astype(np.float32)
+    >>> gated = GatedRBM(4, n_iter=5, random_state=0).fit(X, np.roll(X, 1, axis=1))
+    >>> H = gated.transform(X, np.roll(X, 1, axis=1))
+    >>> gated.predict(X, H).shape
+    (100, 6)
+    """
+
+    def __init__(
+        self,
+        n_components: int = 64,
+        *,
+        n_factors: int | None = None,
+        mode: str = "conditional",
+        visible: Any = "bernoulli",
+        hidden: Any = "bernoulli",
+        pairs: bool = False,
+        method: str = "cd",
+        n_gibbs: int = 1,
+        n_chains: int | None = None,
+        learning_rate: Any = "auto",
+        batch_size: int = 50,
+        n_iter: int = 50,
+        optimizer: Any = "sgd",
+        momentum: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = True,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.n_factors = n_factors
+        self.mode = mode
+        self.visible = visible
+        self.hidden = hidden
+        self.pairs = pairs
+        self.method = method
+        self.n_gibbs = n_gibbs
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.l1 = l1
+        self.l2 = l2
+        self.centered = centered
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- the description -----------------------------------------------------------------------
+
+    def _declare(self, data: Data) -> Energy:
+        groups = {g: self._unit("visible", data[g].shape[1]) for g in ("x", "y")}
+        groups["h"] = self._unit("hidden", self.n_components)
+        letters = iter("ijklmnopqrstuvwabcdefg")
+        x, y, h = (f"{g}_{''.join(next(letters) for _ in u.shape)}" for g, u in groups.items())
+        gate = f"{x} {y} {h}" + (f" | {self.n_factors}" if self.n_factors else "")
+        return Energy(groups, [gate, *((f"{x} {h}", f"{y} {h}") if self.pairs else ())])
+
+    def _likelihoods(self) -> LogLikelihood:
+        if self.mode == "joint":
+            return self._likelihood(of=("x", "y"))
+        return self._likelihood(of="y", given="x")
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        """Weights at which a field is of order one, whatever the number of products in it."""
+        params = energy.init(self._seed, 1.0, dtype)
+        for term in energy.terms:
+            sizes = [energy.groups[g].size for g in term.groups]
+            if isinstance(term, FactoredTerm):
+                # A field sums rank products of one number of each image's factors.
+                scale = (term.rank * np.prod(sizes[:2])) ** (-0.5 / len(sizes))
+            else:
+                scale = np.prod(sizes[:-1]) ** -0.5
+            for key in term.parameter_shapes:
+                params[key] *= np.asarray(scale, dtype)
+        return params
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_count("n_components", self.n_components)
+        if self.n_factors is not None:
+            check_count("n_factors", self.n_factors)
+        one_of("mode", self.mode, ("conditional", "joint"))
+        super()._check_parameters()
+        if self.mode == "conditional" and self.method == "pcd":
+            raise ValueError(
+                "method='pcd' keeps chains that belong to no x; with mode='conditional' use "
+                "method='cd' or 'exact', or mode='joint'."
+            )
+
+    def _check_images(self, reset: bool = False, **tables: Any) -> dict[str, np.ndarray]:
+        """Tables X, Y and H by name, as rows of the groups x, y and h."""
+        data = {}
+        for name, table in tables.items():
+            g = name.lower()
+            x = check_array(table, dtype=(np.float32, np.float64), input_name=name)
+            if not reset:
+                unit = self.energy_.groups[g]
+                if x.shape[1] != unit.size:
+                    raise ValueError(
+                        f"{name} has {x.shape[1]} columns, but the model was fitted with "
+                        f"{unit.size} in group {g!r} ({unit}); give as many."
+                    )
+            elif g != "h":
+                unit = self._unit("visible", x.shape[1])
+            if g != "h":
+                self._check_support(unit, x, name)
+            data[g] = x
+        rows = {name: len(data[name.lower()]) for name in tables}
+        if len(set(rows.values())) > 1:
+            listed = " and ".join(f"{name} has {n}" for name, n in rows.items())
+            raise ValueError(f"pairs need as many rows of one as of the other; {listed} rows.")
+        return data
+
+    # -- fitting -------------------------------------------------------------------------------
+
+    def fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+        """Learn the transformations between the rows of X and those of Y.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        data = self._check_images(reset=True, X=X, Y=Y)
+        weight = self._check_weights(sample_weight, data["x"])
+        self._fit(data, weight)
+        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        return self
+
+    def partial_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+        """Make one pass over the pairs, going on from where the model stands.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        data = self._check_images(reset=not hasattr(self, "params_"), X=X, Y=Y)
+        weight = self._check_weights(sample_weight, data["x"])
+        self._partial_fit(data, weight)
+        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        return self
+
+    # -- transformations -----------------------------------------------------------------------
+
+    def transform(self, X: Any, Y: Any) -> np.ndarray:
+        """``E[h | x, y]``: the hidden units that explain each pair.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+        """
+        check_is_fitted(self, "params_")
+        data = self._check_images(X=X, Y=Y)
+        with threads.single_threaded_blas():
+            return np.concatenate([self._mean("h", part) for part in self._chunks(data)])
+
+    def predict(self, X: Any, H: Any) -> np.ndarray:
+        """``E[y | x, h]``: a transformation applied to images.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        H : array-like of shape (n_samples, n_components)
+            Values or means of the hidden units, as `transform` gives them.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_y)
+        """
+        check_is_fitted(self, "params_")
+        data = self._check_images(X=X, H=H)
+        with threads.single_threaded_blas():
+            return np.concatenate([self._mean("y", part) for part in self._chunks(data)])
+
+    def analogy(self, X: Any, Y: Any, X_new: Any) -> np.ndarray:
+        """What X_new becomes as X became Y, row by row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+        X_new : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_y)
+        """
+        return self.predict(X_new, self.transform(X, Y))
+
+    # -- likelihood and samples ----------------------------------------------------------------
+
+    def score_samples(self, X: Any, Y: Any) -> np.ndarray:
+        """``log p(y | x)`` of each pair (``log p(x, y)`` with ``mode="joint"``), in nats.
+
+        The conditional one enumerates the hidden units, or y, for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            With ``mode="conditional"``, where both sides have too many states.
+        """
+        check_is_fitted(self, "params_")
+        data = self._check_images(X=X, Y=Y)
+        n_threads = threads.resolve(self.n_threads)
+        scores = []
+        for part in self._chunks(data):
+            free = self.energy_.free_energy(
+                self.params_, part, "h", n_threads=n_threads, check=False
+            )
+            log_z: Any = self.log_partition_.value if self.mode == "joint" else None
+            if log_z is None:
+                given = {"x": part["x"]}
+                remedy = "Compare models by the error of their predictions, or use fewer units."
+                log_z = Enumeration(
+                    self.energy_, self.params_, given, what="log p(y | x)", remedy=remedy
+                ).log_partition()
+            scores.append(-free - log_z)
+        return np.concatenate(scores)
+
+    def score(self, X: Any, Y: Any) -> float:
+        """Mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        Y : array-like of shape (n_samples, n_features_y)
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X, Y).mean())
+
+    def sample(self, X: Any, n_steps: int = 100, *, random_state: Any = None) -> np.ndarray:
+        """Draw a y for each row of X, by Gibbs sampling with x held.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        n_steps : int
+        random_state : None, int, RandomState or Generator
+            None goes on in the model's own sequence, so that calls differ, repeatably.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features_y)
+        """
+        check_is_fitted(self, "params_")
+        check_count("n_steps", n_steps, minimum=0)
+        x = self._check_images(X=X)["x"]
+        address = rng.Address.of(self._sampling_seed(random_state), "sample")
+        sampler = Gibbs(self.energy_, "x", n_threads=self.n_threads)
+        # y is drawn last, so that a sweep ends at it.
+        sampler.blocks = [("h",), ("y",)]
+        start = {"x": x.reshape(len(x), *self.energy_.groups["x"].shape)}
+        state = sampler.start(self.params_, len(x), address, start)
+        return sampler.step(self.params_, state, n_steps).values["y"].reshape(len(x), -1)

@@ -1,0 +1,238 @@
+"""Boltzmann machines of any order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import validate_data
+
+from ..energy import Energy
+from ..gibbs import ChainState
+from ..terms import DenseTerm, Hyperedges, Params
+from ..training import Callback
+from ..units import Bernoulli, Spin
+from ..validation import check_count, one_of
+from .base import Data
+from .boltzmann_machine import BoltzmannMachine
+
+_UNITS = {"bernoulli": Bernoulli, "spin": Spin}
+#: Letters of the slots of a dense term.
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+#: Entries of the largest dense array of weights.
+_DENSE_LIMIT = 1 << 26
+
+
+class HigherOrderBoltzmannMachine(BoltzmannMachine):
+    r"""Boltzmann machine with couplings of any order.
+
+    ``E(s) = -sum_a b_a s_a - sum_{a<b} w_ab s_a s_b - sum_{a<b<c} w_abc s_a s_b s_c - ...``, over
+    the visible units and `n_hidden` hidden ones; of order two it is the Boltzmann machine of
+    Ackley, Hinton & Sejnowski. Learning is the difference of two averages of each product of units:
+    with the visible units clamped, and free.
+
+    Parameters
+    ----------
+    n_hidden : int, default=0
+        Hidden units, numbered after the visible ones.
+    order : int, default=2
+        Every set of two to `order` units has a weight.
+    edges : sequence of sequences of int, default=None
+        Only these sets of units have one, whatever their order: visible units are numbered as the
+        columns of X, hidden ones go on from there. `order` is then not looked at.
+    units : {"bernoulli", "spin"}, default="bernoulli"
+        Values {0, 1} or {-1, +1}. A product of spins is their parity.
+    method : {"auto", "pcd", "cd", "exact"}, default="auto"
+        "auto" takes exact gradients up to ten units, and persistent chains beyond.
+    n_gibbs, n_positive, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, \
+centered, n_threads, callbacks, verbose, random_state
+        As in `BoltzmannMachine`.
+
+    Attributes
+    ----------
+    energy_ : Energy
+        Its one group ``"s"`` holds the visible and then the hidden units.
+    params_ : dict of arrays
+        Biases ``"s"``, and weights ``"s_a s_b"``, ``"s_a s_b s_c"``, ... (symmetric, each set of
+        units counted once) or ``"hyperedges(s)"``, one number an edge.
+    log_partition_ : LogPartition
+    history_ : dict of lists
+    n_iter_ : int
+    n_features_in_ : int
+
+    References
+    ----------
+    Sejnowski, "Higher-order Boltzmann machines", AIP Conference Proceedings 151, 1987.
+    Ackley, Hinton & Sejnowski, "A learning algorithm for Boltzmann machines", Cognitive Science 9,
+    1985.
+
+    Examples
+    --------
+    The parity of two spins is one weight of third order:
+
+    >>> import numpy as np
+    >>> from fastboltz import HigherOrderBoltzmannMachine
+    >>> X = np.array([[-1, -1, 1], [-1, 1, -1], [1, -1, -1], [1, 1, 1]])
+    >>> machine = HigherOrderBoltzmannMachine(edges=[(0, 1, 2)], units="spin", random_state=0)
+    >>> bool(machine.fit(X).params_["hyperedges(s)"][0] > 1)
+    True
+    """
+
+    visible = "s"
+    given = ()
+
+    def __init__(
+        self,
+        n_hidden: int = 0,
+        order: int = 2,
+        *,
+        edges: Iterable[Sequence[int]] | None = None,
+        units: str = "bernoulli",
+        method: str = "auto",
+        n_gibbs: int = 1,
+        n_positive: int = 10,
+        n_chains: int | None = None,
+        learning_rate: Any = "auto",
+        batch_size: int = 50,
+        n_iter: int = 50,
+        optimizer: Any = "sgd",
+        momentum: float = 0.0,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = True,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_hidden = n_hidden
+        self.order = order
+        self.edges = edges
+        self.units = units
+        self.method = method
+        self.n_gibbs = n_gibbs
+        self.n_positive = n_positive
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.l1 = l1
+        self.l2 = l2
+        self.centered = centered
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- the description -----------------------------------------------------------------------
+
+    def _declare(self, data: Data) -> Energy:
+        n = data["s"].shape[1]
+        group = {"s": _UNITS[self.units](n)}
+        if self.edges is not None:
+            return Energy(group, [Hyperedges("s", self._checked_edges(n))])
+        if n**self.order > _DENSE_LIMIT:
+            raise ValueError(
+                f"order={self.order} over {n} units is a dense array of {n}**{self.order} weights "
+                f"(limit 2**{math.log2(_DENSE_LIMIT):.0f}). List the sets that matter in edges, or "
+                f"lower the order."
+            )
+        orders = range(2, min(self.order, n) + 1)
+        return Energy(group, [" ".join(f"s_{x}" for x in _LETTERS[:m]) for m in orders])
+
+    def _checked_edges(self, n: int) -> list[tuple[int, ...]]:
+        assert self.edges is not None
+        edges = [tuple(edge) for edge in self.edges]
+        first: dict[frozenset[int], int] = {}
+        for number, edge in enumerate(edges):
+            outside = [i for i in edge if not 0 <= i < n]
+            if outside:
+                raise ValueError(
+                    f"edges[{number}] is {edge}, but there are {n - self.n_hidden} visible and "
+                    f"{self.n_hidden} hidden units, numbered from 0 to {n - 1}; found "
+                    f"{outside[0]}."
+                )
+            before = first.setdefault(frozenset(edge), number)
+            if before != number:
+                raise ValueError(
+                    f"edges[{number}] is {edge}, the same units as edges[{before}]; their weights "
+                    f"would be one. Drop one of them."
+                )
+        return edges
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        """Weights that differ where hidden units must; without any, no start is better than zero.
+
+        Without hidden units the likelihood is concave. With them, a field should be of order one,
+        whatever the number of products in it.
+        """
+        params = energy.init(self._seed, 1.0 if self.n_hidden else 0.0, dtype)
+        n = energy.groups["s"].size
+        for term in energy.terms:
+            if isinstance(term, DenseTerm):
+                products = math.comb(n - 1, len(term.slots) - 1)
+            else:
+                assert isinstance(term, Hyperedges)
+                products = max(1, sum(map(len, term.edges)) // n)
+            params[term.name] *= np.asarray(products**-0.5, dtype)
+        return params
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_groups(self) -> None:
+        check_count("n_hidden", self.n_hidden, minimum=0)
+        check_count("order", self.order)
+        one_of("units", self.units, _UNITS)
+
+    def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
+        options = {"dtype": (np.float32, np.float64), "ensure_all_finite": "allow-nan"}
+        X = validate_data(self, X, reset=reset, **options)
+        self._check_support(_UNITS[self.units](X.shape[1]), X)
+        return {"s": self._beside_hidden(X)}
+
+    def _beside_hidden(self, X: np.ndarray) -> np.ndarray:
+        """A hidden unit is one that no row tells."""
+        return np.concatenate([X, np.full((len(X), self.n_hidden), np.nan, X.dtype)], axis=1)
+
+    def _check_given(self, given: Any) -> dict[str, np.ndarray]:
+        if given is None:
+            return {}
+        x = np.atleast_2d(np.asarray(given, dtype=self._dtype))
+        if x.shape[1:] != (self.n_features_in_,):
+            raise ValueError(
+                f"given has shape {x.shape}; expected ({self.n_features_in_},) or (n_samples, "
+                f"{self.n_features_in_}), with NaN for the units to be drawn."
+            )
+        return super()._check_given({"s": self._beside_hidden(x)})
+
+    # -- what differs from groups that are wholly hidden ---------------------------------------
+
+    @property
+    def _n_features_out(self) -> int:
+        self._learnt("n_features_out")
+        return self.n_hidden
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Means of the hidden units given what is known: exact up to twelve unknown units a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_hidden)
+        """
+        return self.infer(X)["s"][:, self.n_features_in_ :]
+
+    def _shown(self, state: ChainState, group: str) -> np.ndarray:
+        return state.values[group][:, : self.n_features_in_]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

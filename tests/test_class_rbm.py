@@ -1,0 +1,425 @@
+"""Classifiers by an energy with a label: `RBMClassifier`, `ClassGatedRBMClassifier`,
+`TwoGroupRBMClassifier`."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import numpy as np
+import oracles
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from test_objectives import _assert_gradient
+
+import fastboltz as fb
+from fastboltz import ClassGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassifier
+
+MODELS = {
+    "class": (RBMClassifier, {}),
+    "class, Gaussian": (RBMClassifier, {"visible": "gaussian"}),
+    "class, spins": (RBMClassifier, {"hidden": "spin"}),
+    "gated": (ClassGatedRBMClassifier, {}),
+    "gated, factored": (ClassGatedRBMClassifier, {"rank": 2}),
+    "two groups": (TwoGroupRBMClassifier, {"n_nuisance": 2}),
+    "two groups, second order": (TwoGroupRBMClassifier, {"n_nuisance": 2, "order": 2}),
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def _data(name="class", n=24, seed=0):
+    rng = np.random.default_rng(seed)
+    # Two Gaussian units: the oracle takes integrals over all of them together.
+    X = rng.normal(size=(n, 2)) if "Gaussian" in name else rng.integers(0, 2, (n, 3)) * 1.0
+    return X, rng.integers(0, 3, n)
+
+
+def _fitted(name, **options):
+    """A fitted model of a few visible and two hidden units, three labels."""
+    kind, own = MODELS[name]
+    options = {"n_components": 2, "n_iter": 2, "batch_size": 8, "random_state": 0} | own | options
+    return kind(**options).fit(*_data(name))
+
+
+def _with_parameters(name, seed=1, scale=0.7, **options):
+    """The model with random parameters, and the oracle of its energy."""
+    model = _fitted(name, **{"n_iter": 0} | options)
+    kinds = {g: (u.name, u.shape) for g, u in model.energy_.groups.items()}
+    machine = oracles.Machine(kinds, [t.name for t in model.energy_.terms])
+    params = machine.random_parameters(np.random.default_rng(seed), scale=scale)
+    for key, x in params.items():
+        model.params_[key][...] = x
+    return model, machine, params
+
+
+def _says(sentence, error=ValueError):
+    return pytest.raises(error, match="^" + re.escape(sentence))
+
+
+# ------------------------------------------------------------------------------- what it answers
+
+
+@every_model
+def test_probabilities_are_those_of_enumeration(name):
+    """Deliberate bug that this catches: columns in another order than classes_."""
+    model, machine, params = _with_parameters(name)
+    X, _ = _data(name)
+    joint = [
+        machine.log_partition(params, {"v": X, "y": np.eye(3)[np.full(len(X), k)]})
+        for k in range(3)
+    ]
+    expected = np.stack(joint, axis=1) - machine.log_partition(params, {"v": X})[:, None]
+    log_p = model.predict_log_proba(X)
+    np.testing.assert_allclose(log_p, expected, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(model.predict_proba(X), np.exp(expected), rtol=1e-8)
+    np.testing.assert_array_equal(model.decision_function(X), log_p)
+    np.testing.assert_array_equal(model.predict(X), model.classes_[expected.argmax(axis=1)])
+
+
+@every_model
+def test_features_are_expected_hidden_units(name):
+    model, machine, params = _with_parameters(name)
+    X, y = _data(name, n=6)
+    for data, found in (
+        ({"v": X}, model.transform(X)),
+        ({"v": X, "y": np.eye(3)[y]}, model.transform(X, y)),
+    ):
+        for row in range(len(X)):
+            one = {g: x[row : row + 1] for g, x in data.items()}
+            np.testing.assert_allclose(found[row], machine.moments(params, one)["h"], rtol=1e-7)
+    if "two groups" in name:
+        found = model.transform_nuisance(X)
+        for row in range(len(X)):
+            moments = machine.moments(params, {"v": X[row : row + 1]})
+            np.testing.assert_allclose(found[row], moments["g"], rtol=1e-7)
+
+
+@every_model
+def test_log_likelihoods_are_those_of_enumeration(name):
+    model, machine, params = _with_parameters(name, scale=0.4)
+    X, y = _data(name, n=6)
+    log_z = machine.log_partition(params)
+    for data, found in (
+        ({"v": X}, model.score_samples(X)),
+        ({"v": X, "y": np.eye(3)[y]}, model.score_samples(X, y)),
+    ):
+        expected = machine.log_partition(params, data) - log_z
+        np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("objective", ["hybrid", "discriminative", "generative", "semi-supervised"])
+@every_model
+def test_each_objective_is_what_its_name_says(name, objective):
+    """Its gradient against finite differences of the enumerated sum over rows."""
+    if "two groups" in name and objective == "discriminative":
+        pytest.skip("it would learn nothing of g, and is refused")
+    alpha, beta = 0.3, 0.6
+    options = {"objective": objective, "alpha": alpha, "beta": beta, "method": "exact"}
+    model, machine, params = _with_parameters(name, scale=0.4, **options)
+    X, y = _data(name, n=4)
+    labels = np.eye(3)[y]
+    if objective == "semi-supervised":
+        labels[0] = np.nan
+
+    known = ~np.isnan(labels).any(axis=1)
+    labelled, others = {"v": X[known], "y": labels[known]}, {"v": X[~known]}
+
+    def enumerated(p):
+        """A sum over the rows that each part applies to, divided by all rows."""
+        total = 0.0
+        if objective != "generative":
+            total += known.sum() * machine.log_likelihood(p, labelled, ("y",), ("v",))
+        if objective != "discriminative":
+            weight = 1.0 if objective == "generative" else alpha
+            total += weight * known.sum() * machine.log_likelihood(p, labelled, ("v", "y"))
+        if len(others["v"]):
+            total += beta * len(others["v"]) * machine.log_likelihood(p, others, ("v",))
+        return total / 4
+
+    gradient = model._objective(model.energy_, 1).gradient(params, {"v": X, "y": labels})
+    entry = type("Entry", (), {"machine": machine})
+    _assert_gradient(entry, params, gradient, enumerated)
+
+
+N_DRAWS = 10_000
+
+
+@pytest.mark.parametrize("label", [None, 1], ids=["label drawn", "label held"])
+@pytest.mark.parametrize("name", [n for n in MODELS if "Gaussian" not in n])
+def test_samples_have_the_exact_distribution(name, label):
+    """40 sweeps forget the start at these weights. Deliberate bug that this catches: a held label
+    that is drawn all the same."""
+    model, machine, params = _with_parameters(name)
+    X, y = model.sample(N_DRAWS, label, n_steps=40, random_state=2)
+    observed = oracles.Machine({g: machine.groups[g] for g in "vy"}, [])
+    states = observed.grid()[0]
+    log_p = machine.log_partition(params, states)
+    if label is not None:
+        log_p = np.where(states["y"][:, label] == 1, log_p, -np.inf)
+        assert (y == label).all()
+    p = np.exp(log_p - np.logaddexp.reduce(log_p))
+    order = np.empty(len(p))
+    order[observed.code(states)] = p
+    cells = observed.code({"v": X, "y": np.eye(3)[y]})
+    assert oracles.total_variation(order, cells) <= oracles.total_variation_bound(order, N_DRAWS)
+
+
+# --------------------------------------------------------------------------------- what it learns
+
+
+def _digits():
+    X, y = load_digits(return_X_y=True)
+    order = np.random.default_rng(0).permutation(len(X))
+    X, y = (X[order] / 16).astype(np.float32), y[order]
+    return X[:1200], y[:1200], X[1200:], y[1200:]
+
+
+@pytest.mark.parametrize(
+    ("model", "least"),
+    [
+        # A linear softmax has 0.96 to 0.97 here; no more than a tenth of the errors of chance is
+        # asked of models that maximise a likelihood.
+        (RBMClassifier(50, objective="discriminative", n_iter=40, learning_rate=1.0), 0.95),
+        (RBMClassifier(50, n_iter=40, learning_rate=1.0), 0.95),
+        (RBMClassifier(50, objective="generative", n_iter=40), 0.91),
+        (ClassGatedRBMClassifier(30, n_iter=20), 0.95),
+        (ClassGatedRBMClassifier(30, rank=50, n_iter=20), 0.91),
+        (TwoGroupRBMClassifier(30, n_nuisance=30, n_iter=20), 0.95),
+        (TwoGroupRBMClassifier(30, n_nuisance=30, order=2, n_iter=40), 0.91),
+    ],
+    ids=lambda x: None if isinstance(x, float) else repr(x),
+)
+def test_digits_are_told_apart(model, least):
+    X, y, X_test, y_test = _digits()
+    model = clone(model).set_params(random_state=0).fit(X, y)
+    assert model.score(X_test, y_test) > least
+
+
+def test_unlabelled_rows_help_and_the_mark_is_no_class():
+    """100 labels, 1100 rows without."""
+    X, y, X_test, y_test = _digits()
+    some = np.where(np.arange(len(y)) < 100, y, -1)
+    options = {"n_iter": 20, "random_state": 0, "learning_rate": 0.5}
+    both = ClassGatedRBMClassifier(30, objective="semi-supervised", **options).fit(X, some)
+    assert list(both.classes_) == list(range(10))
+    assert both.score(X_test, y_test) > 0.8
+
+
+def test_without_labels_minus_one_is_a_label_elsewhere():
+    X, y = _data()
+    signs = np.where(y == 0, -1, 1)
+    model = RBMClassifier(2, n_iter=1, random_state=0).fit(X, signs)
+    assert list(model.classes_) == [-1, 1]
+
+
+def test_sparsity_is_taken_off_the_hidden_biases_after_each_update():
+    """One update of all rows: the same but for delta. Deliberate bug that this catches: delta times
+    the learning rate."""
+    plain = _fitted("class", n_iter=1, batch_size=24)
+    sparse = _fitted("class", n_iter=1, batch_size=24, sparsity=0.125)
+    np.testing.assert_allclose(
+        sparse.intercept_hidden_, plain.intercept_hidden_ - 0.125, rtol=1e-12
+    )
+    for key in plain.params_:
+        if key != "h":
+            np.testing.assert_array_equal(sparse.params_[key], plain.params_[key])
+
+
+def test_early_stopping_keeps_the_best_epoch():
+    """At a rate that is far too high the error goes up and down; what is kept is the lowest."""
+    X, y, X_test, y_test = _digits()
+    kept = {}
+
+    def keep(progress):
+        kept[progress.state.epoch] = {k: x.copy() for k, x in progress.params.items()}
+
+    model = RBMClassifier(
+        20, objective="discriminative", learning_rate=8.0, n_iter=30, n_iter_no_change=4,
+        callbacks=[keep], random_state=0,
+    )  # fmt: skip
+    model.fit(X[:300], y[:300], validation=(X_test, y_test))
+    errors = model.history_["validation_error"]
+    assert model.n_iter_ == len(errors) == min(model.best_iter_ + 4, 30) > model.best_iter_
+    assert errors[model.best_iter_ - 1] == min(errors)
+    assert 1 - model.score(X_test, y_test) == pytest.approx(min(errors))
+    for key, x in kept[model.best_iter_].items():
+        np.testing.assert_array_equal(model.params_[key], x)
+    assert any((kept[model.n_iter_][key] != x).any() for key, x in model.params_.items())
+
+
+def test_rows_held_out_are_not_trained_on():
+    """The rows of the fraction are labelled ones, and a model that never sees them starts from
+    other moments."""
+    X, y = _data(n=40)
+    model = RBMClassifier(
+        2, early_stopping=True, validation_fraction=0.25, n_iter=2, random_state=0
+    )
+    labels = np.where(np.arange(40) < 20, y, -1)
+    model.set_params(objective="semi-supervised").fit(X, labels)
+    rows, held = model._hold_out(np.where(labels >= 0, labels, -1))
+    assert len(held) == 5
+    assert (labels[held] >= 0).all()
+    assert sorted([*rows, *held]) == list(range(40))
+    assert set(model.history_) > {"validation_error", "validation_log_likelihood"}
+
+
+@every_model
+def test_partial_fit_and_pickles_go_on_as_one_training(name):
+    X, y = _data(name)
+    kind, own = MODELS[name]
+    model = kind(2, batch_size=8, random_state=0, **own)
+    with _says("the first call of partial_fit needs classes=, all labels"):
+        model.partial_fit(X, y)
+    model.partial_fit(X[:10], y[:10], classes=[0, 1, 2])
+    copy = pickle.loads(pickle.dumps(model))
+    copy.partial_fit(X, y)
+    model.partial_fit(X, y)
+    for key, x in model.params_.items():
+        np.testing.assert_array_equal(copy.params_[key], x)
+    np.testing.assert_array_equal(copy.sample(3)[0], model.sample(3)[0])
+
+
+def test_labels_may_be_words():
+    X, y = _data()
+    words = np.array(["left", "middle", "right"])[y]
+    a, b = (RBMClassifier(2, n_iter=2, random_state=0).fit(X, labels) for labels in (y, words))
+    np.testing.assert_array_equal(b.predict(X), np.array(["left", "middle", "right"])[a.predict(X)])
+    assert (b.sample(4, "middle")[1] == "middle").all()
+
+
+@every_model
+def test_the_number_of_threads_changes_nothing(name):
+    one, three = (_fitted(name, n_threads=k) for k in (1, 3))
+    for key, x in one.params_.items():
+        np.testing.assert_array_equal(x, three.params_[key])
+
+
+def test_weights_are_where_they_are_said_to_be():
+    model, _, params = _with_parameters("class")
+    assert model.components_.shape == (2, 3)
+    assert model.class_components_.shape == (2, 3)
+    assert np.shares_memory(model.components_, model.params_[model.energy_.terms[0].name])
+    np.testing.assert_array_equal(model.intercept_class_, params["y"])
+    assert _fitted("gated").components_.shape == (3, 2, 3)
+    assert _fitted("two groups").components_.shape == (3, 2, 3)
+    assert _fitted("two groups, second order").components_.shape == (2, 3)
+    assert _fitted("two groups").nuisance_components_.shape == (2, 3)
+    with pytest.raises(AttributeError, match="with rank=2 the weights are never formed"):
+        _ = _fitted("gated, factored").components_
+    with pytest.raises(AttributeError, match="call fit first"):
+        _ = RBMClassifier().components_
+
+
+# ---------------------------------------------------------------------------- what it is told
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "sentence"),
+    [
+        (
+            {"objective": "hybird"},
+            ValueError,
+            "objective must be one of 'hybrid', 'discriminative', 'generative', 'semi-supervised'; "
+            "got 'hybird'. Did you mean 'hybrid'?",
+        ),
+        ({"alpha": -1}, ValueError, "alpha must be >= 0; got -1."),
+        ({"beta": "1"}, TypeError, "beta must be a number; got '1'."),
+        ({"sparsity": -0.1}, ValueError, "sparsity must be >= 0; got -0.1."),
+        (
+            {"validation_fraction": 1.0},
+            ValueError,
+            "validation_fraction must be > 0 and < 1; got 1.0.",
+        ),
+        (
+            {"n_iter_no_change": 0},
+            ValueError,
+            "n_iter_no_change must be a whole number >= 1; got 0.",
+        ),
+        ({"n_components": 0}, ValueError, "n_components must be a whole number >= 1; got 0."),
+    ],
+    ids=repr,
+)
+def test_parameters_that_make_no_sense_are_refused(options, error, sentence):
+    with _says(sentence, error):
+        RBMClassifier(**options).fit(*_data())
+
+
+def test_parameters_of_one_model_that_make_no_sense_are_refused():
+    X, y = _data()
+    with _says("rank must be a whole number >= 1; got 0."):
+        ClassGatedRBMClassifier(2, rank=0).fit(X, y)
+    with _says("order must be 3 (the label gates the weights of h) or 2 (it adds to the field"):
+        TwoGroupRBMClassifier(2, order=4).fit(X, y)
+    with _says("objective='discriminative' learns nothing of the n_nuisance units, which cancel"):
+        TwoGroupRBMClassifier(2, objective="discriminative").fit(X, y)
+    with _says("hidden=Categorical(2, 3) has a shape of its own; both groups of hidden units"):
+        TwoGroupRBMClassifier(2, hidden=fb.Categorical(2, 3)).fit(X, y)
+
+
+def test_labels_that_cannot_be_learnt_are_refused():
+    X, y = _data()
+    model = RBMClassifier(2, n_iter=1, random_state=0)
+    with _says("y has 23 labels, but X has 24 rows; give one label a row."):
+        model.fit(X, y[:-1])
+    with _says("y has one class only, 1; a classifier needs rows of at least two classes."):
+        model.fit(X, np.ones(24, int))
+    nan = np.where(y == 0, np.nan, y)
+    with _says("y contains NaN or infinity; labels must be known for every row."):
+        model.fit(X, nan)
+    semi = clone(model).set_params(objective="semi-supervised")
+    with pytest.raises(ValueError, match=re.escape("Mark rows without a label by -1.")):
+        semi.fit(X, nan)
+    with _says("y has no labelled row; a classifier needs rows of at least two classes."):
+        semi.fit(X, np.full(24, -1))
+    with pytest.raises(ValueError, match="Unknown label type: continuous"):
+        model.fit(X, y + 0.5)
+
+
+def test_rows_that_the_units_cannot_take_are_refused():
+    X, y = _data()
+    with _says("X has values in [0, 2]; Bernoulli units need [0, 1]."):
+        RBMClassifier(2).fit(2 * X, y)
+    model = _fitted("class")
+    with _says("X of validation has values in [0, 2]; Bernoulli units need [0, 1]."):
+        model.fit(X, y, validation=(2 * X, y))
+
+
+def test_labels_unseen_in_training_are_refused():
+    X, y = _data()
+    model = _fitted("class")
+    unseen = "which are not among the model's classes 0, 1, 2. Give all labels at the beginning"
+    for where, call in (
+        ("y", lambda: model.partial_fit(X, y + 1)),
+        ("y", lambda: model.transform(X, y + 1)),
+        ("label", lambda: model.sample(2, 3)),
+        ("y of validation", lambda: model.fit(X, y, validation=(X, y + 1))),
+    ):
+        with _says(f"{where} has the labels 3, {unseen}"):
+            call()
+    with _says("classes are 0, 1, but the model was begun with 0, 1, 2; give the same ones"):
+        model.partial_fit(X, y, classes=[0, 1])
+    with _says("classes has one class only, 4; a classifier needs rows of at least two classes."):
+        RBMClassifier(2).partial_fit(X, y, classes=[4])
+
+
+def test_validation_and_samples_that_make_no_sense_are_refused():
+    X, y = _data()
+    model = _fitted("class")
+    with _says("validation must be a pair (X, y) of rows and their labels; got float.", TypeError):
+        model.fit(X, y, validation=0.1)
+    with _says("y of validation has 23 labels, but X has 24 rows; give one label a row."):
+        model.fit(X, y, validation=(X, y[:-1]))
+    with _says("early stopping would hold out all 1 labelled rows; lower validation_fraction"):
+        model._hold_out(np.array([0, -1]))
+    with _says("label has shape (3,); expected one label, or (2,)."):
+        model.sample(2, [0, 1, 2])
+    with _says("init has 24 rows; expected n_samples=2."):
+        model.sample(2, init=X)
+    semi = _fitted("class", objective="semi-supervised")
+    with _says("label holds -1, the mark of rows without a label; leave label out to draw it."):
+        semi.sample(2, -1)
+    with _says("y marks rows as unlabelled; give every label, or no y at all."):
+        semi.transform(X, np.where(y == 0, -1, y))
+    with _says("validation needs at least one row, and a label for every row."):
+        semi.fit(X, y, validation=(X, np.where(y == 0, -1, y)))

@@ -1,0 +1,223 @@
+"""Gated machines: against enumeration, and on shifts of random dots."""
+
+from __future__ import annotations
+
+import pickle
+import re
+
+import numpy as np
+import oracles
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+
+from fastboltz import Categorical, GatedRBM, NotEnumerableError
+
+Z_LIMIT = 4.5
+
+
+def _pairs(n=30, seed=0, kind="bernoulli"):
+    rng = np.random.default_rng(seed)
+    X, Y = (rng.random((n, k)) < 0.5 for k in (3, 2))
+    if kind == "gaussian":
+        return rng.normal(size=(n, 3)), rng.normal(size=(n, 2))
+    return X.astype(float), Y.astype(float)
+
+
+FORMS = [
+    {},
+    {"n_factors": 4},
+    {"pairs": True},
+    {"n_factors": 3, "pairs": True, "hidden": "spin"},
+    {"mode": "joint"},
+    {"mode": "joint", "n_factors": 4, "method": "pcd"},
+    {"visible": "gaussian"},
+    {"visible": "gaussian", "n_factors": 4},
+]
+
+
+def _fitted(form, n=30):
+    X, Y = _pairs(n, kind=form.get("visible", "bernoulli"))
+    return GatedRBM(2, n_iter=3, random_state=0, **form).fit(X, Y), X, Y
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_answers_are_those_of_enumeration(form):
+    """Deliberate bugs that this catches: a term without one of its images, log Z over x too where x
+    is given."""
+    gated, X, Y = _fitted(form)
+    kind = form.get("visible", "bernoulli")
+    groups = {"x": (kind, (3,)), "y": (kind, (2,)), "h": (form.get("hidden", "bernoulli"), (2,))}
+    factors = f" | {form['n_factors']}" if "n_factors" in form else ""
+    terms = [f"x_i y_j h_k{factors}", *(["x_i h_k", "y_j h_k"] if form.get("pairs") else [])]
+    machine, params = oracles.Machine(groups, terms), gated.params_
+    assert set(params) == set(machine.parameter_shapes())
+    H, given = gated.transform(X, Y), ("x",) if form.get("mode") != "joint" else ()
+    pair = {"x": X[:5], "y": Y[:5]}
+    for row in range(5):
+        state, log_w = machine._joined(pair, row)
+        log_w = log_w - machine.value(params, state)
+        p = np.exp(log_w - np.logaddexp.reduce(log_w))
+        np.testing.assert_allclose(H[row], p @ state["h"], rtol=1e-9)
+        known = {"x": X[:5], "h": H[:5]}
+        state, log_w = machine._joined(known, row)
+        log_w = log_w - machine.value(params, state)
+        p = np.exp(log_w - np.logaddexp.reduce(log_w))
+        np.testing.assert_allclose(gated.predict(X, H)[row], p @ state["y"], rtol=1e-7, atol=1e-9)
+        one = {g: x[[row]] for g, x in pair.items()}
+        of = [g for g in ("x", "y") if g not in given]
+        if kind == "bernoulli":
+            expected = machine.log_likelihood(params, one, of, given)
+            assert gated.score_samples(X, Y)[row] == pytest.approx(expected, rel=1e-9)
+    assert gated.score(X, Y) == pytest.approx(gated.score_samples(X, Y).mean())
+    np.testing.assert_array_equal(gated.analogy(X, Y, X[::-1]), gated.predict(X[::-1], H))
+
+
+def test_samples_have_the_conditional_distribution():
+    """Means of y given one x, within the Monte Carlo error of independent chains."""
+    gated, X, _ = _fitted({})
+    gated.params_["x_i y_j h_k"] *= 3
+    n = 6000
+    drawn = gated.sample(np.repeat(X[:1], n, axis=0), 30, random_state=0)
+    machine = oracles.Machine(
+        {"x": ("bernoulli", (3,)), "y": ("bernoulli", (2,)), "h": ("bernoulli", (2,))},
+        ["x_i y_j h_k"],
+    )
+    state, log_w = machine._joined({"x": X[:1]}, 0)
+    log_w = log_w - machine.value(gated.params_, state)
+    mean = np.exp(log_w - np.logaddexp.reduce(log_w)) @ state["y"]
+    assert (np.abs(drawn.mean(axis=0) - mean) < Z_LIMIT * np.sqrt(mean * (1 - mean) / n)).all()
+
+
+def test_exact_learning_raises_the_likelihood_of_a_transformation():
+    """Four patterns and their mirror images: log p(y | x) comes near to certainty."""
+    X = np.array([[0, 1], [1, 0], [0, 0], [1, 1]], dtype=float)
+    gated = GatedRBM(3, method="exact", pairs=True, learning_rate=0.3, n_iter=1500, random_state=0)
+    gated.fit(X, X[:, ::-1])
+    assert gated.score(X, X[:, ::-1]) > np.log(0.8)
+
+
+# --------------------------------------------------------------------------- shifts of random dots
+
+
+def _shifts(n, seed, size=10):
+    """Rings of random dots, -1 or 1, and how far the second of each pair is turned."""
+    rng = np.random.default_rng(seed)
+    X = np.where(rng.random((n, size)) < 0.5, 1, -1).astype(np.float32)
+    by = rng.integers(0, size, n)
+    return X, np.stack([np.roll(x, k) for x, k in zip(X, by, strict=True)]), by
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"visible": "spin"},
+        {"visible": "bernoulli", "learning_rate": 0.3},
+        {"visible": "spin", "n_factors": 60, "optimizer": "adam", "learning_rate": 0.01},
+        {
+            "visible": "spin",
+            "n_factors": 60,
+            "optimizer": "adam",
+            "learning_rate": 0.005,
+            "mode": "joint",
+        },
+        {"visible": "gaussian", "n_factors": 60, "optimizer": "adam", "learning_rate": 0.005},
+    ],
+    ids=["dense", "dense, binary", "factored", "factored, joint", "factored, Gaussian"],
+)
+def test_shifts_are_recovered_from_the_hidden_units(form):
+    """At least 95 % of new pairs, by a linear classifier on the hidden units; on the pixels of the
+    pair it is not better than twice chance.
+
+    Deliberate bug that this catches: negative phases that start from the wrong image.
+    """
+    X, Y, by = _shifts(4000, 0)
+    X_test, Y_test, by_test = _shifts(2000, 1)
+    if form["visible"] == "bernoulli":
+        X, Y, X_test, Y_test = ((a + 1) / 2 for a in (X, Y, X_test, Y_test))
+    gated = GatedRBM(30, n_iter=30, random_state=0, **form).fit(X, Y)
+    linear = LogisticRegression(max_iter=2000).fit(gated.transform(X, Y), by)
+    assert linear.score(gated.transform(X_test, Y_test), by_test) >= 0.95
+    pixels = LogisticRegression(max_iter=2000).fit(np.c_[X, Y], by)
+    assert pixels.score(np.c_[X_test, Y_test], by_test) < 0.2
+    # An analogy: new images, turned as far as the pair.
+    X_new = X_test[::-1]
+    turned = np.stack([np.roll(x, k) for x, k in zip(X_new, by_test, strict=True)])
+    middle = 0.5 if form["visible"] == "bernoulli" else 0
+    H = gated.transform(X_test, Y_test)
+    np.testing.assert_array_equal(gated.predict(X_new, H), gated.analogy(X_test, Y_test, X_new))
+
+    def right(H):
+        return ((gated.predict(X_new, H) > middle) == (turned > middle)).mean(axis=1)
+
+    # Against the hidden units of other pairs, which turn as far in one case of ten.
+    better = right(H) - right(np.roll(H, 1, axis=0))
+    assert better.mean() > 0.1
+    assert better.mean() > Z_LIMIT * better.std() / np.sqrt(len(better))
+
+
+# -------------------------------------------------------------------------------------------- face
+
+
+def test_estimator_tools_work_though_scikit_learn_s_checks_do_not_apply():
+    """Those checks call fit(X, y) with a column of labels, where here y is a table of images."""
+    gated, X, Y = _fitted({"n_factors": 3})
+    again = clone(gated)
+    assert not hasattr(again, "params_")
+    again.fit(X, Y)
+    copy = pickle.loads(pickle.dumps(gated)).partial_fit(X, Y)
+    gated.partial_fit(X, Y)
+    again.partial_fit(X, Y)
+    for key, x in gated.params_.items():
+        np.testing.assert_array_equal(again.params_[key], x)
+        np.testing.assert_array_equal(copy.params_[key], x)
+    assert gated.n_iter_ == 4
+    assert (gated.n_features_in_, gated.n_features_y_) == (3, 2)
+    threads = clone(gated).set_params(n_threads=2).fit(X, Y).partial_fit(X, Y)
+    for key, x in gated.params_.items():
+        np.testing.assert_array_equal(threads.params_[key], x)
+
+
+def test_one_hot_images_have_an_axis_of_states():
+    rng = np.random.default_rng(0)
+    X, Y = (np.eye(3)[rng.integers(0, 3, (20, 2))].reshape(20, 6) for _ in range(2))
+    gated = GatedRBM(4, visible=Categorical(2, 3), n_iter=2, random_state=0).fit(X, Y)
+    predicted = gated.analogy(X, Y, X).reshape(20, 2, 3)
+    np.testing.assert_allclose(predicted.sum(axis=2), 1)
+
+
+X0, Y0 = _pairs()
+SENTENCES = [
+    ({}, X0, Y0[:7], "pairs need as many rows of one as of the other; X has 30 and Y has 7 rows."),
+    ({}, X0 + 3, Y0, "X has values in [3, 4]; Bernoulli units need [0, 1]."),
+    ({}, X0, Y0 - 3, "Y has values in [-3, -2]; Bernoulli units need [0, 1]."),
+    ({}, np.where(X0 > 0, np.nan, X0), Y0, "Input X contains NaN."),
+    ({}, X0, np.where(Y0 > 0, np.nan, Y0), "Input Y contains NaN."),
+    ({}, X0, Y0[:, 0], "Expected 2D array, got 1D array instead"),
+    ({"mode": "both"}, X0, Y0, "mode must be one of 'conditional', 'joint'; got 'both'."),
+    ({"method": "pcd"}, X0, Y0, "method='pcd' keeps chains that belong to no x"),
+    ({"n_factors": 0}, X0, Y0, "n_factors must be a whole number >= 1; got 0."),
+    ({"n_components": 0}, X0, Y0, "n_components must be a whole number >= 1; got 0."),
+    ({"visible": "bits"}, X0, Y0, "visible must be one of"),
+]
+
+
+@pytest.mark.parametrize(("options", "X", "Y", "sentence"), SENTENCES)
+def test_bad_input_gets_a_sentence(options, X, Y, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        GatedRBM(**{"n_components": 2, **options}).fit(X, Y)
+
+
+def test_tables_of_other_widths_are_refused_by_name():
+    gated, X, Y = _fitted({})
+    for call, name, width in (
+        (lambda: gated.transform(Y, Y), "X", 2),
+        (lambda: gated.transform(X, X), "Y", 3),
+        (lambda: gated.predict(X, X), "H", 3),
+    ):
+        sentence = f"{name} has {width} columns, but the model was fitted with"
+        with pytest.raises(ValueError, match=sentence):
+            call()
+    wide = GatedRBM(40, n_iter=0).fit(np.zeros((2, 40)), np.zeros((2, 40)))
+    with pytest.raises(NotEnumerableError, match=r"exact log p\(y \| x\) needs 2\*\*40 states"):
+        wide.score(np.zeros((2, 40)), np.zeros((2, 40)))

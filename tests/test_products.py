@@ -1,0 +1,156 @@
+"""Products and statistics on bits against plain NumPy, for terms of every kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import fastboltz as fb
+from fastboltz import products
+from fastboltz_ext import packed
+
+UNITS = {"bernoulli": fb.Bernoulli, "spin": fb.Spin, "gaussian": fb.Gaussian}
+
+
+@pytest.fixture(autouse=True)
+def small_is_enough(monkeypatch):
+    """Bits wherever rows are binary; the fixture says which products were made on them."""
+    monkeypatch.setattr(products, "PACKED_FROM", 0)
+    monkeypatch.setattr(products, "PACKED_ROWS", 1)
+    made = []
+    layer, outer = packed.layer, packed.outer
+    monkeypatch.setattr(packed, "layer", lambda *a, **k: made.append("layer") or layer(*a, **k))
+    gated = packed.gated
+    monkeypatch.setattr(packed, "gated", lambda *a, **k: made.append("layer") or gated(*a, **k))
+    monkeypatch.setattr(packed, "outer", lambda *a, **k: made.append("outer") or outer(*a, **k))
+    return made
+
+
+def _values(unit, n, random):
+    if isinstance(unit, fb.Gaussian):
+        return random.standard_normal((n, *unit.shape)).astype(np.float32)
+    table = unit.states().astype(np.float32)
+    return table[random.integers(0, len(table), (n, *unit.unit_shape))]
+
+
+TERMS = {
+    "pair": ({"v": fb.Bernoulli(70), "h": fb.Bernoulli(33)}, "v_i h_j"),
+    "spins": ({"v": fb.Spin(35), "h": fb.Spin(40)}, "h_j v_i"),
+    "one-hot": ({"v": fb.Bernoulli(40), "y": fb.Categorical(3, 5)}, "v_i y_kq"),
+    "real": ({"x": fb.Gaussian(40), "h": fb.Bernoulli(17)}, "x_i h_j"),
+    "third": ({"v": fb.Bernoulli(45), "h": fb.Bernoulli(9), "g": fb.Spin(6)}, "v_i h_j g_k"),
+    "class-gated": (
+        {"v": fb.Bernoulli(45), "h": fb.Bernoulli(9), "y": fb.Categorical(1, 7)},
+        "v_i h_j y_ak",
+    ),
+    "gated": ({"x": fb.Gaussian(12), "y": fb.Spin(33), "h": fb.Bernoulli(8)}, "x_i y_j h_k"),
+    "fourth": (
+        {"a": fb.Bernoulli(33), "b": fb.Spin(3), "c": fb.Bernoulli(4), "d": fb.Spin(5)},
+        "a_i b_j c_k d_l",
+    ),
+    "factored": (
+        {"x": fb.Bernoulli(33), "y": fb.Spin(20), "h": fb.Gaussian(8)},
+        "x_i y_j h_k | 6",
+    ),
+}
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", TERMS)
+def test_fields_and_statistics_on_bits_are_those_of_numpy(
+    name, weighted, n_threads, small_is_enough
+):
+    """Catches a gate that is left out, rows of another gate, a slot's axes in the wrong order."""
+    groups, text = TERMS[name]
+    energy = fb.Energy(groups, terms=[text])
+    random = np.random.default_rng(5)
+    n = 57
+    state = {g: _values(u, n, random) for g, u in groups.items()}
+    # Means stand in for the values of one group, as in training.
+    mean = "x" if name == "real" else list(groups)[-1]
+    state[mean] = random.uniform(-0.9, 0.9, state[mean].shape).astype(np.float32)
+    params = energy.init(0, scale=0.3)
+    wide = {key: x.astype(np.float64) for key, x in params.items()}
+    double = {g: x.astype(np.float64) for g, x in state.items()}
+    weights = random.random(n) if weighted else None
+    for group in groups:
+        got = energy.field(params, state, group, n_threads=n_threads)
+        want = energy.field(wide, double, group)
+        assert got.dtype == np.float32
+        # Every weight is rounded to 2**-21 at the most, and products are of 57 numbers or fewer.
+        reach = 1e-5 * (1 + np.abs(want).max())
+        np.testing.assert_allclose(got, want, rtol=0, atol=reach, err_msg=group)
+    assert "layer" in small_is_enough
+    got = energy.statistics(params, state, weights, n_threads=n_threads)
+    want = energy.statistics(wide, double, weights)
+    for key, x in want.items():
+        np.testing.assert_allclose(got[key], x, rtol=0, atol=4e-6 * (1 + np.abs(x).max()))
+    assert "outer" in small_is_enough
+
+
+def test_numbers_that_are_no_bits_take_the_other_way(small_is_enough):
+    energy = fb.Energy({"v": fb.Bernoulli(40), "h": fb.Bernoulli(33)}, terms=["v_i h_j"])
+    params = energy.init(0)
+    random = np.random.default_rng(0)
+    state = {g: random.random((50, u.size)).astype(np.float32) for g, u in energy.groups.items()}
+    energy.field(params, state, "h")
+    energy.statistics(params, state)
+    assert not small_is_enough
+    params["v_i h_j"][0, 0] = 3000  # out of the range of fixed point
+    state["v"] = np.rint(state["v"])
+    got = energy.field(params, state, "h")
+    np.testing.assert_allclose(got, state["v"] @ params["v_i h_j"], rtol=1e-5)
+    assert not small_is_enough
+
+
+@pytest.mark.parametrize("kernel", ["portable", "avx512", "avx512 tables"])
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("low", [0.0, -1.0])
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (5, 33, 9), (40, 70, 17), (200, 64, 100), (33, 31, 8)], ids=str
+)
+def test_outer_is_the_product_and_has_the_same_bytes_everywhere(shape, low, transpose, kernel):
+    before = packed.kernel()
+    n, i, j = shape
+    random = np.random.default_rng(shape)
+    x = np.where(random.random((n, i)) < 0.4, 1, low).astype(np.float32)
+    y = random.standard_normal((n, j)).astype(np.float32)
+    start = random.standard_normal((j, i) if transpose else (i, j)).astype(np.float32)
+    bits = packed.Bits.pack(x, low=low)
+    made = []
+    for name, n_threads in ((kernel, 1), (kernel, 3), ("portable", 1)):
+        try:
+            packed.kernel(name)
+        except ValueError:
+            pytest.skip("this processor has no AVX-512")
+        out = start.copy()
+        assert packed.outer(bits, y, out, transpose=transpose, scale=0.3, beta=0.5,
+                            n_threads=n_threads)  # fmt: skip
+        made.append(out)
+        packed.kernel(before)
+    exact = x.T.astype(float) @ y
+    exact = 0.5 * start + 0.3 * (exact.T if transpose else exact)
+    # y counts in 2**-shift, chosen so that sums stay below 2**30.
+    unit = 4 * n * np.abs(y).max() / 2**30
+    np.testing.assert_allclose(made[0], exact, rtol=3e-7, atol=n * unit + 1e-6)
+    assert made[0].tobytes() == made[1].tobytes() == made[2].tobytes()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
+def test_outer_leaves_what_it_cannot_sum_exactly(value):
+    bits = packed.Bits.pack(np.ones((40, 3), np.float32))
+    y = np.ones((40, 2), np.float32)
+    y[7, 1] = value
+    out = np.full((3, 2), 5, np.float32)
+    assert not packed.outer(bits, y, out)
+    assert (out == 5).all()
+
+
+def test_sentences():
+    bits = packed.Bits.pack(np.ones((4, 3), np.float32))
+    y, out = np.ones((4, 2), np.float32), np.ones((3, 2), np.float32)
+    with pytest.raises(ValueError, match="y has shape"):
+        packed.outer(bits, y[:3].copy(), out)
+    with pytest.raises(ValueError, match="out has shape"):
+        packed.outer(bits, y, out.T.copy())
