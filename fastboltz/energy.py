@@ -17,7 +17,7 @@ import numpy as np
 
 from . import rng
 from .enumeration import Enumeration
-from .terms import DenseTerm, Hyperedges, Params, State, Term, bind
+from .terms import DenseTerm, EntryTerm, Hyperedges, Params, State, Term, bind
 from .units import Own, Unit
 from .units.binary import Binary
 from .validation import (
@@ -358,7 +358,7 @@ class Energy:
                 both = [t for t in self._of_group[a] if b in t.groups]
                 if a == b or not both or self.lateral_terms(a) or self.lateral_terms(b):
                     continue
-                if all(isinstance(t, DenseTerm) and self._meet_at_units(t, a, b) for t in both):
+                if all(self._meet_at_units(t, a, b) for t in both):
                     # Site by site, the states of one of the two are listed.
                     kind, limit = "shared index", float(np.finfo(float).max)
                 else:
@@ -373,7 +373,9 @@ class Energy:
         states = self.groups[group].states()
         return np.inf if states is None else self.groups[group].n_units * np.log2(len(states))
 
-    def _meet_at_units(self, term: DenseTerm, a: str, b: str) -> bool:
+    def _meet_at_units(self, term: Term, a: str, b: str) -> bool:
+        if not isinstance(term, (DenseTerm, EntryTerm)):
+            return False
         letters = []
         for g in (a, b):
             slot = next(s for s in term.slots if s.group == g)

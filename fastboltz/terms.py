@@ -2,13 +2,15 @@
 
 A term is written with index letters, one slot a group: ``"v_i h_j"`` couples every v_i with every
 h_j, ``"v_i z_ir h_rk"`` shares i between v and z and r between z and h, ``"s_a s_b"`` couples the
-units of one group with each other, ``"x_i y_j h_k | 200"`` is a sum of 200 rank-one factors.
-`Hyperedges` lists sets of units of one group.
+units of one group with each other, ``"x_i y_j h_k | 200"`` is a sum of 200 rank-one factors. A
+digit chooses one entry of an axis: ``"v_i z_i0 h_k"`` is gated by state 0 of each z. `Hyperedges`
+lists sets of units of one group.
 
 =================  =========================================  ==============================
 class              parameters                                 energy
 =================  =========================================  ==============================
 `DenseTerm`        one array, an axis a distinct letter       ``-sum W_ijk x_i y_j h_k``
+`EntryTerm`        the same, of chosen entries of a group     ``-sum W_ij x_i z_i0 h_j``
 `FactoredTerm`     one array (*shape, rank) a slot           ``-sum_f (A_f.x)(B_f.y)(C_f.h)``
 `Hyperedges`       one number an edge                         ``-sum_e w_e prod_{i in e} s_i``
 =================  =========================================  ==============================
@@ -33,7 +35,8 @@ import numpy as np
 from fastboltz_ext import layers, packed
 
 from . import products
-from .units import Unit
+from .units import Bernoulli, Unit
+from .units.binary import Binary
 from .validation import check_count, unknown_group
 
 Groups = Mapping[str, Unit]
@@ -162,7 +165,7 @@ class Term(ABC):
 
 # -- index notation --------------------------------------------------------------------------------
 
-_SLOT = re.compile(r"^(?P<group>[A-Za-z]\w*?)_(?P<letters>[a-z]+)$")
+_SLOT = re.compile(r"^(?P<group>[A-Za-z]\w*?)_(?P<letters>[a-z0-9]+)$")
 
 
 def parse(text: str) -> tuple[list[Slot], int | None]:
@@ -209,22 +212,49 @@ def bind(declared: str | Hyperedges, groups: Groups) -> Term:
                 f"term {declared!r}: group {slot.group!r} has {len(shape)} axes {shape} but "
                 f"{str(slot)!r} names {len(slot.letters)}; write one letter an axis."
             )
-        if len(set(slot.letters)) < len(slot.letters):
+        named = [c for c in slot.letters if not c.isdigit()]
+        if len(set(named)) < len(named):
             raise ValueError(
                 f"term {declared!r}: {str(slot)!r} repeats a letter; each axis of a slot needs "
                 f"a letter of its own."
             )
         for letter, size in zip(slot.letters, shape, strict=True):
+            if letter.isdigit():
+                if int(letter) >= size:
+                    raise ValueError(
+                        f"term {declared!r}: {str(slot)!r} chooses entry {letter} of an axis of "
+                        f"{size}; entries are numbered from 0 to {size - 1}."
+                    )
+                continue
             known, where = sizes.setdefault(letter, (size, slot))
             if known != size:
                 raise ValueError(
                     f"term {declared!r}: index {letter!r} has two sizes, {known} in "
                     f"{str(where)!r} and {size} in {str(slot)!r}; use another letter for one."
                 )
+    if any(c.isdigit() for s in slots for c in s.letters):
+        _check_entries(declared, slots, rank)
+        return EntryTerm(declared, slots, groups)
     _check_distinct_units(declared, slots, groups)
     if rank is None:
         return DenseTerm(declared, slots, groups)
     return FactoredTerm(declared, slots, groups, rank)
+
+
+def _check_entries(name: str, slots: Sequence[Slot], rank: int | None) -> None:
+    for s in slots:
+        if s.letters.isdigit():
+            raise ValueError(
+                f"term {name!r}: {str(s)!r} is one entry of group {s.group!r}; keep a letter for "
+                f"at least one axis."
+            )
+    twice = [g for g, n in Counter(s.group for s in slots).items() if n > 1]
+    if twice or rank is not None:
+        what = f"group {twice[0]!r} twice" if twice else f"{rank} factors"
+        raise ValueError(
+            f"term {name!r} chooses entries by a digit and has {what}; a term with digits is "
+            f"dense and holds each group once. Write a letter in place of the digit."
+        )
 
 
 def _unit_letters(slot: Slot, groups: Groups) -> str:
@@ -387,6 +417,8 @@ class DenseTerm(Term):
             if not others:
                 out += w
                 continue
+            if self._add_pointwise_field(params, state, at, out, n_threads):
+                continue
             if self._add_gated_field(params, state, at, out, n_threads):
                 continue
             inputs = ",".join([*("N" + s.letters for s in others), self.letters])
@@ -428,6 +460,8 @@ class DenseTerm(Term):
                 n_threads=n_threads,
             )
             return
+        if self._add_pointwise_statistics(state, target, scale, weights, n_threads):
+            return
         if self._add_gated_statistics(state, target, scale, weights, n_threads):
             return
         first = state[self.slots[0].group]
@@ -440,6 +474,82 @@ class DenseTerm(Term):
             if self.lateral:
                 part = part * self._distinct
             target += (scale * part).astype(target.dtype, copy=False)
+
+    # -- shared indices: a plain matrix between products, unit by unit --------------------------
+
+    @cached_property
+    def _sides(self) -> tuple[list[Slot], list[Slot]] | None:
+        """Slots by their letters, where there are two kinds with no letter in common.
+
+        "h_k v_i z_i" is a matrix W_ki between h and the products v_i z_i.
+        """
+        kinds: dict[str, list[Slot]] = {}
+        for s in self.slots:
+            kinds.setdefault(s.letters, []).append(s)
+        if self.lateral or len(kinds) != 2 or set.intersection(*map(set, kinds)):
+            return None
+        first, second = kinds.values()
+        return first, second
+
+    def _pointwise(self, state: State, slots: Sequence[Slot], dtype: Any) -> np.ndarray:
+        """Product of some slots with the same letters, as rows."""
+        x = as_rows(state[slots[0].group], dtype)
+        for s in slots[1:]:
+            x = x * as_rows(state[s.group], dtype)
+        return x
+
+    def _product_unit(self, slots: Sequence[Slot]) -> Unit | None:
+        """A unit type whose states are the products of the slots' states, where it has bits."""
+        units = [self.units[s.group] for s in slots]
+        # Products of {0, 1} are {0, 1}, and those of {-1, 1} are {-1, 1}.
+        is_one_type = len({type(u) for u in units}) == 1 and isinstance(units[0], Binary)
+        return units[0] if is_one_type or len(units) == 1 else None
+
+    def _add_pointwise_field(
+        self, params: Params, state: State, at: int, out: np.ndarray, n_threads: int
+    ) -> bool:
+        """`add_field` where the term is a matrix between products of slots."""
+        if self._sides is None:
+            return False
+        here = self.slots[at]
+        transpose = here in self._sides[0]
+        mine, others = self._sides if transpose else self._sides[::-1]
+        gates = [s for s in mine if s is not here]
+        x = self._pointwise(state, others, out.dtype)
+        first, second = (self.units[side[0].group].size for side in self._sides)
+        w = np.ascontiguousarray(params[self.name], dtype=out.dtype).reshape(first, second)
+        target, unit = as_rows(out), self._product_unit(others)
+        if not gates:
+            products.product(unit, x, w, target, transpose=transpose, beta=1.0, n_threads=n_threads)
+            return True
+        field = np.empty_like(target)
+        products.product(unit, x, w, field, transpose=transpose, n_threads=n_threads)
+        field *= self._pointwise(state, gates, out.dtype)
+        target += field
+        return True
+
+    def _add_pointwise_statistics(
+        self,
+        state: State,
+        target: np.ndarray,
+        scale: float,
+        weights: np.ndarray | None,
+        n_threads: int,
+    ) -> bool:
+        """`add_statistics` where the term is a matrix between products of slots."""
+        if self._sides is None:
+            return False
+        x, y = (self._pointwise(state, side, target.dtype) for side in self._sides)
+        products.outer(
+            (self._product_unit(self._sides[0]), self._product_unit(self._sides[1])),
+            x,
+            y,
+            target.reshape(x.shape[1], y.shape[1]),
+            scale=scale,
+            weights=weights,
+            n_threads=n_threads,
+        )
+        return True
 
     # -- third and higher order on bits --------------------------------------------------------
 
@@ -648,6 +758,79 @@ class DenseTerm(Term):
             right=out[b].reshape(-1),
             n_threads=n_threads,
         )
+
+
+# -- chosen entries --------------------------------------------------------------------------------
+
+
+class EntryTerm(Term):
+    """A dense term of chosen entries of its groups: ``"h_k v_i z_i0"`` meets state 0 of each z.
+
+    So the states of a one-hot unit can gate couplings of different sizes.
+    """
+
+    def __init__(self, name: str, slots: Sequence[Slot], groups: Groups) -> None:
+        self.name = name
+        self.slots = tuple(slots)
+        self.groups = tuple(s.group for s in slots)
+        self.multiplicity = Counter(self.groups)
+        #: Group -> where the chosen entries stand in its values.
+        self.index: dict[str, tuple[Any, ...]] = {}
+        units, plain = dict(groups), []
+        for s in slots:
+            letters = "".join(c for c in s.letters if not c.isdigit())
+            plain.append(Slot(s.group, letters))
+            if letters != s.letters:
+                at = [int(c) if c.isdigit() else slice(None) for c in s.letters]
+                self.index[s.group] = (slice(None), *at)
+                units[s.group] = _entries(groups[s.group], s.letters)
+        self.dense = DenseTerm(name, plain, units)
+
+    @property
+    def parameter_shapes(self) -> dict[str, tuple[int, ...]]:
+        return self.dense.parameter_shapes
+
+    def _chosen(self, state: State) -> dict[str, np.ndarray]:
+        return {
+            g: state[g][self.index[g]] if g in self.index else state[g]
+            for g in self.groups
+            if g in state
+        }
+
+    def value(self, params: Params, state: State, n_threads: int = 1) -> np.ndarray:
+        return self.dense.value(params, self._chosen(state), n_threads)
+
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        if group not in self.index:
+            self.dense.add_field(params, self._chosen(state), group, out, n_threads)
+            return
+        at = self.index[group]
+        part = np.zeros(out[at].shape, out.dtype)
+        self.dense.add_field(params, self._chosen(state), group, part, n_threads)
+        out[at] += part
+
+    def add_statistics(
+        self,
+        params: Params,
+        state: State,
+        out: Params,
+        scale: float = 1.0,
+        weights: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> None:
+        self.dense.add_statistics(params, self._chosen(state), out, scale, weights, n_threads)
+
+
+def _entries(unit: Unit, letters: str) -> Unit:
+    """What the chosen entries of a group are by themselves."""
+    axes = range(len(unit.shape))
+    shape = [unit.shape[a] for a in axes if not letters[a].isdigit()]
+    n_axes = len(unit.unit_shape)
+    if letters[n_axes:].isdigit():  # the states of a one-hot unit, each 0 or 1
+        return Bernoulli(*shape)
+    return type(unit)(*shape)
 
 
 # -- factored --------------------------------------------------------------------------------------

@@ -111,16 +111,17 @@ class Term:
             return
         self.name = term
         self.slots, self.factors = parse(term)
-        letters = list(dict.fromkeys("".join(index for _, index in self.slots)))
+        letters = self.letters()
         size = {}
         for group, index in self.slots:
             assert len(index) == len(groups[group][1]), (term, group)
             for letter, n in zip(index, groups[group][1], strict=True):
-                assert size.setdefault(letter, n) == n, (term, letter)
+                assert letter.isdigit() or size.setdefault(letter, n) == n, (term, letter)
         self.shape = tuple(size[letter] for letter in letters)
         found: dict[tuple, list] = {}
         for position in itertools.product(*(range(n) for n in self.shape)):
-            at = dict(zip(letters, position, strict=True))
+            # A digit in the place of a letter stands for itself: "z_i0" is entry 0 of each z_i.
+            at = {str(d): d for d in range(10)} | dict(zip(letters, position, strict=True))
             indices = [
                 (group, tuple(at[letter] for letter in index)) for group, index in self.slots
             ]
@@ -137,12 +138,17 @@ class Term:
         else:
             self.keys = {f"{term} @ {g}_{i}": (*groups[g][1], self.factors) for g, i in self.slots}
 
+    def letters(self) -> list[str]:
+        """Return the letters of the weight array's axes."""
+        found = dict.fromkeys("".join(index for _, index in self.slots))
+        return [letter for letter in found if not letter.isdigit()]
+
     def weights(self, params) -> np.ndarray:
         """Return the weight of each product, (n_products,)."""
         if self.factors is None:
             return np.array([params[self.name][positions[0]] for _, positions in self.products])
         full = np.zeros(self.shape)
-        letters = list(dict.fromkeys("".join(index for _, index in self.slots)))
+        letters = self.letters()
         for position in itertools.product(*(range(n) for n in self.shape)):
             at = dict(zip(letters, position, strict=True))
             for f in range(self.factors):
