@@ -8,6 +8,8 @@ import pytest
 from catalogue import TYPES
 from scipy import integrate, special
 
+from fastboltz import rng
+
 N_ROWS = 5
 
 SHAPES = {
@@ -434,3 +436,23 @@ def test_the_smallest_and_the_largest_uniform_give_finite_draws_inside_the_suppo
         assert np.isfinite(x).all()
         if kind == "categorical":
             assert np.array_equal(x.sum(axis=-1), np.ones(x.shape[:-1]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_switches_are_drawn_by_the_compiled_layer_as_the_plain_formula_draws_them(dtype):
+    """Units of two states: means of the softmax, and the draw of the same uniforms.
+
+    Deliberate bug that this catches: the two states exchanged, or the scale on the bias too.
+    """
+    unit, address = TYPES["categorical"](9, 2), rng.Address(seed=3, stream=5, step=7, row=11)
+    own = {"bias": _own("categorical", (9, 2))["bias"].astype(dtype)}
+    field = 3 * np.random.default_rng(0).standard_normal((200, 9, 2)).astype(dtype)
+    means, drawn = unit.draw(own, field, address, scale=0.5, mean=True)
+    p = special.softmax(own["bias"] + np.asarray(0.5, dtype) * field, axis=-1)
+    np.testing.assert_allclose(means, p, rtol=16 * np.finfo(dtype).eps)
+    u = rng.uniform(address, (200, 9), dtype)
+    # A uniform within the rounding of p may fall on either side.
+    clear = np.abs(u - p[..., 0]) > 8 * np.finfo(dtype).eps
+    assert clear.mean() > 0.999
+    np.testing.assert_array_equal(drawn[clear], np.eye(2)[(u >= p[..., 0]).astype(int)][clear])
+    assert drawn.dtype == means.dtype == dtype

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from .base import Field, Own, Unit, sum_units
+from fastboltz_ext import layers
+
+from .. import rng
+from .base import Field, Own, Unit, scaled, sum_units
 
 
 class Categorical(Unit):
@@ -33,6 +38,8 @@ class Categorical(Unit):
 
     def mean(self, own: Own, field: Field) -> np.ndarray:
         a = self._logits(own, field)
+        if self.shape[-1] == 2:
+            return self._means_of_two(a)
         p = np.exp(a - a.max(axis=-1, keepdims=True))
         return p / p.sum(axis=-1, keepdims=True)
 
@@ -50,6 +57,39 @@ class Categorical(Unit):
         p = self.mean(own, field)
         passed = np.cumsum(p[..., :-1], axis=-1) <= uniform[..., None]
         return self._one_hot(passed.sum(axis=-1), p.dtype)
+
+    def draw(
+        self,
+        own: Own,
+        field: Field,
+        address: rng.Address,
+        *,
+        scale: float = 1.0,
+        mean: bool = False,
+        sample: bool = True,
+        n_threads: int = 1,
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        how: dict[str, Any] = {"scale": scale, "mean": mean, "sample": sample}
+        if self.shape[-1] != 2:
+            return super().draw(own, field, address, **how, n_threads=n_threads)
+        a = self._logits(own, scaled(field, scale))
+        means = self._means_of_two(a, n_threads) if mean else None
+        if not sample:
+            return means, None
+        # State 0 where the uniform is below its probability, as `sample` has it.
+        zero = self._excess(a, 0)
+        layers.draw(
+            zero,
+            None,
+            sample=zero,
+            seed=address.seed,
+            stream=address.stream,
+            step=address.step,
+            row0=address.row,
+            n_threads=n_threads,
+        )
+        zero = zero.reshape(a.shape[:-1])
+        return means, np.stack([zero, 1 - zero], axis=-1)
 
     def states(self) -> np.ndarray:
         return np.eye(self.shape[-1])
@@ -72,6 +112,22 @@ class Categorical(Unit):
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         log_p = np.log(np.clip(mean, 1e-6, 1))
         return {"bias": log_p - log_p.mean(axis=-1, keepdims=True)}
+
+    # A unit of two states is a binary unit at the difference of its two fields: one compiled call.
+
+    @staticmethod
+    def _excess(a: np.ndarray, state: int) -> np.ndarray:
+        """What one of two states has more than the other, as rows."""
+        return (a[..., state] - a[..., 1 - state]).reshape(len(a), -1)
+
+    def _means_of_two(self, a: np.ndarray, n_threads: int = 1) -> np.ndarray:
+        p = np.empty_like(a)
+        for state in (0, 1):
+            # Each from its own side, so that the smaller one keeps its digits.
+            one = self._excess(a, state)
+            layers.draw(one, None, mean=one, n_threads=n_threads)
+            p[..., state] = one.reshape(a.shape[:-1])
+        return p
 
     @staticmethod
     def _logits(own: Own, field: Field) -> np.ndarray:
