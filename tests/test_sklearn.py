@@ -23,6 +23,8 @@ from fastboltz import (
     RBM,
     BernoulliRBM,
     ClassGatedRBMClassifier,
+    DeepBeliefNetwork,
+    DeepBoltzmannMachine,
     RBMClassifier,
     TwoGroupRBMClassifier,
 )
@@ -83,6 +85,7 @@ CLASSIFIER_IN_PIPELINE = IN_PIPELINE | {
 SMALL = {"n_components": 4, "n_iter": 2}
 #: What a classifier of easy data needs.
 LEARNING = {"n_components": 4, "n_iter": 40, "random_state": 0}
+DEEP = {"n_pretraining": 2, "n_iter": 2}
 CHECKED = [
     (RBM(visible="gaussian", **SMALL), UNEQUAL_DRAWS),
     (RBM(visible="gaussian", hidden="relu", method="cd", **SMALL), UNEQUAL_DRAWS),
@@ -118,6 +121,25 @@ CHECKED = [
         ),
         {},
     ),
+    (DeepBoltzmannMachine((4, 3), visible="gaussian", **DEEP), UNEQUAL_DRAWS),
+    # Nothing here can be enumerated, so means are mean-field ones.
+    (DeepBoltzmannMachine((14, 14), visible="gaussian", **DEEP), UNEQUAL_DRAWS),
+    (DeepBoltzmannMachine((4, 3, 2), visible="gaussian", inference="gibbs", **DEEP), UNEQUAL_DRAWS),
+    # Exact gradients of the whole data, as above.
+    (
+        DeepBoltzmannMachine(
+            (3, 2),
+            visible="gaussian",
+            method="exact",
+            batch_size=1000,
+            n_pretraining=0,
+            n_iter=2,
+        ),
+        {},
+    ),
+    (DeepBoltzmannMachine((4, 3), **DEEP), REFUSED),
+    (DeepBeliefNetwork((4, 3), visible="gaussian", n_iter=2), UNEQUAL_DRAWS),
+    (DeepBeliefNetwork((4, 3), n_iter=2), REFUSED),
     # The default units on data that are brought into range first.
     (make_pipeline(MinMaxScaler(clip=True), RBMClassifier(**LEARNING)), CLASSIFIER_IN_PIPELINE),
     (make_pipeline(MinMaxScaler(clip=True), RBM(random_state=0, **SMALL)), IN_PIPELINE),

@@ -735,9 +735,10 @@ centered, n_threads, callbacks, verbose, random_state
         ndarray of shape (n_samples, n_features)
         """
         check_is_fitted(self, "rbms_")
-        seed = rng.seed_from(self._draws if random_state is None else random_state)
+        source = self._draws if random_state is None else random_state
         *lower, top = self.rbms_
-        x = top.sample(n_samples, n_steps, random_state=seed)
+        x = top.sample(n_samples, n_steps, random_state=source)
+        seed = rng.seed_from(source)
         for k, rbm in enumerate(reversed(lower), start=1):
             _, _, drawn = layer(
                 rbm.energy_,
