@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .likelihood import LogPartition
     from .models import (
         RBM,
+        RNNRBM,
         BernoulliRBM,
         BoltzmannMachine,
         ClassGatedRBMClassifier,
@@ -59,6 +60,7 @@ _WHERE: dict[str, str | None] = {
     "NotEnumerableError": "validation",
     "show_config": "config",
     "RBM": "models",
+    "RNNRBM": "models",
     "GatedRBM": "models",
     "HigherOrderBoltzmannMachine": "models",
     "BoltzmannMachine": "models",
@@ -79,6 +81,7 @@ _WHERE: dict[str, str | None] = {
 
 __all__ = [
     "RBM",
+    "RNNRBM",
     "Bernoulli",
     "BernoulliRBM",
     "BoltzmannMachine",

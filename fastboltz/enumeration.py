@@ -321,6 +321,32 @@ class Enumeration:
                     out[rows] += _scaled(m, p[slab]).sum(axis=0)
         return out
 
+    def expected_field(self, group: str) -> np.ndarray:
+        """Expected field of a given group for each given row, (n_rows, *shape).
+
+        The gradient of log Z by the values of that group, its own base energy aside. Every
+        pair of a row and a state is formed: for small models.
+        """
+        energy = self.energy
+        out = np.zeros((self.n_rows, *energy.groups[group].shape), self.dtype)
+        for rows in self._row_chunks():
+            n = rows.stop - rows.start
+            blocks = self._blocks(rows)
+            log_z = _log_partition(blocks)
+            for block in blocks:
+                k = len(block.log_weights)
+                joint = dict(block.given)
+                if block.states:
+                    joint = grid(energy.groups, block.given, block.states)
+                for g, f in block.fields.items():
+                    unit = energy.groups[g]
+                    m = self._means(unit, energy.own(self.params, g), f.part(slice(None)))
+                    joint[g] = np.broadcast_to(m, (k, n, *unit.shape)).reshape(-1, *unit.shape)
+                field = energy.field(self.params, joint, group, check=False)
+                p = np.exp(block.log_weights - log_z)
+                out[rows] += _scaled(field.reshape(k, n, *field.shape[1:]), p).sum(axis=0)
+        return out
+
     def _means(self, unit: Unit, own: Own, field: np.ndarray) -> np.ndarray:
         """Conditional means at fields (n_states, n_rows, *shape)."""
         means, _ = unit.draw(

@@ -8,7 +8,7 @@ would.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -22,6 +22,9 @@ from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
 from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, one_of, unknown_group
+
+#: Rows that make all sweeps of a call one after the other, a thread.
+_ROWS_AT_ONCE = 512
 
 
 class PackedValues(Mapping[str, np.ndarray]):
@@ -103,6 +106,31 @@ class ChainState:
         if isinstance(self.values, PackedValues):
             return len(next(iter(self.values.bits.values())))
         return len(next(iter(self.values.values())))
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What a group receives while others are held.
+
+    Attributes
+    ----------
+    field : ndarray of shape (n_rows, *shape)
+        From terms whose other groups are all held.
+    moving : tuple of Term
+        The group's other terms.
+    """
+
+    field: np.ndarray
+    moving: tuple[Term, ...]
+
+    def add(
+        self, params: Params, values: Mapping[str, np.ndarray], group: str, n_threads: int
+    ) -> np.ndarray:
+        """The whole field, in new memory."""
+        out = self.field.copy()
+        for t in self.moving:
+            t.add_field(params, values, group, out, n_threads)
+        return out
 
 
 class Gibbs:
@@ -260,6 +288,10 @@ class Gibbs:
             return self._packed_step(params, state, n_steps, scale, means)
         values = dict(state.values)
         with threads.single_threaded_blas():
+            fixed = self.fixed(params, values, [g for g in values if self._is_held(g, state)])
+            pair = self._fixed_pair(params, state, moving, fixed)
+            if pair is not None and n_steps:
+                return self._fixed_step(params, state, pair, fixed, n_steps, scale, means)
             for s in range(n_steps):
                 for b, block in enumerate(moving):
                     want = means and s == n_steps - 1 and b == len(moving) - 1
@@ -267,7 +299,7 @@ class Gibbs:
                     for g in block:
                         at = address.at(group=self.number[g])
                         mean, sample, f = self.draw(
-                            params, values, g, at, scale, want, state.clamped
+                            params, values, g, at, scale, want, state.clamped, fixed
                         )
                         drawn[g] = sample
                         if mean is not None and state.clamped.get(g) is None:
@@ -330,8 +362,125 @@ class Gibbs:
         values = PackedValues(bits, before.shapes, before.dtype)
         return ChainState(values, address, state.clamped, kept)
 
+    def _fixed_pair(
+        self,
+        params: Params,
+        state: ChainState,
+        moving: Sequence[Sequence[str]],
+        fixed: Mapping[str, Fixed],
+    ) -> DenseTerm | None:
+        """The matrix between the two groups that move, where sweeps can be made on bits."""
+        free = [g for block in moving for g in block]
+        if (
+            len(moving) != 2
+            or len(free) != 2
+            or any(state.clamped.get(g) is not None for g in free)
+        ):
+            return None
+        terms = {fixed[g].moving if g in fixed else () for g in free}
+        if len(terms) != 1 or len(only := terms.pop()) != 1:
+            return None
+        (term,) = only
+        units = [self.energy.groups[g] for g in free]
+        if not (isinstance(term, DenseTerm) and term.is_pair) or term.lateral:
+            return None
+        if not all(isinstance(u, Binary) for u in units):
+            return None
+        w = params[term.name]
+        enough = state.n_chains >= products.PACKED_ROWS
+        if not enough or w.size * state.n_chains < products.PACKED_FROM:
+            return None
+        if any(params[key].dtype != np.float32 for key in (term.name, *free)):
+            return None
+        return term if packed.fits(term.matrix(params)) else None
+
+    def _fixed_step(
+        self,
+        params: Params,
+        state: ChainState,
+        term: DenseTerm,
+        fixed: Mapping[str, Fixed],
+        n_steps: int,
+        scale: float,
+        means: bool,
+    ) -> ChainState:
+        """`step` on bits, with a field for every row that stays.
+
+        Rows do not meet, so some of them make all sweeps while their fields stay in the cache.
+        """
+        w = term.matrix(params)
+        order = [g for block in self.blocks for g in block if g in term.groups]
+        units = {g: self.energy.groups[g] for g in order}
+        values = dict(state.values)
+        for g in order:
+            values[g] = np.empty(state.values[g].shape, np.float32)
+        kept = {order[-1]: np.empty_like(values[order[-1]])} if means else {}
+        step = _ROWS_AT_ONCE * self.n_threads
+        for start in range(0, state.n_chains, step):
+            rows = slice(start, start + step)
+            first = as_rows(state.values[order[1]][rows], np.float32)
+            bits = {order[1]: packed.Bits.pack(first, low=products.low(units[order[1]]))}
+            bias = {}
+            for g in order:
+                field = as_rows(fixed[g].field[rows])
+                bias[g] = field * np.float32(scale) + params[g].reshape(-1)
+            x = {g: np.empty_like(b) for g, b in bias.items()}
+            mean = as_rows(kept[order[-1]])[rows] if means else None
+            for s in range(n_steps):
+                for g, other in (order, order[::-1]):
+                    packed.layer(
+                        bits[other],
+                        w,
+                        None,
+                        transpose=term.slots[0].group == g,
+                        scale=scale,
+                        field=x[g],
+                        n_threads=self.n_threads,
+                    )
+                    x[g] += bias[g]
+                    layers.draw(
+                        x[g],
+                        None,
+                        spin=units[g].spin,  # type: ignore[attr-defined]
+                        mean=mean if s == n_steps - 1 and g == order[-1] else None,
+                        sample=x[g],
+                        seed=state.address.seed,
+                        stream=state.address.at(group=self.number[g]).stream,
+                        step=state.address.step + s,
+                        row0=state.address.row + start,
+                        n_threads=self.n_threads,
+                    )
+                    bits[g] = packed.Bits.pack(x[g], low=products.low(units[g]))
+            for g in order:
+                as_rows(values[g])[rows] = x[g]
+        address = state.address.at(step=state.address.step + n_steps)
+        return ChainState(values, address, state.clamped, kept)
+
     def _is_held(self, group: str, state: ChainState) -> bool:
         return group in state.clamped and state.clamped[group] is None
+
+    def fixed(
+        self, params: Params, values: Mapping[str, np.ndarray], held: Sequence[str]
+    ) -> dict[str, Fixed]:
+        """What groups receive from groups that are held, computed once for many sweeps.
+
+        Only groups are in it that terms with held groups alone reach, and that are drawn as a
+        block.
+        """
+        found = {}
+        for g, unit in self.energy.groups.items():
+            if g in held or g in self._sites:
+                continue
+            terms = self.energy._of_group[g]
+            still = [t for t in terms if all(other in held for other in t.groups if other != g)]
+            if not any(len(t.groups) > 1 for t in still):
+                continue
+            n = len(next(values[h] for t in still for h in t.groups if h != g))
+            field = np.zeros((n, *unit.shape), dtype=params[g].dtype)
+            for t in still:
+                t.add_field(params, values, g, field, self.n_threads)
+            found[g] = Fixed(field, tuple(t for t in terms if t not in still))
+        return found
 
     def draw(
         self,
@@ -342,26 +491,40 @@ class Gibbs:
         scale: float = 1.0,
         want_mean: bool = False,
         clamped: Mapping[str, np.ndarray | None] | None = None,
+        fixed: Mapping[str, Fixed] | None = None,
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray | None]:
         """Draw one group given the others: (conditional mean, sample, field where it was formed).
 
-        For a lateral group this is one sweep over its sites, and there is no mean.
+        For a lateral group this is one sweep over its sites, and there is no mean. ``fixed`` is
+        what `fixed` returns.
         """
         held = (clamped or {}).get(group)
         if group in self._sites:
             sweep = self._sites[group]
             new = sweep(params, values, address, scale, held, self.n_threads)
             return None, new, None
-        f, mean, sample = layer(
-            self.energy,
-            params,
-            values,
-            group,
-            address,
-            scale=scale,
-            mean=want_mean,
-            n_threads=self.n_threads,
-        )
+        if fixed is not None and group in fixed:
+            unit = self.energy.groups[group]
+            f: np.ndarray | None = fixed[group].add(params, values, group, self.n_threads)
+            mean, sample = unit.draw(
+                self.energy.own(params, group),
+                f,
+                address,
+                scale=scale,
+                mean=want_mean,
+                n_threads=self.n_threads,
+            )
+        else:
+            f, mean, sample = layer(
+                self.energy,
+                params,
+                values,
+                group,
+                address,
+                scale=scale,
+                mean=want_mean,
+                n_threads=self.n_threads,
+            )
         assert sample is not None
         if held is not None:
             sample = np.where(held, values[group], sample)

@@ -23,10 +23,13 @@ from .enumeration import Enumeration, split
 from .gibbs import Gibbs
 from .terms import Params, as_rows
 from .units import Own
-from .validation import NotEnumerableError, check_count, one_of, unknown_group
+from .units.base import sum_units
+from .validation import NotEnumerableError, check_count, check_rows, one_of, unknown_group
 
 #: An estimate is called degenerate when fewer chains than this carry its weight.
 MIN_EFFECTIVE_CHAINS = 10.0
+#: Chains of a conditional annealing that go through the temperatures together.
+_CHAINS_AT_ONCE = 2048
 #: Up to so many states (log2), ``method="auto"`` enumerates.
 AUTO_LOG2_STATES = 20
 
@@ -154,27 +157,13 @@ def ais(
     """
     energy.check_params(params)
     check_count("n_chains", n_chains, minimum=2)
-    ladder = (
-        annealing_ladder(betas)  # type: ignore[arg-type]
-        if np.ndim(betas) == 0
-        else np.asarray(betas, dtype=np.float64)
-    )
-    rises = ladder.ndim == 1 and len(ladder) > 1 and bool((np.diff(ladder) > 0).all())
-    if not (rises and ladder[0] == 0 and ladder[-1] == 1):
-        raise ValueError(
-            f"betas must rise strictly from 0 to 1, both ends included; got {betas!r}."
-        )
+    ladder = _ladder(betas)
     path = _Path(energy, params, reference or {})
     address = rng.Address.of(rng.seed_from(random_state), "ais")
     walk = _PackedWalk if _PackedWalk.serves(path) else _Walk
     chains = walk(path, n_chains, address, threads.resolve(n_threads))
-    log_w = np.zeros(n_chains)
-    last = len(ladder) - 1
     with threads.single_threaded_blas():
-        for k in range(1, last + 1):
-            log_w += chains.advance(ladder[k - 1], ladder[k], k, move=k < last)
-            if progress is not None and (k % 64 == 0 or k == last):
-                progress(k, last)
+        log_w = _anneal(chains, ladder, progress)
     result = log_mean_exp(log_w)
     shift = path.log_z_reference()
     result = LogPartition(
@@ -198,12 +187,152 @@ def ais(
     return result
 
 
+@dataclass(frozen=True)
+class ConditionalLogPartition:
+    """log Z of each given row, with what is known of its error.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows,)
+        Estimates, in nats.
+    standard_errors : ndarray of shape (n_rows,)
+        Of each estimate of Z, relative to Z; zero where it is exact.
+    effective_chains : ndarray of shape (n_rows,)
+        How many chains carry each estimate.
+    method : {"exact", "ais"}
+    n_chains, n_betas : int
+    """
+
+    values: np.ndarray
+    standard_errors: np.ndarray
+    effective_chains: np.ndarray
+    method: str = "exact"
+    n_chains: int = 0
+    n_betas: int = 0
+
+    def mean(self) -> LogPartition:
+        """Mean over the rows, with its 95 % interval.
+
+        The rows' errors are independent, so the error of the mean is small; what does not average
+        out is that the logarithm of an unbiased estimate is low by half of its relative variance.
+        The upper end makes room for that.
+        """
+        n = len(self.values)
+        value, variances = float(self.values.mean()), self.standard_errors**2
+        error = float(np.sqrt(variances.sum()) / n)
+        bias = float(variances.mean() / 2)
+        return LogPartition(
+            value=value,
+            low=value - 1.96 * error,
+            high=value + bias + 1.96 * error,
+            standard_error=error,
+            effective_chains=float(self.effective_chains.mean()),
+            method=self.method,
+            n_chains=self.n_chains,
+            n_betas=self.n_betas,
+        )
+
+
+def conditional_ais(
+    energy: Energy,
+    params: Params,
+    given: Mapping[str, Any],
+    *,
+    reference: Mapping[str, Own] | None = None,
+    betas: int | Sequence[float] | np.ndarray = 100,
+    n_chains: int = 16,
+    random_state: Any = None,
+    n_threads: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> ConditionalLogPartition:
+    """Annealed importance sampling of log Z for every given row, all rows together.
+
+    Every row has chains of its own. What the given groups contribute is scaled by the inverse
+    temperature as all couplings are, so all rows start from the same independent reference.
+
+    Parameters
+    ----------
+    given : dict of arrays
+        Values (n_rows, *shape) of the groups that are conditioned on.
+    reference, betas, n_threads
+        As for `ais`.
+    n_chains : int
+        Chains of each row.
+    progress : callable, optional
+        Called as ``progress(done, total)`` with numbers of rows.
+
+    Returns
+    -------
+    ConditionalLogPartition
+        log Z of the groups that are not given, as `Energy.log_partition` defines it.
+    """
+    given = energy._checked(params, given, given)
+    n_rows = check_rows(given) if given else 1
+    check_count("n_chains", n_chains, minimum=2)
+    ladder = _ladder(betas)
+    path = _Path(energy, params, reference or {}, tuple(given))
+    seed = rng.seed_from(random_state)
+    log_z, errors, effective = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
+    with threads.single_threaded_blas():
+        # Blocks of rows whose chains stay in a core's cache through all temperatures.
+        for start in range(0, n_rows, step := max(1, _CHAINS_AT_ONCE // n_chains)):
+            rows = slice(start, min(start + step, n_rows))
+            held = {g: np.repeat(x[rows], n_chains, axis=0) for g, x in given.items()}
+            address = rng.Address.of(seed, "ais", row=start * n_chains)
+            n = (rows.stop - start) * n_chains
+            chains = _Walk(path, n, address, threads.resolve(n_threads), held)
+            log_w = _anneal(chains, ladder).reshape(-1, n_chains)
+            top = log_w.max(axis=1, keepdims=True)
+            w = np.exp(log_w - top)
+            mean = w.mean(axis=1)
+            log_z[rows] = top[:, 0] + np.log(mean) + chains.shift()[::n_chains]
+            errors[rows] = w.std(axis=1, ddof=1) / (mean * np.sqrt(n_chains))
+            effective[rows] = w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+            if progress is not None:
+                progress(rows.stop, n_rows)
+    log_z += path.log_z_reference()
+    return ConditionalLogPartition(log_z, errors, effective, "ais", n_chains, len(ladder))
+
+
+def _anneal(
+    chains: _Walk | _PackedWalk,
+    ladder: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+) -> np.ndarray:
+    """Logs of the chains' weights over the whole ladder."""
+    log_w: Any = 0.0
+    last = len(ladder) - 1
+    for k in range(1, last + 1):
+        log_w = log_w + chains.advance(ladder[k - 1], ladder[k], k, move=k < last)
+        if progress is not None and (k % 64 == 0 or k == last):
+            progress(k, last)
+    return np.asarray(log_w)
+
+
+def _ladder(betas: Any) -> np.ndarray:
+    """Inverse temperatures, checked."""
+    ladder = annealing_ladder(betas) if np.ndim(betas) == 0 else np.asarray(betas, np.float64)
+    rises = ladder.ndim == 1 and len(ladder) > 1 and bool((np.diff(ladder) > 0).all())
+    if not (rises and ladder[0] == 0 and ladder[-1] == 1):
+        raise ValueError(
+            f"betas must rise strictly from 0 to 1, both ends included; got {betas!r}."
+        )
+    return ladder
+
+
 class _Path:
     """The distributions between the reference and the model."""
 
-    def __init__(self, energy: Energy, params: Params, reference: Mapping[str, Own]) -> None:
+    def __init__(
+        self,
+        energy: Energy,
+        params: Params,
+        reference: Mapping[str, Own],
+        given: tuple[str, ...] = (),
+    ) -> None:
         self.energy = energy
         self.params = params
+        self.given = given
         self.reference = {}
         for g in reference:
             if g not in energy.groups:
@@ -219,12 +348,17 @@ class _Path:
                 )
         # Sum out as many units as can be: every unit summed out is variance saved.
         sets: list[tuple[str, ...]] = [()]
-        for g in energy.groups:
+        for g in (g for g in energy.groups if g not in given):
             sets += [(*s, g) for s in sets if energy.is_independent((*s, g))]
         self.summed = max(sets, key=lambda s: sum(energy.groups[g].n_units for g in s))
-        self.rest_blocks = energy.blocks(clamped=self.summed)
+        self.rest_blocks = energy.blocks(clamped=(*self.summed, *given))
         self.rest = [g for b in self.rest_blocks for g in b]
-        self.apart = [t for t in energy.terms if not set(t.groups) & set(self.summed)]
+        #: Terms that neither are summed out nor hold given groups alone.
+        self.apart = [
+            t
+            for t in energy.terms
+            if not set(t.groups) & set(self.summed) and not set(t.groups) <= set(given)
+        ]
 
     def at(self, beta: float) -> Params:
         """Parameters whose biases are interpolated; couplings are scaled by who uses them."""
@@ -242,6 +376,7 @@ class _Path:
             sum(
                 u.cumulant(self.energy.own(at_start, g), np.zeros((1, *u.shape)))[0]
                 for g, u in self.energy.groups.items()
+                if g not in self.given
             )
         )
 
@@ -249,23 +384,57 @@ class _Path:
 class _Walk:
     """Annealed chains of any energy."""
 
-    def __init__(self, path: _Path, n_chains: int, address: rng.Address, n_threads: int) -> None:
+    def __init__(
+        self,
+        path: _Path,
+        n_chains: int,
+        address: rng.Address,
+        n_threads: int,
+        given: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.path = path
         self.address = address
         self.n_threads = n_threads
-        self.sampler = Gibbs(path.energy, n_threads=n_threads)
-        self.values = dict(self.sampler.start(path.at(0.0), n_chains, address, {}).values)
+        self.sampler = Gibbs(path.energy, clamp=path.given, n_threads=n_threads)
+        start = self.sampler.start(path.at(0.0), n_chains, address, given or {})
+        self.values = dict(start.values)
+        #: Fields at full strength that do not depend on what is drawn.
+        self.fixed = self.sampler.fixed(path.params, self.values, path.given)
+        #: Terms between groups of which none is summed out, but for those in the fixed fields.
+        self.apart = [
+            t
+            for t in path.apart
+            if not any({g} == set(t.groups) - set(path.given) for g in self.fixed)
+        ]
+
+    def shift(self) -> np.ndarray:
+        """Minus the energy of what is given alone, which no temperature changes: (n_chains,)."""
+        path, energy = self.path, self.path.energy
+        total: Any = np.zeros(len(next(iter(self.values.values()))))
+        for g in path.given:
+            total = total - energy.groups[g].base(energy.own(path.params, g), self.values[g])
+        for t in energy.terms:
+            if set(t.groups) <= set(path.given):
+                total = total + t.value(path.params, self.values, self.n_threads)
+        return total
+
+    def _field(self, group: str) -> np.ndarray:
+        params, values = self.path.params, self.values
+        if group in self.fixed:
+            return self.fixed[group].add(params, values, group, self.n_threads)
+        return self.path.energy.field(params, values, group, n_threads=self.n_threads, check=False)
 
     def advance(self, before: float, beta: float, step: int, move: bool) -> np.ndarray:
         """Logs of the weights from one temperature to the next, then a sweep at the next."""
         path, energy, sampler = self.path, self.path.energy, self.sampler
         params = path.at(beta)
         # The fields at full strength do not depend on the temperature.
-        fields = {
-            g: energy.field(params, self.values, g, n_threads=self.n_threads, check=False)
-            for g in path.summed
-        }
-        apart = sum((t.value(params, self.values, self.n_threads) for t in path.apart), start=0.0)
+        fields = {g: self._field(g) for g in path.summed}
+        apart: Any = 0.0
+        for t in self.apart:
+            apart = apart + t.value(params, self.values, self.n_threads)
+        for g in (g for g in path.rest if g in self.fixed):
+            apart = apart + sum_units(self.values[g] * self.fixed[g].field)
         change = self._log_f(params, fields, apart, beta)
         change -= self._log_f(path.at(before), fields, apart, before)
         if not move:
@@ -287,7 +456,7 @@ class _Walk:
             drawn = {}
             for g in block:
                 where = at.at(group=sampler.number[g])
-                _, drawn[g], _ = sampler.draw(params, self.values, g, where, beta)
+                _, drawn[g], _ = sampler.draw(params, self.values, g, where, beta, fixed=self.fixed)
             self.values |= drawn
         return change
 
@@ -500,10 +669,12 @@ def pseudo_log_likelihood(
 
 
 __all__ = [
+    "ConditionalLogPartition",
     "LogPartition",
     "NotEnumerableError",
     "ais",
     "annealing_ladder",
+    "conditional_ais",
     "log_mean_exp",
     "log_partition",
     "pseudo_log_likelihood",

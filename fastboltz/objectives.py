@@ -174,6 +174,18 @@ class Objective:
             Mean activity of each group in the positive phase, for centring.
         state : PhaseState
         """
+        return self._step(params, batch, state, weights, out)
+
+    def _step(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        state: PhaseState,
+        weights: np.ndarray | None = None,
+        out: Params | None = None,
+        inputs: Params | None = None,
+    ) -> tuple[Params, dict[str, np.ndarray], PhaseState]:
+        """`step` that also adds the gradient by given groups' values to arrays like them."""
         if out is None:
             out = self.energy.zeros(params)
         else:
@@ -198,9 +210,15 @@ class Objective:
             if share == 0:
                 chains.append(before)
                 continue
+            theirs = inputs
+            if inputs is not None and rows is not None:
+                theirs = {g: np.zeros_like(x[rows]) for g, x in inputs.items()}
             found, after = phases.add_gradient(
-                params, part, out, one.weight * share, w, seed, state.update, before
+                params, part, out, one.weight * share, w, seed, state.update, before, theirs
             )
+            if inputs is not None and theirs is not None and rows is not None:
+                for g, x in inputs.items():
+                    x[rows] += theirs[g]
             for g, mean in found.items():
                 means.setdefault(g, mean)
             chains.append(after)
@@ -253,6 +271,43 @@ class Objective:
         with threads.single_threaded_blas():
             out, _, _ = self.step(params, batch, self.init(random_state), weights)
         return out
+
+    def input_gradient(
+        self,
+        params: Params,
+        data: Mapping[str, Any],
+        weights: np.ndarray | None = None,
+        random_state: Any = None,
+    ) -> tuple[Params, Params]:
+        """Gradient by the parameters, and by the values of the groups that are given.
+
+        ``d log p(of | given) / d given_n`` is the expected field of the given group with ``of``
+        at the data, minus that with ``of`` free: a network that computes what is given can be
+        trained through it (for biases: a group with a term ``v_i a_i`` of weights one).
+
+        Parameters
+        ----------
+        data : dict of arrays
+            Values of the observed groups, (n_rows, *shape).
+        weights : ndarray of shape (n_rows,), optional
+        random_state : None, int, RandomState or Generator
+            For the sampled negative phases.
+
+        Returns
+        -------
+        gradient : dict of arrays like the parameters
+        inputs : dict of arrays
+            Given group -> array like its values: the gradient of the whole objective, an average
+            over rows, by each row's value.
+        """
+        batch = self._checked(params, data)
+        if weights is not None:
+            weights = check_weights(weights, check_rows(batch))
+        given = {g for one in self.likelihoods for g in one.given}
+        inputs = {g: np.zeros(x.shape, params[g].dtype) for g, x in batch.items() if g in given}
+        with threads.single_threaded_blas():
+            out, _, _ = self._step(params, batch, self.init(random_state), weights, inputs=inputs)
+        return out, inputs
 
     def value(
         self, params: Params, data: Mapping[str, Any], weights: np.ndarray | None = None
@@ -376,23 +431,26 @@ class _Phases:
         seed: int,
         update: int,
         chains: ChainState | None,
+        inputs: Params | None = None,
     ) -> tuple[dict[str, np.ndarray], ChainState | None]:
         """Add ``scale`` times the gradient of the rows' weighted average to ``out``.
 
-        Returns the mean activities in the positive phase, and the persistent chains.
+        The gradient by the given groups' values is added to the arrays of ``inputs``. Returns the
+        mean activities in the positive phase, and the persistent chains.
         """
         one = self.one
         params = {key: params[key] for key in self.energy.parameter_shapes()}
-        if self.in_one:
+        if self.in_one and inputs is None:
             means = self._add_score(params, batch, out, scale, weights)
             if means is not None:
                 return means, None
         before = {g: out[g].copy() for g in self.energy.groups}
         draw = one.negative == "cd" or (one.negative == "pcd" and chains is None)
-        values = self.positive(params, batch, out, scale, weights, seed, update, draw)
+        inputs = {g: x for g, x in (inputs or {}).items() if g in self.given}
+        values = self.positive(params, batch, out, scale, weights, seed, update, draw, inputs)
         means = {g: (out[g] - x) / scale for g, x in before.items()} if scale else {}
-        chains = self.negative(params, values, out, scale, weights, seed, update, chains)
-        return means, chains
+        chains = self.negative(params, values, out, scale, weights, seed, update, chains, inputs)
+        return means, chains if one.negative == "pcd" else None
 
     def _add_score(
         self,
@@ -432,6 +490,7 @@ class _Phases:
         seed: int,
         update: int,
         draw: bool,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
         """Add the positive statistics to ``out``; return values for chains to start from.
 
@@ -471,15 +530,16 @@ class _Phases:
                 fields=fields,
                 n_threads=self.n_threads,
             )
+            self._add_inputs(params, values, inputs, each, w)
             return start
         if one.negative == "exact":
-            self._add_moments(params, values, out, scale, weights)
+            self._add_moments(params, values, out, scale, weights, inputs)
             return start
         assert self.inference is not None
         at = rng.Address.of(seed, "positive", step=update * one.n_positive)
         state = self.inference.start(params, n, at, values)
         state = self.inference.step(params, state, one.n_positive, means=True)
-        self._add_chains(params, state, out, each, w)
+        self._add_chains(params, state, out, each, w, inputs)
         return dict(state.values)
 
     def negative(
@@ -492,12 +552,13 @@ class _Phases:
         seed: int,
         update: int,
         chains: ChainState | None,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> ChainState | None:
-        """Subtract the negative statistics from ``out``; return the persistent chains."""
+        """Subtract the negative statistics from ``out``; return the chains."""
         one = self.one
         if one.negative == "exact":
             given = {g: start[g] for g in self.given}
-            self._add_moments(params, given, out, -scale, weights if given else None)
+            self._add_moments(params, given, out, -scale, weights if given else None, inputs)
             return None
         n = len(next(iter(start.values())))
         if one.negative == "cd":
@@ -505,8 +566,8 @@ class _Phases:
             state = self.sampler.start(params, n, at, start)
             state = self.sampler.step(params, state, one.n_gibbs, means=True)
             w = None if weights is None else weights / weights.sum()
-            self._add_chains(params, state, out, -scale / (n if w is None else 1), w)
-            return None
+            self._add_chains(params, state, out, -scale / (n if w is None else 1), w, inputs)
+            return state
         if chains is None:
             # Persistent chains begin at data: the first weights are small, so they soon forget.
             # Rows without a weight are no data.
@@ -525,18 +586,23 @@ class _Phases:
         out: Params,
         scale: float,
         weights: np.ndarray | None,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         """Add exact expected statistics given some groups."""
-        moments = Enumeration(
+        enumeration = Enumeration(
             self.energy,
             params,
             given,
             what="moments",
             remedy=_EXACT_REMEDY,
             n_threads=self.n_threads,
-        ).moments(weights)
-        for key, x in moments.items():
+        )
+        for key, x in enumeration.moments(weights).items():
             out[key] += np.asarray(scale, x.dtype) * x
+        for g, into in (inputs or {}).items():
+            w = np.full(len(into), 1 / len(into)) if weights is None else weights / weights.sum()
+            field = enumeration.expected_field(g)
+            into += _by_rows(scale * w, field) * field
 
     def _add_chains(
         self,
@@ -545,13 +611,35 @@ class _Phases:
         out: Params,
         scale: float,
         weights: np.ndarray | None,
+        inputs: Mapping[str, np.ndarray] | None = None,
     ) -> None:
+        values = {**state.values, **state.means}
         self.energy.add_statistics(
             params,
-            {**state.values, **state.means},
+            values,
             out,
             scale=scale,
             weights=weights,
             fields=state.fields,
             n_threads=self.n_threads,
         )
+        self._add_inputs(params, values, inputs, scale, weights)
+
+    def _add_inputs(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        inputs: Mapping[str, np.ndarray] | None,
+        scale: float,
+        weights: np.ndarray | None,
+    ) -> None:
+        """Add ``scale * weights_n`` times the field that each row's given values receive."""
+        for g, into in (inputs or {}).items():
+            field = self.energy.field(params, values, g, n_threads=self.n_threads, check=False)
+            each = scale if weights is None else _by_rows(scale * weights, field)
+            into += np.asarray(each, field.dtype) * field
+
+
+def _by_rows(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Weights of rows, in a shape that multiplies x (n_rows, *shape), and in its precision."""
+    return weights.astype(x.dtype).reshape(-1, *(1,) * (x.ndim - 1))

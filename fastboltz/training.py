@@ -170,6 +170,8 @@ class Trainer:
         Penalties on the weights of terms (not on biases).
     limit : float, optional
         Largest change of a parameter in one update (before momentum).
+    clip_norm : float, optional
+        Largest Euclidean norm of a whole gradient; longer ones are scaled down to it.
     n_threads : int or None
 
     Attributes
@@ -193,6 +195,7 @@ class Trainer:
         l1: float = 0.0,
         l2: float = 0.0,
         limit: float | None = None,
+        clip_norm: float | None = None,
         n_threads: int | None = None,
     ) -> None:
         self.energy = energy
@@ -201,6 +204,7 @@ class Trainer:
         self.schedule = schedule
         self.centered = centered
         self.limit = limit
+        self.clip_norm = clip_norm
         self.n_threads = threads.resolve(n_threads)
         own = energy.own_keys()
         self.penalties = {
@@ -242,6 +246,11 @@ class Trainer:
         for term in self._lateral:
             # Symmetric but for rounding, which would add up over many updates.
             gradient[term.name][...] = term.symmetrized(gradient[term.name])
+        if self.clip_norm is not None:
+            norm = sum(float(np.vdot(x, x)) for x in gradient.values()) ** 0.5
+            if norm > self.clip_norm:
+                for x in gradient.values():
+                    x *= x.dtype.type(self.clip_norm / norm)
         rate = self.schedule(state.update, n_updates)
         if self.limit is not None:
             bound = self.limit / (rate * emphasis) if rate else np.inf

@@ -32,6 +32,7 @@ LAYERS = [
     {"likelihood", "tempering", "objectives", "optimizers", "mean_field"},
     {"pair_loop"},
     {"training", "gradients"},
+    {"recurrent"},
     {"datasets"},
     {"models"},
     {"persistence", "distributed", "plots"},

@@ -6,9 +6,11 @@ from .deep import DeepBeliefNetwork, DeepBoltzmannMachine
 from .gated import GatedRBM
 from .higher_order import HigherOrderBoltzmannMachine
 from .rbm import RBM, BernoulliRBM
+from .rnn_rbm import RNNRBM
 
 __all__ = [
     "RBM",
+    "RNNRBM",
     "BernoulliRBM",
     "BoltzmannMachine",
     "ClassGatedRBMClassifier",

@@ -1,0 +1,923 @@
+"""The RNN-RBM: a recurrent network that emits the parameters of an RBM at every step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from .. import rng, threads
+from ..energy import Energy
+from ..enumeration import Enumeration, split
+from ..gibbs import Gibbs
+from ..likelihood import ConditionalLogPartition, LogPartition, conditional_ais
+from ..objectives import LogLikelihood
+from ..optimizers import as_optimizer
+from ..recurrent import (
+    GRU,
+    MeanField,
+    Recurrent,
+    SequenceObjective,
+    SequenceTrainer,
+    Streams,
+    Tanh,
+)
+from ..terms import FactoredTerm, Params, as_rows
+from ..training import Callback, Rows, TrainingState, run
+from ..units import Bernoulli, Gaussian
+from ..validation import check_count, check_number, one_of
+from .base import _LARGEST_CHANGE, Data, EnergyEstimator, _is_real, _ProgressBar
+
+#: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
+AUTO_LOG2_STATES = 10
+#: Steps whose predictions are sampled together.
+_STEPS_AT_ONCE = 256
+#: Networks by name.
+_NETWORKS: dict[str, Callable[[], Recurrent]] = {"tanh": Tanh, "gru": GRU}
+
+
+@dataclass(frozen=True)
+class SequenceLikelihood:
+    """Log-likelihoods of sequences, step by step.
+
+    Attributes
+    ----------
+    values : list of ndarrays of shape (n_steps,)
+        ``log p(v(t) | v(1), ..., v(t - 1))``, in nats; one array a sequence.
+    mean : float
+        Over all steps of all sequences.
+    low, high : float
+        95 % interval of the mean, as far as log Z is estimated.
+    log_partition : ConditionalLogPartition
+        Of all steps.
+    """
+
+    values: list[np.ndarray]
+    mean: float
+    low: float
+    high: float
+    log_partition: ConditionalLogPartition
+
+    def __str__(self) -> str:
+        how = self.log_partition
+        if how.method == "exact":
+            return f"{self.mean:.3f} nats a step (exact)"
+        return (
+            f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] nats a step (95 %; annealed "
+            f"importance sampling, {how.n_chains} chains a step, {how.n_betas} inverse "
+            f"temperatures)"
+        )
+
+
+class RNNRBM(EnergyEstimator):
+    r"""Recurrent network whose state u(t - 1) emits the parameters of an RBM for v(t).
+
+    ``-E(v(t), h(t)) = b(t)'v + c(t)'h + h'W(t)v`` with ``b(t) = b + W_uv u(t-1)`` and
+    ``c(t) = c + W_uh u(t-1)``, and ``u(t) = f(u(t-1), v(t))``. It maximises the mean over steps of
+    ``log p(v(t) | v(1), ..., v(t-1)) = log p(v(t) | u(t-1))``: contrastive divergence gives the
+    gradient by each step's parameters, back-propagation through time that by the network's.
+
+    Parameters
+    ----------
+    n_components : int, default=150
+        Hidden units of the RBM.
+    n_recurrent : int, default=100
+        Units of the recurrent network.
+    emits : tuple of {"biases", "weights"}, default=("biases",)
+        What u emits. With "weights", ``W(t) = W + A diag(C'u(t-1)) B'``.
+    weight_rank : int, default=None
+        Columns of A, B and C. None leaves emitted weights free, ``W(t) = W + sum_r u_r(t-1) M_r``,
+        which takes n_recurrent as many numbers as one W: for small models.
+    recurrent : {"tanh", "gru", "rtrbm"} or Recurrent, default="tanh"
+        "tanh" is ``u(t) = tanh(b_u + W_uu u(t-1) + W_vu v(t))``; "rtrbm" is the recurrent temporal
+        RBM, in which u(t) is the mean-field state of the hidden units and n_recurrent has no
+        meaning.
+    visible : str or unit type, default="bernoulli"
+        As for `RBM`; hidden units are binary.
+    method : {"cd", "pcd", "exact"}, default="cd"
+        Negative phase. "pcd" keeps a chain for every step of the training sequences; "exact"
+        enumerates, for small models.
+    n_gibbs : int, default=15
+        Gibbs sweeps of an update.
+    learning_rate : "auto", float or schedule, default="auto"
+        Rate of ascent. "auto" is 0.1 (0.03 where units are real-valued), falling linearly to zero
+        over a `fit` and constant in `partial_fit`; Adam takes a fiftieth of it.
+    batch_size : int, default=20
+        Sequences that are worked on side by side.
+    chunk : int, default=100
+        Steps of a minibatch. States are carried on from chunk to chunk, gradients are not carried
+        back.
+    n_iter : int, default=100
+        Passes over the sequences that `fit` makes.
+    optimizer : {"adam", "sgd"} or Optimizer, default="adam"
+    momentum : float, default=0.0
+        Of "sgd".
+    clip_norm : float, default=None
+        Largest Euclidean norm of the whole gradient; None for no limit.
+    l1, l2 : float, default=0.0
+        Penalties on the weights.
+    centered : bool, default=False
+        Follow the gradient of the centred parametrisation.
+    patience : int, default=10
+        With validation sequences, `fit` stops when their log-likelihood has not risen for so many
+        evaluations, and keeps the best parameters.
+    validate_every : int, default=1
+        Passes between two evaluations of the validation sequences.
+    n_threads : int, default=None
+        None uses every core that the process may use. Results do not depend on it.
+    callbacks : sequence of callables, default=None
+        Each is called after every epoch with a `fastboltz.training.Progress`; a true return value
+        ends the training.
+    verbose : int, default=0
+        1 shows a progress bar.
+    random_state : None, int or RandomState, default=None
+
+    Attributes
+    ----------
+    energy_ : Energy
+        Groups ``"v"``, ``"h"`` and ``"u"``, which is given. Terms are what u emits.
+    recurrent_ : Recurrent
+    params_ : dict of arrays
+        Parameters of the energy, and of the network under ``"recurrent."``.
+    history_ : dict of lists
+        One entry an epoch; ``"validation"`` among them where there are validation sequences (NaN
+        where they were not evaluated).
+    best_iter_, best_score_ : int, float
+        With validation sequences: the epoch whose parameters were kept, and their score then.
+    n_iter_ : int
+        Epochs made.
+    n_features_in_ : int
+
+    Notes
+    -----
+    Sequences are a list of arrays (n_steps, n_features), or one array with ``lengths``, the steps
+    of each sequence in it. What comes back step by step has the same form.
+
+    References
+    ----------
+    Boulanger-Lewandowski, Bengio & Vincent, "Modeling temporal dependencies in high-dimensional
+    sequences: application to polyphonic music generation and transcription", ICML 2012.
+    Sutskever, Hinton & Taylor, "The recurrent temporal restricted Boltzmann machine", NIPS 2008.
+    Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 20.7.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import RNNRBM
+    >>> tick = np.tile(np.eye(3, dtype=np.float32), (4, 1))
+    >>> rnn = RNNRBM(2, 8, n_iter=200, method="exact", random_state=0).fit([tick, tick[1:]])
+    >>> np.round(rnn.predict(tick)[6:9]).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+
+    _methods = ("cd", "pcd", "exact")
+    n_chains = None
+
+    def __init__(
+        self,
+        n_components: int = 150,
+        n_recurrent: int = 100,
+        *,
+        emits: Sequence[str] = ("biases",),
+        weight_rank: int | None = None,
+        recurrent: Any = "tanh",
+        visible: Any = "bernoulli",
+        method: str = "cd",
+        n_gibbs: int = 15,
+        learning_rate: Any = "auto",
+        batch_size: int = 20,
+        chunk: int = 100,
+        n_iter: int = 100,
+        optimizer: Any = "adam",
+        momentum: float = 0.0,
+        clip_norm: float | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = False,
+        patience: int = 10,
+        validate_every: int = 1,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.n_recurrent = n_recurrent
+        self.emits = emits
+        self.weight_rank = weight_rank
+        self.recurrent = recurrent
+        self.visible = visible
+        self.method = method
+        self.n_gibbs = n_gibbs
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.chunk = chunk
+        self.n_iter = n_iter
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.clip_norm = clip_norm
+        self.l1 = l1
+        self.l2 = l2
+        self.centered = centered
+        self.patience = patience
+        self.validate_every = validate_every
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    # -- the description -----------------------------------------------------------------------
+
+    @property
+    def _n_states(self) -> int:
+        return self.n_components if self.recurrent == "rtrbm" else self.n_recurrent
+
+    def _declare(self, data: Data) -> Energy:
+        v = self._unit("visible", data["v"].shape[1])
+        units = {"v": v, "h": Bernoulli(self.n_components), "u": Gaussian(self._n_states)}
+        at_v = f"v_{'abcdefg'[: len(v.shape)]}"
+        pair = f"h_j {at_v}"
+        terms = [pair]
+        if "biases" in self.emits:
+            terms += [f"{at_v} u_r", "h_j u_r"]
+        if "weights" in self.emits:
+            rank = "" if self.weight_rank is None else f" | {self.weight_rank}"
+            terms.append(f"{pair} u_r{rank}")
+        return Energy(units, terms)
+
+    def _likelihoods(self) -> LogLikelihood:
+        return LogLikelihood("v", "u", negative="cd", n_gibbs=self.n_gibbs)
+
+    def _network(self, energy: Energy) -> Recurrent:
+        if isinstance(self.recurrent, Recurrent):
+            return self.recurrent
+        if self.recurrent == "rtrbm":
+            return MeanField(energy.terms[0].name, "h_j u_r", "h")
+        return _NETWORKS[self.recurrent]()
+
+    def _objective(self, energy: Energy, n_threads: int) -> SequenceObjective:
+        network = self._network(energy)
+        return SequenceObjective(energy, network, self.method, self.n_gibbs, n_threads)
+
+    def _trainer(self, energy: Energy) -> SequenceTrainer:
+        n_threads = threads.resolve(self.n_threads)
+        return SequenceTrainer(
+            energy,
+            self._objective(energy, n_threads),
+            as_optimizer(self.optimizer, self.momentum),
+            self._schedule(energy),
+            centered=self.centered,
+            l1=self.l1,
+            l2=self.l2,
+            limit=_LARGEST_CHANGE if _is_real_visible(energy) else None,
+            clip_norm=self.clip_norm,
+            n_threads=n_threads,
+        )
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        params = energy.init(self._seed, self._weight_scale(energy), dtype)
+        for term in energy.terms:
+            if isinstance(term, FactoredTerm):
+                # Of order one at any rank: what is emitted begins small by its last factor.
+                sizes = [energy.groups[g].size for g in term.groups]
+                for key, size in zip(term.parameter_shapes, sizes, strict=True):
+                    shape = params[key].shape
+                    scale = size**-0.5 * (0.1 if key.endswith("u_r") else 1.0)
+                    at = rng.Address.of(self._seed, "weights", group=2, step=size)
+                    params[key] = (scale * rng.normal(at, shape)).astype(dtype)
+            elif len(term.groups) == 3:
+                params[term.name] *= np.asarray(self._n_states**-0.5, dtype)
+        unit = energy.groups["v"]
+        return params | self._network(energy).init(self._seed, unit.size, self._n_states, dtype)
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        check_count("n_components", self.n_components)
+        check_count("n_recurrent", self.n_recurrent)
+        check_count("chunk", self.chunk)
+        check_count("patience", self.patience)
+        check_count("validate_every", self.validate_every)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0, strict=True)
+        if isinstance(self.emits, str) or not self.emits:
+            raise ValueError(
+                f"emits must be ('biases',), ('weights',) or ('biases', 'weights'); "
+                f"got {self.emits!r}."
+            )
+        for what in self.emits:
+            one_of("emits", what, ("biases", "weights"))
+        if self.weight_rank is not None:
+            check_count("weight_rank", self.weight_rank)
+            if "weights" not in self.emits:
+                raise ValueError(
+                    f"weight_rank is {self.weight_rank}, but emits={self.emits!r} emits no "
+                    f"weights; add 'weights', or leave weight_rank=None."
+                )
+        if not isinstance(self.recurrent, Recurrent):
+            one_of("recurrent", self.recurrent, (*_NETWORKS, "rtrbm"))
+            if self.recurrent == "rtrbm" and tuple(self.emits) != ("biases",):
+                raise ValueError(
+                    f"recurrent='rtrbm' emits biases alone; got emits={self.emits!r}. Use "
+                    f"emits=('biases',), or recurrent='tanh' or 'gru'."
+                )
+        super()._check_parameters()
+
+    def _check_sequences(
+        self, sequences: Any, lengths: Any = None, name: str = "sequences", reset: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Steps of all sequences, the lengths, and whether a list was given."""
+        listed = isinstance(sequences, (list, tuple)) and not (
+            len(sequences) and np.ndim(sequences[0]) == 1
+        )
+        if listed:
+            if lengths is not None:
+                raise ValueError(
+                    f"{name} are a list of arrays, so their lengths are known; leave lengths=None."
+                )
+            X, counts = _joined(sequences, name)
+        else:
+            X = check_array(sequences, dtype=(np.float32, np.float64), input_name=name)
+            counts = np.array([len(X)]) if lengths is None else _check_lengths(lengths, len(X))
+        if not reset:
+            unit = self.energy_.groups["v"]
+            if X.shape[1] != unit.size:
+                raise ValueError(
+                    f"{name} have {X.shape[1]} features, but the model was fitted with "
+                    f"{unit.size}; give as many."
+                )
+        else:
+            unit = self._unit("visible", X.shape[1])
+        self._check_support(unit, X, name)
+        return X, counts, listed
+
+    # -- fitting -------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        sequences: Any,
+        lengths: Any = None,
+        *,
+        validation: Any = None,
+        validation_lengths: Any = None,
+    ) -> RNNRBM:
+        """Learn from sequences.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+            Where one array is given: steps of each sequence in it. None for one sequence.
+        validation : as sequences, optional
+            Held out for early stopping: training ends when their log-likelihood has not risen for
+            `patience` evaluations, and the best parameters are kept. It is estimated by a short
+            annealing, with the same random numbers each time.
+        validation_lengths : array-like of int, optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        X, counts, _ = self._check_sequences(sequences, lengths, reset=True)
+        held = None
+        if validation is not None:
+            held = self._check_sequences(validation, validation_lengths, "validation", reset=True)
+            if held[0].shape[1] != X.shape[1]:
+                raise ValueError(
+                    f"validation has {held[0].shape[1]} features, but sequences have "
+                    f"{X.shape[1]}; give as many."
+                )
+        self._begin({"v": X}, None)
+        self.n_features_in_ = X.shape[1]
+        monitor = None
+        if held is not None:
+            monitor = _Best(self, held[0].astype(self._dtype, copy=False), held[1])
+        try:
+            self._train_sequences(X, counts, self.n_iter, True, monitor)
+        finally:
+            if monitor is not None and monitor.params:
+                for key, x in monitor.params.items():
+                    self.params_[key][...] = x
+                self.best_iter_, self.best_score_ = monitor.epoch, monitor.score
+        return self
+
+    def partial_fit(self, sequences: Any, lengths: Any = None) -> RNNRBM:
+        """Make one pass over the sequences, going on from where the model stands.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+
+        Returns
+        -------
+        self
+        """
+        self._check_parameters()
+        first = not hasattr(self, "params_")
+        X, counts, _ = self._check_sequences(sequences, lengths, reset=first)
+        if first:
+            self._begin({"v": X}, None)
+            self.n_features_in_ = X.shape[1]
+        self._train_sequences(X, counts, 1, False, None)
+        return self
+
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        super()._begin(data, weight)
+        self.recurrent_ = self._network(self.energy_)
+
+    def _train_sequences(
+        self,
+        X: np.ndarray,
+        lengths: np.ndarray,
+        n_epochs: int,
+        decay: bool,
+        monitor: _Best | None,
+    ) -> None:
+        trainer = self._trainer(self.energy_)
+        trainer.monitor = monitor
+        epochs = trainer.sequence_epochs(
+            self.params_,
+            Rows(X, self.energy_.groups["v"].shape, self._dtype),
+            lengths,
+            self._training,
+            n_streams=self.batch_size,
+            chunk=self.chunk,
+            n_epochs=n_epochs,
+            seed=self._seed,
+            decay=decay,
+        )
+        self._run(epochs, n_epochs)
+
+    def _run(self, epochs: Any, n_epochs: int) -> None:
+        """Drive a training to its end, with callbacks and progress."""
+        callbacks = list(self.callbacks or ())
+        bar = _ProgressBar(n_epochs) if self.verbose else None
+        if bar is not None:
+            callbacks.append(bar)
+        try:
+            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
+        finally:
+            if bar is not None:
+                bar.close()
+
+    def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
+        """Gradient of the mean log-likelihood of a step, back through all steps.
+
+        Its negative phase is that of `method`; chains start from the data.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+        random_state : None, int, RandomState or Generator
+            None is the model's own seed, so that the answer is repeatable.
+
+        Returns
+        -------
+        dict of arrays like ``params_``
+        """
+        check_is_fitted(self, "params_")
+        X, counts, _ = self._check_sequences(sequences, lengths)
+        objective = self._objective(self.energy_, threads.resolve(self.n_threads))
+        frames = Rows(X, self.energy_.groups["v"].shape, self._dtype)
+        streams = Streams.of(counts, np.arange(len(counts)), len(counts))
+        state = objective.init(self._seed if random_state is None else random_state)
+        batch = streams.batch(frames, slice(None), None)
+        with threads.single_threaded_blas():
+            out, _, _ = objective.step(self.params_, batch, state)
+        return out
+
+    # -- states --------------------------------------------------------------------------------
+
+    def _states(self, X: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """u(t - 1) and u(t) of every step, (n_steps, n_recurrent) each."""
+        n_threads = threads.resolve(self.n_threads)
+        unit = self.energy_.groups["v"]
+        n = len(X)
+        before = np.empty((n, len(self.params_["u"])), self._dtype)
+        after = np.empty_like(before)
+        # The longest first: streams of one sequence each, alike in length.
+        order = np.argsort(-lengths, kind="stable")
+        first = np.cumsum(lengths) - lengths
+        for start in range(0, len(order), _STEPS_AT_ONCE):
+            members = order[start : start + _STEPS_AT_ONCE]
+            rows = np.full((lengths[members[0]], len(members)), -1)
+            for s, one in enumerate(members):
+                rows[: lengths[one], s] = first[one] + np.arange(lengths[one])
+            reset = np.zeros(rows.shape, bool)
+            reset[0] = True
+            streams = Streams(rows, reset)
+            frames = Rows(X, (unit.size,), self._dtype)
+            state = None
+            for at in range(0, len(rows), self.chunk):
+                part = streams.batch(frames, slice(at, at + self.chunk), state)
+                tape = self.recurrent_.forward(
+                    self.params_, unit, part["v"], part["reset"], state, n_threads
+                )
+                mask = part["mask"]
+                before[part["rows"][mask]] = tape.before[mask]
+                after[part["rows"][mask]] = tape.after[mask]
+                state = tape.after[-1]
+        return before, after
+
+    def transform(self, sequences: Any, lengths: Any = None) -> Any:
+        """Recurrent states: row t is u(t), after the network has read step t.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+
+        Returns
+        -------
+        list of arrays of shape (n_steps, n_recurrent), or one array
+        """
+        check_is_fitted(self, "params_")
+        X, counts, listed = self._check_sequences(sequences, lengths)
+        with threads.single_threaded_blas():
+            _, after = self._states(X, counts)
+        return _as_given(after, counts, listed)
+
+    # -- likelihood ----------------------------------------------------------------------------
+
+    def log_likelihood(
+        self,
+        sequences: Any,
+        lengths: Any = None,
+        *,
+        method: str = "auto",
+        betas: int | Sequence[float] | np.ndarray = 200,
+        n_chains: int = 16,
+        random_state: Any = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SequenceLikelihood:
+        """Log-likelihood of every step given those before it, with the interval of their mean.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+        method : {"auto", "exact", "ais"}
+            log Z of each step's RBM: "auto" enumerates the smaller side up to 2**10 states, and
+            anneals beyond, all steps together.
+        betas, n_chains, progress
+            Of `fastboltz.likelihood.conditional_ais`; chains are those of one step.
+        random_state : None, int, RandomState or Generator
+            None is the model's own seed, so that the answer is repeatable.
+
+        Returns
+        -------
+        SequenceLikelihood
+        """
+        check_is_fitted(self, "params_")
+        one_of("method", method, ("auto", "exact", "ais"))
+        X, counts, _ = self._check_sequences(sequences, lengths)
+        X = X.astype(self._dtype, copy=False)
+        if method == "auto":
+            method = self._auto_method()
+        return self._log_likelihood(X, counts, method, betas, n_chains, random_state, progress)
+
+    def _auto_method(self) -> str:
+        """How log Z is computed where nobody says how."""
+        try:
+            small = split(self.energy_, ("v", "h")).log2_states <= AUTO_LOG2_STATES
+        except ValueError:
+            small = False
+        return "exact" if small else "ais"
+
+    def _log_likelihood(
+        self,
+        X: np.ndarray,
+        lengths: np.ndarray,
+        method: str,
+        betas: Any,
+        n_chains: int,
+        random_state: Any = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> SequenceLikelihood:
+        n_threads = threads.resolve(self.n_threads)
+        with threads.single_threaded_blas():
+            before, _ = self._states(X, lengths)
+            state = {"v": X.reshape(-1, *self.energy_.groups["v"].shape), "u": before}
+            free = self.energy_.free_energy(
+                self.params_, state, "h", n_threads=n_threads, check=False
+            )
+        given = {"u": before}
+        if method == "exact":
+            log_z = Enumeration(self.energy_, self.params_, given).log_partition()
+            none = np.zeros(len(log_z))
+            partition = ConditionalLogPartition(log_z, none, np.full(len(log_z), np.inf))
+        else:
+            own = self.energy_.own(self.params_, "v")
+            bias = self.energy_.groups["v"].reference_bias(own, self._base_rates["v"])
+            partition = conditional_ais(
+                self.energy_,
+                self.params_,
+                given,
+                reference={"v": {"bias": bias}},
+                betas=betas,
+                n_chains=n_chains,
+                random_state=self._seed if random_state is None else random_state,
+                n_threads=self.n_threads,
+                progress=progress,
+            )
+        values = -free - partition.values
+        z, mean = partition.mean(), float(values.mean())
+        return SequenceLikelihood(
+            np.split(values, np.cumsum(lengths)[:-1]),
+            mean,
+            mean - (z.high - z.value),
+            mean + (z.value - z.low),
+            partition,
+        )
+
+    def score_samples(self, sequences: Any, lengths: Any = None) -> Any:
+        """``log p(v(t) | v(1), ..., v(t - 1))`` of every step, in nats; see `log_likelihood`.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+
+        Returns
+        -------
+        list of arrays of shape (n_steps,), or one array
+        """
+        values = self.log_likelihood(sequences, lengths).values
+        return values if _is_list(sequences) else np.concatenate(values)
+
+    def score(self, sequences: Any, lengths: Any = None) -> float:
+        """Mean log-likelihood of a step, in nats.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+
+        Returns
+        -------
+        float
+        """
+        return self.log_likelihood(sequences, lengths).mean
+
+    def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
+        """There is none of the whole model: every step has its own, see `log_likelihood`."""
+        raise AttributeError(
+            "every step of an RNN-RBM has a log Z of its own; log_likelihood(sequences) returns "
+            "them."
+        )
+
+    # -- predictions ---------------------------------------------------------------------------
+
+    def predict(
+        self,
+        sequences: Any,
+        lengths: Any = None,
+        *,
+        n_chains: int = 10,
+        n_gibbs: int = 25,
+        random_state: Any = None,
+    ) -> Any:
+        """Mean of every step given those before it: row t is ``E[v(t) | v(1), ..., v(t - 1)]``.
+
+        Where one side of the RBM is small it is exact; else an average over Gibbs chains. What the
+        last row of a sequence holds has no part in its own prediction: a row of zeros at the end
+        asks for the step that follows.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+        n_chains : int
+            Chains of a step.
+        n_gibbs : int
+            Sweeps of a chain.
+        random_state : None, int, RandomState or Generator
+            None is the model's own seed, so that the answer is repeatable.
+
+        Returns
+        -------
+        list of arrays of shape (n_steps, n_features), or one array
+        """
+        check_is_fitted(self, "params_")
+        check_count("n_chains", n_chains)
+        check_count("n_gibbs", n_gibbs)
+        X, counts, listed = self._check_sequences(sequences, lengths)
+        seed = rng.seed_from(self._seed if random_state is None else random_state)
+        with threads.single_threaded_blas():
+            before, _ = self._states(X, counts)
+            means = np.empty_like(X, dtype=self._dtype)
+            for start in range(0, len(X), _STEPS_AT_ONCE):
+                u = before[start : start + _STEPS_AT_ONCE]
+                means[start : start + len(u)] = self._means(u, n_chains, n_gibbs, seed, start)
+        return _as_given(means, counts, listed)
+
+    def _means(
+        self, u: np.ndarray, n_chains: int, n_gibbs: int, seed: int, first: int
+    ) -> np.ndarray:
+        """``E[v | u]``, (n_rows, n_features)."""
+        energy, params = self.energy_, self.params_
+        v, h = energy.groups["v"], energy.groups["h"]
+        if h.n_units <= AUTO_LOG2_STATES:
+            exact = Enumeration(energy, params, {"u": u}, listed=("h",)).mean("v")
+            return exact.reshape(len(u), -1)
+        address = rng.Address.of(seed, "sample", row=first * n_chains)
+        state = self._draw(np.repeat(u, n_chains, axis=0), address, n_gibbs)
+        return state.reshape(len(u), n_chains, v.size).mean(axis=1)
+
+    def _draw(
+        self, u: np.ndarray, address: rng.Address, n_gibbs: int, sample: bool = False
+    ) -> np.ndarray:
+        """Chains of v given u, from independent units: the last means, or the last samples."""
+        energy, params, number = self.energy_, self.params_, 2
+        v = energy.groups["v"]
+        sampler = Gibbs(energy, "u", n_threads=self.n_threads)
+        # v is drawn last, so that a sweep ends at it.
+        sampler.blocks = [("h",), ("v",)]
+        own = energy.own(params, "v")
+        own = own | {"bias": v.reference_bias(own, self._base_rates["v"]).astype(self._dtype)}
+        _, start = v.draw(own, np.zeros((len(u), *v.shape), self._dtype), address.at(group=number))
+        assert start is not None
+        state = sampler.start(params, len(u), address, {"u": u, "v": start})
+        state = sampler.step(params, state, n_gibbs, means=not sample)
+        return as_rows(state.values["v"] if sample else state.means["v"], self._dtype)
+
+    def accuracy(
+        self,
+        sequences: Any,
+        lengths: Any = None,
+        *,
+        threshold: float | None = None,
+        **options: Any,
+    ) -> float:
+        """Frame-level accuracy of the predictions, ``sum TP / sum (TP + FP + FN)``.
+
+        Parameters
+        ----------
+        sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+        lengths : array-like of int, optional
+        threshold : float, optional
+            None takes expected counts: a unit that is on with probability p is a true positive p
+            times, as the average over frames drawn from the model would have it. A number predicts
+            the units whose mean is larger.
+        **options
+            Of `predict`.
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self, "params_")
+        X, counts, _ = self._check_sequences(sequences, lengths)
+        p = self.predict(X, counts, **options)
+        if threshold is not None:
+            p = p > check_number("threshold", threshold)
+        hits = float(np.sum(X * p, dtype=np.float64))
+        # TP + FN are the units that are on, TP + FP those that are predicted.
+        union = float(X.sum(dtype=np.float64) + p.sum(dtype=np.float64)) - hits
+        return hits / union if union else 1.0
+
+    # -- samples -------------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n_steps: int,
+        prefix: Any = None,
+        *,
+        n_sequences: int | None = None,
+        n_gibbs: int = 25,
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Draw sequences, step by step.
+
+        Parameters
+        ----------
+        n_steps : int
+            Steps of a sequence, those of the prefix among them.
+        prefix : array-like of shape (n_prefix, n_features), optional
+            How every sequence begins.
+        n_sequences : int, optional
+            Sequences side by side; None for one.
+        n_gibbs : int
+            Sweeps from independent units to each new step.
+        random_state : None, int, RandomState or Generator
+            None goes on in the model's own sequence, so that calls differ, repeatably.
+
+        Returns
+        -------
+        ndarray of shape (n_steps, n_features), or (n_sequences, n_steps, n_features)
+        """
+        check_is_fitted(self, "params_")
+        check_count("n_steps", n_steps)
+        check_count("n_gibbs", n_gibbs)
+        n = 1 if n_sequences is None else check_count("n_sequences", n_sequences)
+        params, unit = self.params_, self.energy_.groups["v"]
+        out = np.empty((n, n_steps, unit.size), self._dtype)
+        u, done = np.tile(params["recurrent.start"], (n, 1)), 0
+        n_threads = threads.resolve(self.n_threads)
+        with threads.single_threaded_blas():
+            if prefix is not None:
+                X, counts, _ = self._check_sequences(np.asarray(prefix), name="prefix")
+                if len(X) > n_steps:
+                    raise ValueError(
+                        f"prefix has {len(X)} steps, but n_steps is {n_steps}: n_steps counts "
+                        f"those of the prefix. Ask for at least {len(X)}."
+                    )
+                _, after = self._states(X, counts)
+                out[:, : len(X)], u, done = X, np.tile(after[-1], (n, 1)), len(X)
+            address = rng.Address.of(self._sampling_seed(random_state), "sample")
+            none = np.zeros((1, n), bool)
+            for t in range(done, n_steps):
+                at = address.at(step=t * (n_gibbs + 1))
+                out[:, t] = self._draw(u, at, n_gibbs, sample=True)
+                x = np.ascontiguousarray(out[None, :, t])
+                u = self.recurrent_.forward(params, unit, x, none, u, n_threads).after[-1]
+        return out[0] if n_sequences is None else out
+
+
+class _Best:
+    """Early stopping: the best parameters so far, by the validation sequences' likelihood."""
+
+    def __init__(self, model: RNNRBM, X: np.ndarray, lengths: np.ndarray) -> None:
+        self.model = model
+        self.X = X
+        self.lengths = lengths
+        self.params: Params = {}
+        self.score = -np.inf
+        self.epoch = 0
+        self.since = 0
+        self.method = model._auto_method()
+
+    def __call__(self, params: Params, state: TrainingState) -> bool:
+        if state.epoch % self.model.validate_every:
+            state.record(validation=np.nan)
+            return False
+        score = self.model._log_likelihood(self.X, self.lengths, self.method, 40, 4).mean
+        state.record(validation=score)
+        self.since += 1
+        if score > self.score:
+            self.score, self.epoch, self.since = score, state.epoch, 0
+            self.params = {key: x.copy() for key, x in params.items()}
+        return self.since >= self.model.patience
+
+
+def _is_real_visible(energy: Energy) -> bool:
+    return _is_real(Energy({"v": energy.groups["v"]}))
+
+
+def _is_list(sequences: Any) -> bool:
+    return isinstance(sequences, (list, tuple)) and not (
+        len(sequences) and np.ndim(sequences[0]) == 1
+    )
+
+
+def _as_given(x: np.ndarray, lengths: np.ndarray, listed: bool) -> Any:
+    """One array a sequence, where the sequences were given so."""
+    return np.split(x, np.cumsum(lengths)[:-1]) if listed else x
+
+
+def _joined(sequences: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Checked sequences of a list, one after the other."""
+    if not len(sequences):
+        raise ValueError(f"{name} is an empty list; give at least one sequence.")
+    arrays: list[np.ndarray] = []
+    for k, one in enumerate(sequences):
+        x = np.asarray(one)
+        if x.ndim != 2:
+            raise ValueError(
+                f"{name}[{k}] has shape {x.shape}; expected two axes, (n_steps, n_features)."
+            )
+        if len(x) == 0:
+            raise ValueError(
+                f"{name}[{k}] is empty; every sequence needs at least one step. Leave it out."
+            )
+        if arrays and x.shape[1] != arrays[0].shape[1]:
+            raise ValueError(
+                f"{name}[{k}] has {x.shape[1]} features, but {name}[0] has {arrays[0].shape[1]}; "
+                f"every step of every sequence needs the same features."
+            )
+        arrays.append(check_array(x, dtype=(np.float32, np.float64), input_name=f"{name}[{k}]"))
+    return np.concatenate(arrays), np.array([len(x) for x in arrays])
+
+
+def _check_lengths(lengths: Any, n: int) -> np.ndarray:
+    counts = np.asarray(lengths)
+    if counts.ndim != 1 or counts.dtype.kind not in "iu":
+        raise ValueError(
+            f"lengths must be a list of whole numbers, the steps of each sequence; got {lengths!r}."
+        )
+    if (counts < 1).any():
+        raise ValueError(
+            f"lengths[{np.argmin(counts)}] is {counts.min()}; every sequence needs at least one "
+            f"step. Leave empty sequences out."
+        )
+    if counts.sum() != n:
+        raise ValueError(
+            f"lengths add up to {counts.sum()}, but sequences have {n} steps; they must be equal."
+        )
+    return counts.astype(np.intp)

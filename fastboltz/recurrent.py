@@ -1,0 +1,758 @@
+"""Sequences: a recurrent network whose states are what an energy is given, step by step.
+
+The network reads step t and makes the state u(t); step t + 1 has the distribution
+``p(v | u(t))`` of an energy in which u is a group that is given. Terms of the energy say what the
+network emits: with ``v_i u_r`` the visible biases, with ``h_j u_r`` the hidden ones, with
+``h_j v_i u_r | R`` weights ``W(t) = W + A diag(C'u(t)) B'`` of rank R away from W, with
+``h_j v_i u_r`` any weights. So the gradient by all parameters of the energy, and by every u(t), is
+that of `Objective`; what is written here is the recurrent part, back-propagation through it, and
+minibatches of sequences.
+
+==========================  ========================================================
+`Tanh`, `GRU`, `MeanField`  recurrent parts
+`SequenceObjective`         mean over steps of ``log p(v(t) | u(t - 1))``
+`Streams`                   sequences side by side, cut in chunks
+`SequenceTrainer`           updates a chunk at a time, states carried on
+`emitted_gradient`          gradients for a network of one's own
+==========================  ========================================================
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fastboltz_ext import layers, packed
+
+from . import products, rng, threads
+from .energy import Energy
+from .objectives import LogLikelihood, Objective, PhaseState
+from .terms import Params, as_rows
+from .training import Rows, Trainer, TrainingState, deferred_interrupt
+from .units import Bernoulli, Gaussian, Unit
+from .validation import check_state
+
+#: What every recurrent part's parameters are called.
+PREFIX = "recurrent."
+#: The state before the first step, learnt.
+START = f"{PREFIX}start"
+
+
+# -- recurrent parts -------------------------------------------------------------------------------
+
+
+@dataclass
+class Tape:
+    """What a pass through the network leaves for the way back.
+
+    Attributes
+    ----------
+    x : ndarray of shape (n_steps, n_sequences, n_inputs)
+    before, after : ndarray of shape (n_steps, n_sequences, n_units)
+        u(t - 1) and u(t): what step t is given, and what it leaves.
+    reset : ndarray of bool, shape (n_steps, n_sequences)
+        Where a sequence begins, so that u(t - 1) is the learnt start.
+    kept : list
+        Whatever the recurrent part wants to see again, one entry a step.
+    """
+
+    x: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+    reset: np.ndarray
+    kept: list[Any] = field(default_factory=list)
+
+
+class Recurrent(ABC):
+    """A recurrent part: ``u(t) = f(u(t - 1), v(t))``.
+
+    A subclass states the shapes of its parameters, one step forward and one back, for all sequences
+    of a minibatch at once. ``drive`` stands for what depends on the input alone, and is computed
+    for all steps at once.
+    """
+
+    #: How many times the number of units the drive has.
+    gates: int = 1
+
+    def shapes(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
+        """Shape of every parameter array, by key."""
+        wide = self.gates * n_units
+        return {
+            f"{PREFIX}input": (n_inputs, wide),
+            f"{PREFIX}state": (n_units, wide),
+            f"{PREFIX}bias": (wide,),
+            START: (n_units,),
+        }
+
+    def init(self, seed: int, n_inputs: int, n_units: int, dtype: Any) -> Params:
+        """Parameters to begin with: orthogonal state weights, inputs normal, all else zero."""
+        out = {key: np.zeros(s, dtype) for key, s in self.shapes(n_inputs, n_units).items()}
+        at = rng.Address.of(seed, "weights", group=1)
+        if f"{PREFIX}input" in out:
+            w = rng.normal(at, out[f"{PREFIX}input"].shape)
+            out[f"{PREFIX}input"] += (w * n_inputs**-0.5).astype(dtype)
+        if f"{PREFIX}state" in out:
+            for k in range(self.gates):
+                square = rng.normal(at.at(step=1 + k), (n_units, n_units))
+                part = slice(k * n_units, (k + 1) * n_units)
+                out[f"{PREFIX}state"][:, part] = np.linalg.qr(square)[0]
+        return out
+
+    def drive(self, params: Params, unit: Unit, x: np.ndarray, n_threads: int) -> np.ndarray:
+        """What the inputs contribute to every step, (n_steps, n_sequences, width)."""
+        return _affine(
+            unit, x, params[f"{PREFIX}input"], params[f"{PREFIX}bias"], n_threads=n_threads
+        )
+
+    @abstractmethod
+    def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
+        """u(t) from u(t - 1) and the step's drive, and what `back` wants to see again."""
+
+    @abstractmethod
+    def back(
+        self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Gradients by the step's drive and by u(t - 1), from that by u(t)."""
+
+    def collect(
+        self,
+        params: Params,
+        unit: Unit,
+        tape: Tape,
+        drives: np.ndarray,
+        out: Params,
+        n_threads: int,
+    ) -> None:
+        """Add the gradient by the parameters to ``out``, from that by the drives of all steps."""
+        d = drives.reshape(-1, drives.shape[-1])
+        x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
+        products.outer((unit, None), x, d, out[f"{PREFIX}input"], n_threads=n_threads)
+        layers.outer(before, d, out[f"{PREFIX}state"], beta=1.0, n_threads=n_threads)
+        out[f"{PREFIX}bias"] += d.sum(axis=0)
+
+    # -- what all share ------------------------------------------------------------------------
+
+    def forward(
+        self,
+        params: Params,
+        unit: Unit,
+        x: np.ndarray,
+        reset: np.ndarray,
+        carried: np.ndarray | None = None,
+        n_threads: int = 1,
+    ) -> Tape:
+        """States of all steps.
+
+        Parameters
+        ----------
+        unit : Unit
+            Type of the inputs: products with binary ones are made on bits.
+        x : ndarray of shape (n_steps, n_sequences, n_inputs)
+        reset : ndarray of bool, shape (n_steps, n_sequences)
+        carried : ndarray of shape (n_sequences, n_units), optional
+            States before the first step, where it does not reset.
+        """
+        drive = self.drive(params, unit, x, n_threads)
+        start = params[START]
+        state = np.tile(start, (x.shape[1], 1)) if carried is None else carried
+        before = np.empty((*x.shape[:2], len(start)), start.dtype)
+        tape = Tape(x, before, np.empty_like(before), reset)
+        resets = [bool(r.any()) for r in reset]
+        for t in range(len(x)):
+            before[t] = np.where(reset[t][:, None], start, state) if resets[t] else state
+            state, kept = self.step(params, before[t], drive[t])
+            tape.after[t] = state
+            tape.kept.append(kept)
+        return tape
+
+    def backward(
+        self,
+        params: Params,
+        unit: Unit,
+        tape: Tape,
+        grad: np.ndarray,
+        out: Params,
+        n_threads: int = 1,
+    ) -> None:
+        """Back-propagation through time: add the gradient by the parameters to ``out``.
+
+        It ends where the states were carried over from an earlier chunk.
+
+        Parameters
+        ----------
+        grad : ndarray of shape (n_steps, n_sequences, n_units)
+            Gradient by what each step is given, u(t - 1), other steps held.
+        """
+        carry = np.zeros_like(grad[0])
+        drives: list[np.ndarray] = []
+        resets = [bool(r.any()) for r in tape.reset]
+        for t in reversed(range(len(grad))):
+            kept = tape.kept[t]
+            drive, carry = self.back(params, tape.before[t], tape.after[t], kept, carry)
+            carry = carry + grad[t]
+            drives.append(drive)
+            if resets[t]:
+                begins = tape.reset[t]
+                out[START] += carry[begins].sum(axis=0)
+                carry[begins] = 0
+        self.collect(params, unit, tape, np.stack(drives[::-1]), out, n_threads)
+
+
+class Tanh(Recurrent):
+    """``u(t) = tanh(b + W_vu v(t) + W_uu u(t - 1))``."""
+
+    def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
+        return np.tanh(drive + before @ params[f"{PREFIX}state"]), None
+
+    def back(
+        self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        d = grad * (1 - after * after)
+        return d, d @ params[f"{PREFIX}state"].T
+
+
+class GRU(Recurrent):
+    """Gated recurrent units (Cho et al., EMNLP 2014).
+
+    With an update gate z, a reset gate r and a candidate n::
+
+        z, r = sigma(b + W v(t) + U u(t - 1)) of each,  n = tanh(b + W v(t) + r * (U u(t - 1))),
+        u(t) = z * u(t - 1) + (1 - z) * n
+    """
+
+    gates = 3
+
+    def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
+        k = before.shape[1]
+        own = before @ params[f"{PREFIX}state"]
+        gates = _logistic(drive[:, : 2 * k] + own[:, : 2 * k])
+        z, r = gates[:, :k], gates[:, k:]
+        n = np.tanh(drive[:, 2 * k :] + r * own[:, 2 * k :])
+        return z * before + (1 - z) * n, (z, r, n, own[:, 2 * k :])
+
+    def back(
+        self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        z, r, n, own = kept
+        d_n = grad * (1 - z) * (1 - n * n)
+        d_z = grad * (before - n) * z * (1 - z)
+        d_r = d_n * own * r * (1 - r)
+        through = np.concatenate([d_z, d_r, d_n * r], axis=1)
+        drive = np.concatenate([d_z, d_r, d_n], axis=1)
+        return drive, grad * z + through @ params[f"{PREFIX}state"].T
+
+    def collect(
+        self,
+        params: Params,
+        unit: Unit,
+        tape: Tape,
+        drives: np.ndarray,
+        out: Params,
+        n_threads: int,
+    ) -> None:
+        d = drives.reshape(-1, drives.shape[-1])
+        x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
+        products.outer((unit, None), x, d, out[f"{PREFIX}input"], n_threads=n_threads)
+        out[f"{PREFIX}bias"] += d.sum(axis=0)
+        # The candidate sees the state through the reset gate.
+        k = before.shape[1]
+        d[:, 2 * k :] *= np.concatenate([kept[1] for kept in tape.kept])
+        layers.outer(before, d, out[f"{PREFIX}state"], beta=1.0, n_threads=n_threads)
+
+
+class MeanField(Recurrent):
+    """The recurrent temporal RBM (Sutskever, Hinton & Taylor, NIPS 2008): no parameters of its own.
+
+    The state is the mean of the hidden units, ``u(t) = sigma(c + W v(t) + W_hu u(t - 1))``, with
+    the energy's own biases c and weights.
+
+    Parameters
+    ----------
+    term, state, group : str
+        Keys of W (hidden, visible) and W_hu, and of c.
+    """
+
+    def __init__(self, term: str, state: str, group: str) -> None:
+        self.term = term
+        self.state = state
+        self.group = group
+
+    def shapes(self, n_inputs: int, n_units: int) -> dict[str, tuple[int, ...]]:
+        return {START: (n_units,)}
+
+    def _weights(self, params: Params) -> np.ndarray:
+        return params[self.term].reshape(len(params[self.group]), -1)
+
+    def drive(self, params: Params, unit: Unit, x: np.ndarray, n_threads: int) -> np.ndarray:
+        w, c = self._weights(params), params[self.group]
+        return _affine(unit, x, w, c, transpose=True, n_threads=n_threads)
+
+    def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
+        return _logistic(drive + before @ params[self.state].T), None
+
+    def back(
+        self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        d = grad * after * (1 - after)
+        return d, d @ params[self.state]
+
+    def collect(
+        self,
+        params: Params,
+        unit: Unit,
+        tape: Tape,
+        drives: np.ndarray,
+        out: Params,
+        n_threads: int,
+    ) -> None:
+        d = drives.reshape(-1, drives.shape[-1])
+        x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
+        products.outer((None, unit), d, x, self._weights(out), n_threads=n_threads)
+        layers.outer(d, before, out[self.state], beta=1.0, n_threads=n_threads)
+        out[self.group] += d.sum(axis=0)
+
+
+def _affine(
+    unit: Unit,
+    x: np.ndarray,
+    w: np.ndarray,
+    bias: np.ndarray,
+    *,
+    transpose: bool = False,
+    n_threads: int = 1,
+) -> np.ndarray:
+    """``x @ w + bias`` over all steps."""
+    out = np.empty((*x.shape[:2], len(bias)), bias.dtype)
+    flat = out.reshape(-1, len(bias))
+    rows = x.reshape(len(flat), -1)
+    products.product(unit, rows, w, flat, transpose=transpose, n_threads=n_threads)
+    out += bias
+    return out
+
+
+def _logistic(x: np.ndarray) -> np.ndarray:
+    half = x.dtype.type(0.5)
+    return half * np.tanh(half * x) + half
+
+
+# -- the objective ---------------------------------------------------------------------------------
+
+
+@dataclass
+class RowChains:
+    """A persistent chain for every step of the training sequences, one bit a hidden unit.
+
+    A chain that belongs to a step is met again an epoch later, when that step's parameters have
+    moved little; chains that belong to no step would have to follow parameters that jump.
+
+    Attributes
+    ----------
+    bits : Bits of shape (n_steps, n_hidden)
+    seen : ndarray of bool, shape (n_steps,)
+        Which have begun.
+    """
+
+    bits: packed.Bits
+    seen: np.ndarray
+
+    @classmethod
+    def of(cls, n_steps: int, n_hidden: int) -> RowChains:
+        """Chains that have not begun."""
+        return cls(packed.Bits(n_steps, n_hidden), np.zeros(n_steps, bool))
+
+    def put(self, rows: np.ndarray, hidden: np.ndarray) -> None:
+        """Hidden units of some steps' chains."""
+        new = packed.Bits.pack(as_rows(hidden)).words
+        to = np.arange(len(rows))
+        self.bits.words[rows // 16, :, rows % 16] = new[to // 16, :, to % 16]
+        self.seen[rows] = True
+
+
+@dataclass
+class SequencePhaseState(PhaseState):
+    """What the phases carry from update to update.
+
+    Attributes
+    ----------
+    steps : RowChains or None
+        Persistent chains of the training's steps.
+    """
+
+    steps: RowChains | None = None
+
+
+class SequenceObjective(Objective):
+    """Mean over steps of ``log p(v(t) | u(t - 1))``, where a recurrent part makes the u.
+
+    Parameters
+    ----------
+    energy : Energy
+        With groups ``"v"``, ``"h"`` and ``"u"``.
+    recurrent : Recurrent
+    negative : {"cd", "pcd", "exact"}
+        "pcd" keeps a chain for every step of the training sequences.
+    n_gibbs : int
+    n_threads : int or None
+
+    Attributes
+    ----------
+    tape : Tape
+        Of the last minibatch.
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        recurrent: Recurrent,
+        negative: str = "cd",
+        n_gibbs: int = 1,
+        n_threads: int | None = None,
+    ) -> None:
+        sampled = "exact" if negative == "exact" else "cd"
+        one = LogLikelihood("v", "u", negative=sampled, n_gibbs=n_gibbs)
+        super().__init__(energy, one, n_threads)
+        self.recurrent = recurrent
+        self.persistent = negative == "pcd"
+
+    def init(self, random_state: Any = None) -> SequencePhaseState:
+        """State of the phases before the first update."""
+        return SequencePhaseState(rng.seed_from(random_state), 0, [None])
+
+    def step(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        state: PhaseState,
+        weights: np.ndarray | None = None,
+        out: Params | None = None,
+    ) -> tuple[Params, dict[str, np.ndarray], PhaseState]:
+        """Gradient of one minibatch, unchecked.
+
+        Parameters
+        ----------
+        batch : dict of arrays
+            ``"v"`` (n_steps, n_sequences, *shape), ``"mask"`` and ``"reset"``
+            (n_steps, n_sequences), which steps there are and which begin a sequence, ``"rows"``,
+            the number of each step among all of the training, and maybe ``"u"``, the states
+            carried on from the chunk before.
+
+        Returns
+        -------
+        As `Objective.step`.
+        """
+        v, mask = batch["v"], batch["mask"]
+        unit = self.energy.groups["v"]
+        flat = np.flatnonzero(mask)
+        tape = self.recurrent.forward(
+            params,
+            unit,
+            v.reshape(*mask.shape, unit.size),
+            batch["reset"],
+            batch.get("u"),
+            self.n_threads,
+        )
+        before = tape.before.reshape(mask.size, -1)
+        rows = {"v": v.reshape(mask.size, *unit.shape)[flat], "u": before[flat]}
+        inputs = {"u": np.zeros_like(rows["u"])}
+        chains = state.steps if isinstance(state, SequencePhaseState) else None
+        if self.persistent and chains is not None:
+            numbers = batch["rows"].reshape(-1)[flat]
+            out, means = self._persistent(params, rows, state, chains, numbers, out, inputs)
+            after: PhaseState = replace(state, update=state.update + 1)
+        else:
+            out, means, _ = super()._step(params, rows, state, None, out, inputs)
+            after = replace(state, update=state.update + 1)
+        grad = np.zeros_like(before)
+        grad[flat] = inputs["u"]
+        grad = grad.reshape(tape.before.shape)
+        self.recurrent.backward(params, unit, tape, grad, out, self.n_threads)
+        self.tape = tape
+        return out, means, after
+
+    def _persistent(
+        self,
+        params: Params,
+        rows: Mapping[str, np.ndarray],
+        state: PhaseState,
+        chains: RowChains,
+        numbers: np.ndarray,
+        out: Params | None,
+        inputs: Params,
+    ) -> tuple[Params, dict[str, np.ndarray]]:
+        """Both phases, the negative one with each step's own chain."""
+        (phases,) = self._phases
+        if out is None:
+            out = self.energy.zeros(params)
+        else:
+            for x in out.values():
+                x.fill(0)
+        seen = chains.seen[numbers]
+        start = phases.positive(
+            params, rows, out, 1.0, None, state.seed, state.update, not seen.all(), inputs
+        )
+        means = {g: out[g].copy() for g in self.energy.groups}
+        h = chains.bits.take(numbers).unpack(dtype=params["h"].dtype)
+        if not seen.all():
+            h[~seen] = start["h"][~seen]
+        # A sweep draws v first, so the visible side of a chain need not be kept.
+        start = {**rows, "h": h}
+        end = phases.negative(params, start, out, 1.0, None, state.seed, state.update, None, inputs)
+        assert end is not None
+        chains.put(numbers, end.values["h"])
+        return out, means
+
+
+# -- minibatches of sequences ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Sequences side by side: each stream has whole sequences, one after the other.
+
+    Attributes
+    ----------
+    rows : ndarray of int, shape (n_steps, n_streams)
+        Number of each step among all sequences, and -1 after a stream's end.
+    reset : ndarray of bool, shape (n_steps, n_streams)
+        Where a sequence begins.
+    """
+
+    rows: np.ndarray
+    reset: np.ndarray
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, order: np.ndarray, n_streams: int) -> Streams:
+        """The sequences in this order, each on the stream that is shortest by then."""
+        first = np.cumsum(lengths) - lengths
+        n_streams = min(n_streams, len(order))
+        streams: list[list[int]] = [[] for _ in range(n_streams)]
+        shortest = [(0, s) for s in range(n_streams)]
+        for one in order:
+            length, s = heapq.heappop(shortest)
+            streams[s].append(int(one))
+            heapq.heappush(shortest, (length + int(lengths[one]), s))
+        n_steps = max(length for length, _ in shortest)
+        rows = np.full((n_steps, n_streams), -1)
+        reset = np.zeros((n_steps, n_streams), bool)
+        for s, members in enumerate(streams):
+            at = 0
+            for one in members:
+                rows[at : at + lengths[one], s] = first[one] + np.arange(lengths[one])
+                reset[at, s] = True
+                at += lengths[one]
+        return cls(rows, reset)
+
+    def batch(self, frames: Rows, steps: slice, u: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Some steps of all streams that have any left, as `SequenceObjective.step` takes them."""
+        rows = self.rows[steps]
+        mask = rows >= 0
+        v = frames.take(np.where(mask, rows, 0).reshape(-1))
+        batch = {
+            "v": v.reshape(*rows.shape, *frames.shape),
+            "mask": mask,
+            "reset": self.reset[steps],
+            "rows": rows,
+        }
+        return batch if u is None else batch | {"u": u}
+
+
+class SequenceTrainer(Trainer):
+    """Minibatch ascent over sequences: a minibatch is a chunk of every stream.
+
+    The states of a chunk's last step are carried on to the next; gradients are not carried back.
+    """
+
+    objective: SequenceObjective
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        l1, l2 = options.get("l1", 0.0), options.get("l2", 0.0)
+        if l1 or l2:
+            self.penalties |= {f"{PREFIX}{name}": (l1, l2) for name in ("input", "state")}
+
+    def streams(self, lengths: np.ndarray, n_streams: int, seed: int, epoch: int) -> Streams:
+        """The sequences of one epoch, shuffled."""
+        order = rng.permutation(rng.Address.of(seed, "shuffle", step=epoch), len(lengths))
+        return Streams.of(lengths, order, n_streams)
+
+    def sequence_epochs(
+        self,
+        params: Params,
+        frames: Rows,
+        lengths: np.ndarray,
+        state: TrainingState,
+        *,
+        n_streams: int,
+        chunk: int,
+        n_epochs: int,
+        seed: int,
+        decay: bool = True,
+    ) -> Iterator[TrainingState]:
+        """Make passes over the sequences, yielding after each.
+
+        Parameters
+        ----------
+        frames : Rows
+            The steps of all sequences, one sequence after the other.
+        lengths : ndarray of int, shape (n_sequences,)
+        n_streams : int
+            Sequences that are worked on side by side.
+        chunk : int
+            Steps of a minibatch.
+        n_epochs : int
+        decay : bool
+            Whether the learning rate's schedule ends with the last of these passes.
+        """
+        n = int(lengths.sum())
+        n_updates = None
+        if decay:
+            # How many chunks a pass has depends on its order, which is known beforehand.
+            n_updates = state.update + sum(
+                -(-len(self.streams(lengths, n_streams, seed, state.epoch + k).rows) // chunk)
+                for k in range(n_epochs)
+            )
+        phases = state.phases
+        if self.objective.persistent:
+            assert isinstance(phases, SequencePhaseState)
+            if phases.steps is None or len(phases.steps.seen) != n:
+                phases.steps = RowChains.of(n, self.energy.groups["h"].size)
+        for _ in range(n_epochs):
+            begin = time.perf_counter()
+            streams = self.streams(lengths, n_streams, seed, state.epoch)
+            starts = range(0, len(streams.rows), chunk)
+            rate, u = 0.0, None
+            with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
+                for start in starts:
+                    batch = streams.batch(frames, slice(start, start + chunk), u)
+                    # A minibatch counts by its steps, so that over an epoch every step does.
+                    emphasis = float(batch["mask"].sum()) * len(starts) / n
+                    rate = self.update(params, batch, state, None, n_updates, emphasis)
+                    u = self.objective.tape.after[-1]
+                    if interrupted.is_set():
+                        state.seconds += time.perf_counter() - begin
+                        raise KeyboardInterrupt(
+                            f"interrupted after update {state.update} (epoch {state.epoch}); "
+                            f"the model keeps this update and remains usable."
+                        )
+            state.epoch += 1
+            state.seconds += time.perf_counter() - begin
+            state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
+            is_last = self.monitor is not None and self.monitor(params, state)
+            yield state
+            if is_last:
+                return
+
+
+# -- parameters from elsewhere ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class EmittedGradient:
+    """Gradient of ``log p(v_n)`` by the parameters that were emitted for row n.
+
+    Attributes
+    ----------
+    bias_visible : ndarray of shape (n_rows, n_visible)
+    bias_hidden : ndarray of shape (n_rows, n_hidden)
+    weights : ndarray of shape (n_rows, n_hidden, n_visible), or (n_hidden, n_visible)
+        With one array of weights for all rows, the sum over rows.
+    """
+
+    bias_visible: np.ndarray
+    bias_hidden: np.ndarray
+    weights: np.ndarray
+
+
+def emitted_gradient(
+    v: Any,
+    bias_visible: Any,
+    bias_hidden: Any,
+    weights: Any,
+    *,
+    method: str = "cd",
+    n_gibbs: int = 1,
+    random_state: Any = None,
+    n_threads: int | None = None,
+) -> EmittedGradient:
+    """Gradient of the log-likelihood of binary RBMs whose parameters differ from row to row.
+
+    A network of any kind can be trained through it: it computes an RBM's parameters for every row,
+    and hands what this returns to its own back-propagation.
+
+    Parameters
+    ----------
+    v : array-like of shape (n_rows, n_visible)
+    bias_visible : array-like of shape (n_rows, n_visible)
+    bias_hidden : array-like of shape (n_rows, n_hidden)
+    weights : array-like of shape (n_hidden, n_visible) or (n_rows, n_hidden, n_visible)
+    method : {"cd", "exact"}
+    n_gibbs : int
+        Sweeps, with "cd".
+    random_state : None, int, RandomState or Generator
+    n_threads : int or None
+
+    Returns
+    -------
+    EmittedGradient
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz.recurrent import emitted_gradient
+    >>> v = np.array([[0.0, 1.0], [1.0, 1.0]])
+    >>> g = emitted_gradient(v, np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((3, 2)),
+    ...                      method="exact")
+    >>> g.bias_visible.tolist()
+    [[-0.5, 0.5], [0.5, 0.5]]
+    """
+    emitted = {"v": v, "a": bias_visible, "c": bias_hidden}
+    data = {g: np.asarray(x) for g, x in emitted.items()}
+    w = np.asarray(weights)
+    for name, x in (("v", data["v"]), ("bias_visible", data["a"]), ("bias_hidden", data["c"])):
+        if x.ndim != 2:
+            raise ValueError(f"{name} has shape {x.shape}; expected two axes, (n_rows, n_units).")
+    n, n_visible, n_hidden = *data["v"].shape, data["c"].shape[1]
+    if w.shape not in ((n_hidden, n_visible), (n, n_hidden, n_visible)):
+        raise ValueError(
+            f"weights have shape {w.shape}; expected ({n_hidden}, {n_visible}), the same for all "
+            f"rows, or ({n}, {n_hidden}, {n_visible})."
+        )
+    units = {
+        "v": Bernoulli(n_visible),
+        "h": Bernoulli(n_hidden),
+        "a": Gaussian(n_visible),
+        "c": Gaussian(n_hidden),
+    }
+    terms = ["v_i a_i", "h_j c_j"]
+    if w.ndim == 3:
+        units["w"], data["w"] = Gaussian(n_hidden, n_visible), w
+        terms.append("h_j v_i w_ji")
+    else:
+        terms.append("h_j v_i")
+    energy = Energy(units, terms)
+    data = {g: check_state(g, units[g], x) for g, x in data.items()}
+    dtype = np.result_type(*data.values())
+    params = {key: np.zeros(s, dtype) for key, s in energy.parameter_shapes().items()}
+    for t in energy.terms:
+        params[t.name] = np.ones(params[t.name].shape, dtype)
+    if w.ndim == 2:
+        params["h_j v_i"] = np.ascontiguousarray(w, dtype)
+    data = {g: x.astype(dtype) for g, x in data.items()}
+    given = tuple(g for g in data if g != "v")
+    one = LogLikelihood("v", given, negative=method, n_gibbs=n_gibbs)
+    objective = Objective(energy, one, n_threads)
+    gradient, inputs = objective.input_gradient(params, data, random_state=random_state)
+    # The objective is a mean over rows.
+    by_weights = n * (inputs["w"] if w.ndim == 3 else gradient["h_j v_i"])
+    return EmittedGradient(n * inputs["a"], n * inputs["c"], by_weights)
+
+
+def joined(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Steps of all sequences one after the other, and the sequences' lengths."""
+    return np.concatenate(list(sequences)), np.array([len(x) for x in sequences])

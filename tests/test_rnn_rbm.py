@@ -1,0 +1,596 @@
+"""The RNN-RBM: against plain NumPy that enumerates every step, and as an estimator of sequences.
+
+scikit-learn's estimator checks do not apply: they give X as unrelated rows, expect one answer a
+row whatever the order and the choice of rows, and fit single rows of it. Here the rows are steps,
+and each answer depends on the steps before it. What they check that does apply is tested below:
+parameters, cloning, pickling, repetition, input that is not changed.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import re
+import signal
+import sys
+
+import numpy as np
+import pytest
+from scipy.special import expit, logsumexp
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+
+from fastboltz import RNNRBM, likelihood
+from fastboltz.models import rnn_rbm
+from fastboltz.optimizers import Constant
+from fastboltz.recurrent import Recurrent
+
+Z_LIMIT = 4.5
+V, H, R = 3, 2, 4
+
+FORMS = [
+    {},
+    {"recurrent": "gru"},
+    {"recurrent": "rtrbm"},
+    {"emits": ("weights",), "weight_rank": 2},
+    {"emits": ("biases", "weights"), "weight_rank": 2},
+    {"emits": ("biases", "weights"), "weight_rank": 2, "recurrent": "gru"},
+    {"emits": ("biases", "weights")},
+]
+
+
+def _sequences(lengths=(5, 1, 3), seed=0, n_features=V, dtype=np.float64):
+    rng = np.random.default_rng(seed)
+    return [(rng.random((n, n_features)) < 0.5).astype(dtype) for n in lengths]
+
+
+def _fitted(form=None, seed=0, dtype=np.float64, **options):
+    """A model with parameters of order one, all different from zero."""
+    options = {"n_iter": 0, "method": "exact", "random_state": 0} | options | (form or {})
+    rnn = RNNRBM(H, R, **options).fit(_sequences(dtype=dtype))
+    rng = np.random.default_rng(seed)
+    for x in rnn.params_.values():
+        x[...] = 0.7 * rng.standard_normal(x.shape)
+    return rnn
+
+
+# ---------------------------------------------------------------------------- the model, plainly
+
+
+def _states(n):
+    return np.array([[(k >> i) & 1 for i in range(n)] for k in range(2**n)], float)
+
+
+def _joint(p, u):
+    """Minus the energies of all states of v (rows) and h (columns), given u(t - 1)."""
+    v, h = _states(V), _states(H)
+    b, c, w = p["v"].copy(), p["h"].copy(), p["h_j v_a"].copy()
+    if "v_a u_r" in p:
+        b += p["v_a u_r"] @ u
+        c += p["h_j u_r"] @ u
+    if "h_j v_a u_r" in p:
+        w += p["h_j v_a u_r"] @ u
+    for rank in (2,):
+        name = f"h_j v_a u_r | {rank}"
+        if f"{name} @ h_j" in p:
+            gate = p[f"{name} @ u_r"].T @ u
+            w += p[f"{name} @ h_j"] @ np.diag(gate) @ p[f"{name} @ v_a"].T
+    return (v @ b)[:, None] + h @ c + v @ w.T @ h.T
+
+
+def _next(p, kind, u, v):
+    if kind == "rtrbm":
+        return expit(p["h"] + p["h_j v_a"] @ v + p["h_j u_r"] @ u)
+    a, s = v @ p["recurrent.input"] + p["recurrent.bias"], u @ p["recurrent.state"]
+    if kind == "tanh":
+        return np.tanh(a + s)
+    z, r = expit(a[:R] + s[:R]), expit(a[R : 2 * R] + s[R : 2 * R])
+    n = np.tanh(a[2 * R :] + r * s[2 * R :])
+    return z * u + (1 - z) * n
+
+
+def _log_likelihoods(p, kind, sequence):
+    """Log p of every step given those before, and the states u(t)."""
+    u, scores, states = p["recurrent.start"], [], []
+    for v in sequence:
+        log_w = _joint(p, u)
+        row = int(v @ 2 ** np.arange(V))
+        scores.append(logsumexp(log_w[row]) - logsumexp(log_w))
+        u = _next(p, kind, u, v)
+        states.append(u)
+    return np.array(scores), np.array(states)
+
+
+def _kind(form):
+    return form.get("recurrent", "tanh")
+
+
+# ------------------------------------------------------------------------------- exact answers
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_likelihoods_states_and_predictions_are_those_of_enumeration(form):
+    """Deliberate bugs that this catches: u(t) in the place of u(t - 1), a gate of the GRU turned
+    about, emitted weights without W."""
+    rnn, data = _fitted(form), _sequences()
+    found = rnn.log_likelihood(data)
+    assert found.log_partition.method == "exact"
+    all_scores = []
+    for x, scores, states, means in zip(
+        data, found.values, rnn.transform(data), rnn.predict(data), strict=True
+    ):
+        expected, expected_states = _log_likelihoods(rnn.params_, _kind(form), x)
+        np.testing.assert_allclose(scores, expected, rtol=1e-10)
+        np.testing.assert_allclose(states, expected_states, rtol=1e-10)
+        before = [rnn.params_["recurrent.start"], *expected_states[:-1]]
+        for u, mean in zip(before, means, strict=True):
+            log_p = logsumexp(_joint(rnn.params_, u), axis=1)
+            np.testing.assert_allclose(mean, np.exp(log_p - logsumexp(log_p)) @ _states(V))
+        all_scores.append(expected)
+    assert found.mean == pytest.approx(np.concatenate(all_scores).mean(), rel=1e-10)
+    assert found.low == found.mean == found.high
+    assert rnn.score(data) == found.mean
+    for a, b in zip(rnn.score_samples(data), found.values, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_the_gradient_is_that_of_differences_of_the_log_likelihood(form):
+    """All parameters, those of the network and the learnt start among them. Deliberate bugs that
+    this catches: a step's gradient by u handed to u(t), the reset gate left out on the way back,
+    the padding of short sequences counted."""
+    rnn, data = _fitted(form), _sequences()
+    gradient, kind = rnn.gradient(data), _kind(form)
+    n = sum(map(len, data))
+
+    def value(params):
+        return sum(_log_likelihoods(params, kind, x)[0].sum() for x in data) / n
+
+    step = 1e-6
+    for key, x in rnn.params_.items():
+        if key.startswith("u"):  # what is given has no distribution of its own
+            np.testing.assert_allclose(gradient[key], 0, atol=1e-12)
+            continue
+        for at in np.ndindex(x.shape):
+            moved = {k: a.copy() for k, a in rnn.params_.items()}
+            ends = []
+            for sign in (1, -1):
+                moved[key][at] = x[at] + sign * step
+                ends.append(value(moved))
+            slope = (ends[0] - ends[1]) / (2 * step)
+            assert gradient[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-8), (key, at)
+
+
+@pytest.mark.parametrize("form", [{}, {"emits": ("biases", "weights"), "weight_rank": 2}], ids=str)
+@pytest.mark.parametrize("method", ["cd", "pcd"])
+def test_long_chains_give_the_exact_gradient(form, method):
+    """Means over independent calls, within their own standard errors. Deliberate bugs that this
+    catches: chains of one step used for another, a negative phase without the emitted biases."""
+    exact = _fitted(form)
+    one = _sequences((3,))
+    many = one * 50
+    expected = exact.gradient(one)
+    rnn = _fitted(form, method=method, n_gibbs=30)
+    if method == "cd":
+        drawn = [rnn.gradient(many, random_state=seed) for seed in range(30)]
+    else:
+        # Chains that are carried on while the parameters stay: calls far apart are independent.
+        rnn.set_params(n_gibbs=3, optimizer="sgd", learning_rate=Constant(1e-300), batch_size=50)
+        drawn = []
+
+        def keep(progress):
+            drawn.append({k: x.copy() for k, x in trainer._gradient.items()})
+
+        trainer = rnn._trainer(rnn.energy_)
+        X, lengths = np.concatenate(many), np.full(50, 3)
+        rows = rnn_rbm.Rows(X, (V,), np.float64)
+        rnn._training = trainer.init(rnn.params_, 0)
+        for state in trainer.sequence_epochs(
+            rnn.params_, rows, lengths, rnn._training, n_streams=50, chunk=9, n_epochs=310, seed=0
+        ):
+            keep(state)
+        drawn = drawn[10::10]
+    for key, value in expected.items():
+        if key.startswith("u"):
+            continue
+        all_drawn = np.array([d[key] for d in drawn])
+        error = all_drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
+        # Degrees of freedom: 29, so Student's t rather than the normal law, at the same level.
+        assert (np.abs(all_drawn.mean(axis=0) - value) < 1.35 * Z_LIMIT * error + 1e-12).all(), key
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_annealing_agrees_with_enumeration(form):
+    """Every step's log Z within its standard error, and the mean within its interval's width.
+    Deliberate bugs that this catches: what u contributes at full strength in the reference, chains
+    of one step averaged with those of another."""
+    rnn, data = _fitted(form), _sequences((6, 5))
+    exact = rnn.log_likelihood(data, method="exact")
+    found = rnn.log_likelihood(data, method="ais", betas=60, n_chains=400, random_state=1)
+    z = found.log_partition
+    error = (z.values - exact.log_partition.values) / z.standard_errors
+    assert (np.abs(error) < Z_LIMIT).all()
+    assert (z.standard_errors < 0.1).all()
+    assert found.low < found.mean < found.high
+    half = (found.high - found.mean) / 1.96
+    assert abs(found.mean - exact.mean) < Z_LIMIT * half + (found.mean - found.low)
+    again = rnn.log_likelihood(data, method="ais", betas=60, n_chains=400, random_state=1)
+    np.testing.assert_array_equal(again.log_partition.values, z.values)
+
+
+def test_sampled_predictions_are_the_exact_ones_within_their_error(monkeypatch):
+    rnn, data = _fitted({"emits": ("biases", "weights"), "weight_rank": 2}), _sequences((4,))
+    exact = rnn.predict(data)[0]
+    monkeypatch.setattr(rnn_rbm, "AUTO_LOG2_STATES", -1)
+    n = 4000
+    sampled = rnn.predict(data, n_chains=n, n_gibbs=30)[0]
+    # Means of conditional means, whose variance is below that of the bits themselves.
+    assert (np.abs(sampled - exact) < Z_LIMIT * np.sqrt(exact * (1 - exact) / n)).all()
+    assert np.abs(sampled - exact).max() > 0
+
+
+# ------------------------------------------------------------------ sequences, batches and chunks
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_sequences_together_are_what_they_are_one_by_one(form):
+    """Deliberate bug that this catches: the state of one sequence handed to the next."""
+    rnn, data = _fitted(form), _sequences((7, 2, 4, 1))
+    for name in ("transform", "predict", "score_samples"):
+        together = getattr(rnn, name)(data)
+        for x, found in zip(data, together, strict=True):
+            np.testing.assert_allclose(found, getattr(rnn, name)([x])[0], rtol=1e-10, atol=1e-12)
+        lengths = [len(x) for x in data]
+        joined = getattr(rnn, name)(np.concatenate(data), lengths)
+        np.testing.assert_array_equal(joined, np.concatenate(together))
+    together, n = rnn.gradient(data), sum(map(len, data))
+    alone = [rnn.gradient([x]) for x in data]
+    for key, value in together.items():
+        mean = sum(len(x) * g[key] for x, g in zip(data, alone, strict=True)) / n
+        np.testing.assert_allclose(value, mean, rtol=1e-8, atol=1e-12, err_msg=key)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_chunks_carry_the_state_on(form):
+    """Chunks of two steps and one long pass have the same states."""
+    rnn, data = _fitted(form), _sequences((9, 4, 6))
+    whole = rnn.transform(data)
+    rnn.set_params(chunk=2)
+    for a, b in zip(rnn.transform(data), whole, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def test_training_meets_every_step_once_with_the_right_state():
+    """Chunks of streams of several sequences each: the states of training are those of transform.
+    Deliberate bugs that this catches: no reset where a sequence begins inside of a chunk, a reset
+    at the start of every chunk."""
+    lengths = (5, 3, 8, 1, 2, 6)
+    data = _sequences(lengths)
+    rnn = _fitted({}, batch_size=2, chunk=4, learning_rate=1e-300, optimizer="sgd")
+    trainer, seen = rnn._trainer(rnn.energy_), {}
+    update = trainer.update
+
+    def spy(params, batch, *rest):
+        rate = update(params, batch, *rest)
+        mask, after = batch["mask"], trainer.objective.tape.after
+        for row, v, u in zip(batch["rows"][mask], batch["v"][mask], after[mask], strict=True):
+            assert row not in seen
+            seen[row] = (v, u)
+        return rate
+
+    trainer.update = spy
+    X = np.concatenate(data)
+    epochs = trainer.sequence_epochs(
+        rnn.params_,
+        rnn_rbm.Rows(X, (V,), np.float64),
+        np.array(lengths),
+        trainer.init(rnn.params_, 0),
+        n_streams=2,
+        chunk=4,
+        n_epochs=1,
+        seed=0,
+    )
+    assert len(list(epochs)) == 1
+    assert sorted(seen) == list(range(len(X)))
+    expected = np.concatenate(rnn.transform(data))
+    for row, (v, u) in seen.items():
+        np.testing.assert_array_equal(v, X[row])
+        np.testing.assert_allclose(u, expected[row], rtol=1e-12)
+
+
+# -------------------------------------------------------------------------------------- learning
+
+TICK = [np.tile(np.eye(3, dtype=np.float32), (4, 1))[k:] for k in range(3)]
+LEARNING = {"n_iter": 250, "batch_size": 3, "random_state": 0, "learning_rate": 0.02}
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"method": "exact"},
+        {"method": "cd", "n_gibbs": 5},
+        {"method": "pcd", "n_gibbs": 5},
+        {"method": "exact", "recurrent": "gru", "clip_norm": 0.5},
+        {"method": "exact", "recurrent": "rtrbm"},
+        {"method": "exact", "emits": ("weights",), "weight_rank": 4},
+        {"method": "exact", "emits": ("biases", "weights"), "optimizer": "sgd", "momentum": 0.9},
+    ],
+    ids=str,
+)
+def test_learning_finds_what_follows_what(form):
+    """What comes next is certain after the first step; a model without memory is left with log 3
+    of doubt at every step."""
+    rnn = RNNRBM(4, 8, **(LEARNING | form)).fit(TICK)
+    assert rnn.score(TICK) > -0.35
+    assert rnn.accuracy(TICK) > 0.8
+    assert rnn.n_iter_ == len(rnn.history_["seconds"]) == 250
+
+
+def test_early_stopping_keeps_the_best_parameters():
+    train, held = _sequences((12, 9), seed=1), _sequences((12, 7), seed=2)
+    rnn = RNNRBM(4, 8, method="exact", n_iter=400, patience=3, validate_every=2, random_state=0)
+    rnn.fit(train, validation=held)
+    validation = np.array(rnn.history_["validation"])
+    assert np.isnan(validation[::2]).all()
+    assert np.isfinite(validation[1::2]).all()
+    assert rnn.n_iter_ < 400
+    assert rnn.best_iter_ == np.nanargmax(validation) + 1
+    assert rnn.best_iter_ == rnn.n_iter_ - 2 * 3
+    assert rnn.score(held) == pytest.approx(rnn.best_score_) == np.nanmax(validation)
+
+
+def test_partial_fit_goes_on():
+    data = _sequences((6, 4))
+    rnn = RNNRBM(2, 3, method="exact", learning_rate=0.01, n_iter=3, random_state=0, batch_size=2)
+    whole = clone(rnn).fit(data)
+    for _ in range(3):
+        rnn.partial_fit(data)
+    for key, x in whole.params_.items():
+        np.testing.assert_array_equal(rnn.params_[key], x, err_msg=key)
+
+
+def test_an_interrupt_waits_for_a_whole_update():
+    """The model keeps the update and is usable; the handler is the caller's own again."""
+    data = _sequences((30, 30))
+    rnn = RNNRBM(2, 3, n_iter=5, chunk=10, n_gibbs=1, random_state=0)
+    handler = signal.getsignal(signal.SIGINT)
+    seen = []
+
+    class Cell(type(rnn._network(None))):
+        def forward(self, *args, **options):
+            seen.append(True)
+            if len(seen) == 5:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().forward(*args, **options)
+
+    rnn.set_params(recurrent=Cell())
+    with pytest.raises(KeyboardInterrupt, match=re.escape("interrupted after update 5 (epoch 1)")):
+        rnn.fit(data)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert len(seen) == 5
+    assert np.isfinite(rnn.score(data))
+
+
+def test_callbacks_see_the_model_and_end_the_training():
+    scores = []
+
+    def stop(progress):
+        scores.append(progress.model.score(TICK))
+        return progress.state.epoch == 4
+
+    rnn = RNNRBM(2, 3, n_iter=10, callbacks=[stop], method="exact", random_state=0).fit(TICK)
+    assert rnn.n_iter_ == len(scores) == 4
+
+
+def test_a_network_of_ones_own_takes_part():
+    """A leaky sum of the inputs, without weights on the way: the gradient still reaches them."""
+
+    class Leaky(Recurrent):
+        def shapes(self, n_inputs, n_units):
+            return {"recurrent.input": (n_inputs, n_units), "recurrent.start": (n_units,)}
+
+        def drive(self, params, unit, x, n_threads):
+            return x @ params["recurrent.input"]
+
+        def step(self, params, before, drive):
+            return 0.5 * before + drive, None
+
+        def back(self, params, before, after, kept, grad):
+            return grad, 0.5 * grad
+
+        def collect(self, params, unit, tape, drives, out, n_threads):
+            out["recurrent.input"] += np.einsum("tni,tnj->ij", tape.x, drives)
+
+    rnn, data = _fitted({"recurrent": Leaky()}), _sequences()
+    gradient, step = rnn.gradient(data), 1e-6
+    for key in ("recurrent.input", "recurrent.start"):
+        x = rnn.params_[key]
+        for at in np.ndindex(x.shape):
+            ends = []
+            for sign in (1, -1):
+                x[at] += sign * step
+                ends.append(rnn.score(data))
+                x[at] -= sign * step
+            slope = (ends[0] - ends[1]) / (2 * step)
+            assert gradient[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+# --------------------------------------------------------------------------------------- samples
+
+
+def test_the_next_step_after_a_prefix_has_its_exact_distribution():
+    """Deliberate bugs that this catches: the prefix's last step not read, the learnt start for all
+    sequences but the first."""
+    rnn, prefix = _fitted(), _sequences((3,))[0]
+    n = 5000
+    drawn = rnn.sample(5, prefix, n_sequences=n, n_gibbs=30, random_state=0)
+    assert drawn.shape == (n, 5, V)
+    np.testing.assert_array_equal(drawn[:, :3], np.broadcast_to(prefix, (n, 3, V)))
+    _, states = _log_likelihoods(rnn.params_, "tanh", prefix)
+    log_p = logsumexp(_joint(rnn.params_, states[-1]), axis=1)
+    p = np.exp(log_p - logsumexp(log_p))
+    counts = np.bincount((drawn[:, 3] @ 2 ** np.arange(V)).astype(int), minlength=2**V)
+    assert (np.abs(counts - n * p) < Z_LIMIT * np.sqrt(n * p * (1 - p))).all()
+    # The step after it, given the one drawn: the sum over both is exact too.
+    q = np.zeros(2**V)
+    for v, weight in zip(_states(V), p, strict=True):
+        log_q = logsumexp(_joint(rnn.params_, _next(rnn.params_, "tanh", states[-1], v)), axis=1)
+        q += weight * np.exp(log_q - logsumexp(log_q))
+    counts = np.bincount((drawn[:, 4] @ 2 ** np.arange(V)).astype(int), minlength=2**V)
+    assert (np.abs(counts - n * q) < Z_LIMIT * np.sqrt(n * q * (1 - q))).all()
+
+
+def test_samples_are_repeatable_and_calls_differ():
+    rnn = _fitted()
+    a, b = rnn.sample(20, random_state=3), rnn.sample(20, random_state=3)
+    assert a.shape == (20, V)
+    np.testing.assert_array_equal(a, b)
+    assert (rnn.sample(20) != rnn.sample(20)).any()
+    np.testing.assert_array_equal(rnn.sample(3, _sequences((3,))[0]), _sequences((3,))[0])
+
+
+def test_accuracy_counts_by_hand():
+    rnn = _fitted()
+    x = np.array([[1.0, 0, 1], [0, 0, 1]])
+    p = rnn.predict([x])[0]
+    hits = p[0, 0] + p[0, 2] + p[1, 2]
+    expected = hits / (3 + p.sum() - hits)
+    assert rnn.accuracy([x]) == pytest.approx(expected)
+    at = 0.4
+    q = p > at
+    both = q[0, 0] + q[0, 2] + q[1, 2]
+    assert rnn.accuracy([x], threshold=at) == pytest.approx(both / (3 + q.sum() - both))
+
+
+# ------------------------------------------------------------------------------------- estimator
+
+
+@pytest.mark.parametrize("form", [{}, {"emits": ("biases", "weights"), "weight_rank": 5}], ids=str)
+@pytest.mark.parametrize("method", ["cd", "pcd"])
+def test_the_number_of_threads_changes_nothing(form, method):
+    """Large enough that products run on bits, and on several threads."""
+    data = _sequences((150, 90, 120), n_features=40, dtype=np.float32)
+    options = {"n_iter": 2, "n_gibbs": 2, "random_state": 0, "method": method} | form
+    one = RNNRBM(60, 8, n_threads=1, **options).fit(data)
+    two = RNNRBM(60, 8, n_threads=2, **options).fit(data)
+    for key, x in one.params_.items():
+        assert x.dtype == np.float32
+        np.testing.assert_array_equal(two.params_[key], x, err_msg=key)
+    short = {"betas": 5, "n_chains": 2}
+    a, b = (m.log_likelihood(data, **short).log_partition for m in (one, two))
+    np.testing.assert_array_equal(a.values, b.values)
+
+
+def test_it_clones_pickles_and_leaves_its_arguments_alone():
+    given = {"emits": ("biases", "weights"), "weight_rank": 3, "n_iter": 2, "random_state": 4}
+    rnn = RNNRBM(3, 5, **given)
+    assert clone(rnn).get_params() == rnn.get_params()
+    before = rnn.get_params()
+    data = _sequences((4, 6))
+    copies = [x.copy() for x in data]
+    rnn.fit(data)
+    assert rnn.get_params() == before
+    for x, y in zip(data, copies, strict=True):
+        np.testing.assert_array_equal(x, y)
+    again = clone(rnn).fit(data)
+    restored = pickle.loads(pickle.dumps(rnn))
+    for key, x in rnn.params_.items():
+        np.testing.assert_array_equal(again.params_[key], x)
+        np.testing.assert_array_equal(restored.params_[key], x)
+    np.testing.assert_array_equal(restored.sample(5), rnn.sample(5))
+    assert rnn.n_features_in_ == V
+    assert not hasattr(rnn, "log_partition_")
+    with pytest.raises(NotFittedError):
+        RNNRBM().transform(data)
+
+
+def test_one_array_is_one_sequence_and_lists_of_rows_are_arrays():
+    data = _sequences((6,))[0]
+    rnn = _fitted()
+    np.testing.assert_array_equal(rnn.transform(data), rnn.transform([data])[0])
+    np.testing.assert_array_equal(rnn.transform(data.tolist()), rnn.transform(data))
+    integers = RNNRBM(2, 2, n_iter=1, random_state=0).fit(data.astype(np.int64))
+    assert integers.params_["v"].dtype == np.float32
+
+
+def test_real_valued_steps():
+    """A decaying oscillation that Gaussian units follow better than their mean does."""
+    t = np.arange(60)
+    x = np.stack([np.cos(0.3 * t), np.sin(0.3 * t)], axis=1)
+    rnn = RNNRBM(4, 10, visible="gaussian", n_iter=150, n_gibbs=2, chunk=30, random_state=0)
+    start = clone(rnn).set_params(n_iter=0).fit(x)
+    rnn.fit(x)
+    assert rnn.score(x) > start.score(x) + 0.5
+    assert rnn.sample(5).shape == (5, 2)
+
+
+BAD = [
+    ([np.zeros((3, 2)), np.zeros((2, 3))], None, "sequences[1] has 3 features, but sequences[0]"),
+    ([np.zeros((3, 2)), np.zeros((0, 2))], None, "sequences[1] is empty; every sequence needs"),
+    ([], None, "sequences is an empty list; give at least one sequence."),
+    ([np.zeros((2, 2, 2))], None, "sequences[0] has shape (2, 2, 2); expected two axes"),
+    (np.zeros((5, 2)), [2, 2], "lengths add up to 4, but sequences have 5 steps; they must be"),
+    (np.zeros((5, 2)), [5, 0], "lengths[1] is 0; every sequence needs at least one step."),
+    (np.zeros((5, 2)), [2.5, 2.5], "lengths must be a list of whole numbers"),
+    ([np.zeros((3, 2))], [3], "sequences are a list of arrays, so their lengths are known"),
+    ([np.full((3, 2), 7.0)], None, "sequences has values in [7, 7]; Bernoulli units need [0, 1]"),
+]
+
+
+@pytest.mark.parametrize(("sequences", "lengths", "sentence"), BAD)
+def test_bad_sequences_get_a_sentence(sequences, lengths, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        RNNRBM(n_iter=1).fit(sequences, lengths)
+
+
+def test_bad_arguments_get_a_sentence():
+    rnn, data = _fitted(), _sequences()
+    for call, sentence in [
+        (
+            lambda: rnn.sample(2, data[0]),
+            "prefix has 5 steps, but n_steps is 2: n_steps counts those of the prefix. Ask for at "
+            "least 5.",
+        ),
+        (
+            lambda: rnn.transform([np.zeros((2, 5))]),
+            "sequences have 5 features, but the model was fitted with 3; give as many.",
+        ),
+        (
+            lambda: RNNRBM(n_iter=1).fit(data, validation=[np.zeros((2, 5))]),
+            "validation has 5 features, but sequences have 3; give as many.",
+        ),
+        (lambda: RNNRBM(emits="biases").fit(data), "emits must be ('biases',), ('weights',) or"),
+        (lambda: RNNRBM(emits=("bias",)).fit(data), "got 'bias'. Did you mean 'biases'?"),
+        (
+            lambda: RNNRBM(weight_rank=3).fit(data),
+            "weight_rank is 3, but emits=('biases',) emits no weights; add 'weights', or leave",
+        ),
+        (
+            lambda: RNNRBM(recurrent="rtrbm", emits=("weights",)).fit(data),
+            "recurrent='rtrbm' emits biases alone; got emits=('weights',).",
+        ),
+        (lambda: RNNRBM(recurrent="lstm").fit(data), "recurrent must be one of 'tanh', 'gru'"),
+        (lambda: RNNRBM(clip_norm=0).fit(data), "clip_norm must be > 0; got 0."),
+        (lambda: RNNRBM(method="pdc").fit(data), "Did you mean 'pcd'?"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            call()
+    with pytest.raises(AttributeError, match="every step of an RNN-RBM has a log Z of its own"):
+        rnn.log_partition()
+
+
+def test_the_mean_of_estimates_makes_room_for_their_bias():
+    """The logarithm of an unbiased estimate is low: log Z's interval must reach further up."""
+    z = likelihood.ConditionalLogPartition(
+        np.array([1.0, 3.0]), np.array([0.2, 0.4]), np.array([5.0, 5.0]), "ais", 4, 10
+    ).mean()
+    error = np.sqrt(0.04 + 0.16) / 2
+    assert z.value == 2
+    assert z.low == pytest.approx(2 - 1.96 * error)
+    assert z.high == pytest.approx(2 + 1.96 * error + 0.05)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such signals")
+def test_progress_is_shown(capsys):
+    RNNRBM(2, 2, n_iter=2, verbose=1, random_state=0).fit(_sequences())
+    assert "2/2" in capsys.readouterr().err
