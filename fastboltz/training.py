@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from fastboltz_ext import packed
+
 from . import rng, threads
 from .energy import Energy
 from .objectives import Objective, PhaseState
@@ -60,18 +62,22 @@ class Rows:
         """Rows as words of 32 bits, (n_rows, words), if every value is one of two states."""
         if states is None or states.shape != (2,):
             return None
-        low, high = states
-        n, size = self.x.shape
-        packed = np.zeros((n, (size + 31) // 32 * 4), dtype=np.uint8)
-        for start in range(0, n, 4096):
+        low, high = float(states[0]), states[1]
+        if high != 1:
+            return None
+        parts = []
+        for start in range(0, len(self), 4096):
             x = self.x[start : start + 4096]
             x = x.toarray() if self.is_sparse else np.asarray(x)
-            ones = x == high
-            if not (ones | (x == low)).all():
+            if x.dtype not in (np.float32, np.float64):
+                x = x.astype(np.float32)
+            words = packed.row_words(np.ascontiguousarray(x), low=low)
+            if words is None:
                 return None
-            bytes_ = np.packbits(ones, axis=1, bitorder="little")
-            packed[start : start + len(x), : bytes_.shape[1]] = bytes_
-        return packed.view("<u4").astype(np.uint32, copy=False)
+            parts.append(words)
+        if not parts:
+            return np.zeros((0, (self.x.shape[1] + 31) // 32), dtype=np.uint32)
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def plain(self) -> np.ndarray | None:
         """The rows as a C-contiguous float32 matrix, where they are an array of known numbers."""

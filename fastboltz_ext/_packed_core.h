@@ -6,9 +6,9 @@
  *
  * Product. Weights are rounded to multiples of 2^-PACKED_SHIFT and kept as 32-bit integers, so sums
  * are exact and the same in any order: no result depends on the instruction set or on the number
- * of threads. With AVX-512, four units of a row choose one of 16 partial sums of four weights: one
- * permutation of a register looks it up for 16 rows. Elsewhere the rows of the weights that belong
- * to ones are added up.
+ * of threads. With AVX-512, five units of a row choose one of 32 partial sums of five weights, and
+ * one permutation looks it up for 16 rows (_packed_tables.h). Elsewhere the rows of the weights that
+ * belong to ones are added up (_packed_rows.h).
  *
  * Between integers and the next bits stands IEEE arithmetic in a fixed order, the same on both
  * paths (_logistic.h, -ffp-contract=off).
@@ -179,14 +179,21 @@ FB_CLONES FB_UNUSED static float packed_largest(const float *w, ptrdiff_t n)
     return result;
 }
 
+/* 1 if n x m weights of at most `largest` can be summed in fixed point, whatever they are. */
+FB_INLINE int packed_surely_fits(float largest, ptrdiff_t n, ptrdiff_t m)
+{
+    const double more = (double)(n > m ? n : m);
+    return largest <= 1000.0f &&
+           ((double)largest + 1e-6) * more * (1 << PACKED_SHIFT) < (double)PACKED_LIMIT;
+}
+
 /* 1 if w (n x m, C order) can be summed in fixed point over rows and over columns. */
 FB_UNUSED static int packed_fits(const float *w, ptrdiff_t n, ptrdiff_t m)
 {
     const float largest = packed_largest(w, n * m);
-    const double more = (double)(n > m ? n : m);
     if (!(largest <= 1000.0f))
         return 0;
-    if (((double)largest + 1e-6) * more * (1 << PACKED_SHIFT) < (double)PACKED_LIMIT)
+    if (packed_surely_fits(largest, n, m))
         return 1;
     int64_t *columns = (int64_t *)calloc((size_t)m, sizeof(int64_t));
     if (columns == NULL)
@@ -267,14 +274,17 @@ FB_CLONES FB_UNUSED static void packed_turn(const uint32_t *from, ptrdiff_t n_gr
 PACKED_FROM(packed_from_f32, float)
 PACKED_FROM(packed_from_f64, double)
 
-/* The same for values that are `low` or 1; 0 if there are others. */
+/* The same for values that are `low` or 1; 0 if there are others. Word w of row r goes to
+ * bits[(r / row_group * words + w) * row_group + r % row_group]: 16 for rows in lanes, 1 for rows one
+ * after the other. */
 #define PACKED_EXACT(name, type)                                                                \
     FB_CLONES FB_UNUSED static int name(const type *x, type low, ptrdiff_t n_rows,              \
-                                        ptrdiff_t n_units, uint32_t *bits)                      \
+                                        ptrdiff_t n_units, uint32_t *bits, ptrdiff_t row_group) \
     {                                                                                           \
         const ptrdiff_t words = packed_words(n_units);                                          \
         for (ptrdiff_t r = 0; r < n_rows; r++) {                                                \
-            uint32_t *row = bits + (r / 16) * words * 16 + r % 16, others = 0;                  \
+            uint32_t *row = bits + r / row_group * words * row_group + r % row_group;           \
+            uint32_t others = 0;                                                                \
             for (ptrdiff_t w = 0; w < words; w++) {                                             \
                 uint32_t word = 0;                                                              \
                 const type *v = x + r * n_units + 32 * w;                                       \
@@ -289,7 +299,7 @@ PACKED_FROM(packed_from_f64, double)
                         word |= (uint32_t)(v[k] == 1) << k;                                     \
                         others |= (uint32_t)((v[k] != 1) & (v[k] != low));                      \
                     }                                                                           \
-                row[16 * w] = word;                                                             \
+                row[row_group * w] = word;                                                      \
             }                                                                                   \
             if (others)                                                                         \
                 return 0;                                                                       \
@@ -347,166 +357,13 @@ typedef struct {
     const packed_outputs *o;
 } packed_rows;
 
+#include "_packed_tables.h"
+
 /* -- AVX-512 ----------------------------------------------------------------------------------- */
 
 #if PACKED_X86
 
-/* A table has 16 entries, entry e the sum of those of four numbers whose bits are set in e. With
- * low = (0, w0, w1, w0 + w1) and high = (0, w2, w3, w2 + w3), entry e is low[e % 4] + high[e / 4]:
- * one lane of `low` repeated, plus each entry of a lane of `high` four times. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_table(
-    int32_t *table, __m512i low, __m512i high, int lane)
-{
-    const __m512i each = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const __m512i from = _mm512_add_epi32(each, _mm512_set1_epi32(4 * lane));
-    __m512i l = lane == 0   ? _mm512_shuffle_i32x4(low, low, 0x00)
-                : lane == 1 ? _mm512_shuffle_i32x4(low, low, 0x55)
-                : lane == 2 ? _mm512_shuffle_i32x4(low, low, 0xAA)
-                            : _mm512_shuffle_i32x4(low, low, 0xFF);
-    _mm512_store_si512(table, _mm512_add_epi32(l, _mm512_permutexvar_epi32(from, high)));
-}
-
-/* Four tables from 16 numbers; they stand PACKED_PANEL tables apart. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_four_tables(int32_t *tables,
-                                                                                   __m512i x)
-{
-    /* lanes of x are (w0, w1, w2, w3) of four groups */
-    __m512i low = _mm512_maskz_shuffle_epi32(0xEEEE, x, _MM_PERM_ABAA); /* 0 w0 w1 w0 */
-    __m512i high = _mm512_maskz_shuffle_epi32(0xEEEE, x, _MM_PERM_CDCC); /* 0 w2 w3 w2 */
-    low = _mm512_add_epi32(low, _mm512_maskz_shuffle_epi32(0x8888, x, _MM_PERM_BBBB));
-    high = _mm512_add_epi32(high, _mm512_maskz_shuffle_epi32(0x8888, x, _MM_PERM_DDDD));
-    packed_store_table(tables, low, high, 0);
-    packed_store_table(tables + 16 * PACKED_PANEL, low, high, 1);
-    packed_store_table(tables + 32 * PACKED_PANEL, low, high, 2);
-    packed_store_table(tables + 48 * PACKED_PANEL, low, high, 3);
-}
-
-/* Tables of the columns of a panel, [group of four inputs][column][entry], and the columns' sums
- * where the inputs are spins. */
-PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const packed_weights *w, ptrdiff_t first,
-                                                         int want_sums, int32_t *tables,
-                                                         int32_t *sums)
-{
-    const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
-    const ptrdiff_t padded_in = 32 * packed_words(w->n_in);
-    const float one = (float)(1 << PACKED_SHIFT);
-    if (w->c_step != 1) {
-        /* inputs are contiguous: 16 of them make four tables of one column */
-        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
-            const float *from = w->w + (first + c) * w->c_step;
-            __m512i total = _mm512_setzero_si512();
-            for (ptrdiff_t k = 0; k < padded_in; k += 16) {
-                ptrdiff_t m = c < columns ? w->n_in - k : 0;
-                m = m < 0 ? 0 : m > 16 ? 16 : m;
-                __m512 x = _mm512_maskz_loadu_ps((__mmask16)((1u << m) - 1), from + k);
-                __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(x, _mm512_set1_ps(one)));
-                total = _mm512_add_epi32(total, i);
-                packed_four_tables(tables + (k / 4 * PACKED_PANEL + c) * 16, i);
-            }
-            if (want_sums)
-                sums[c] = _mm512_reduce_add_epi32(total);
-        }
-        return;
-    }
-    /* columns are contiguous: four inputs make one table of each column */
-    const __mmask8 mask = (__mmask8)((1u << columns) - 1);
-    const __m256i zero = _mm256_setzero_si256();
-    __m256i total = zero;
-    for (ptrdiff_t k = 0; k < padded_in; k += 4) {
-        __m256i r[4], low[4], high[4];
-        int32_t *t = tables + k / 4 * PACKED_PANEL * 16;
-        for (int q = 0; q < 4; q++) {
-            r[q] = zero;
-            if (k + q < w->n_in) {
-                __m256 x = _mm256_maskz_loadu_ps(mask, w->w + (k + q) * w->k_step + first);
-                r[q] = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm256_set1_ps(one)));
-            }
-            total = _mm256_add_epi32(total, r[q]);
-        }
-        const __m256i s01 = _mm256_add_epi32(r[0], r[1]), s23 = _mm256_add_epi32(r[2], r[3]);
-        __m256i a = _mm256_unpacklo_epi32(zero, r[0]), b = _mm256_unpacklo_epi32(r[1], s01);
-        low[0] = _mm256_unpacklo_epi64(a, b);
-        low[1] = _mm256_unpackhi_epi64(a, b);
-        a = _mm256_unpackhi_epi32(zero, r[0]), b = _mm256_unpackhi_epi32(r[1], s01);
-        low[2] = _mm256_unpacklo_epi64(a, b);
-        low[3] = _mm256_unpackhi_epi64(a, b);
-        a = _mm256_unpacklo_epi32(zero, r[2]), b = _mm256_unpacklo_epi32(r[3], s23);
-        high[0] = _mm256_unpacklo_epi64(a, b);
-        high[1] = _mm256_unpackhi_epi64(a, b);
-        a = _mm256_unpackhi_epi32(zero, r[2]), b = _mm256_unpackhi_epi32(r[3], s23);
-        high[2] = _mm256_unpacklo_epi64(a, b);
-        high[3] = _mm256_unpackhi_epi64(a, b);
-#pragma GCC unroll 4
-        for (int c = 0; c < 4; c++) {
-            const __m512i l = _mm512_castsi256_si512(low[c]), h = _mm512_castsi256_si512(high[c]);
-            packed_store_table(t + 16 * c, l, h, 0);
-            packed_store_table(t + 16 * (c + 4), l, h, 1);
-        }
-    }
-    if (want_sums)
-        _mm256_storeu_si256((__m256i *)sums, total);
-}
-
-/* sum[s][c] += sum over inputs of bit * weight, for two groups of 16 lanes and the 8 columns.
- * Assembly, since compilers load each table twice and move the accumulators about; the additions
- * are of integers, so their order is no matter. */
-#define PACKED_COLUMN(c)                                                                         \
-    __asm__("vmovdqa64 %[m], %[t]\n\t"                                                           \
-            "vpermd %[t], %[x0], %[p]\n\t"                                                       \
-            "vpermd %[t], %[x1], %[t]\n\t"                                                       \
-            "vpaddd %[p], %[s0], %[s0]\n\t"                                                      \
-            "vpaddd %[t], %[s1], %[s1]"                                                          \
-            : [s0] "+v"(sum[0][c]), [s1] "+v"(sum[1][c]), [t] "=&v"(table), [p] "=&v"(picked)    \
-            : [m] "m"(*(const __m512i *)(t + 16 * (c))), [x0] "v"(a), [x1] "v"(b))
-
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_lookup(
-    const uint32_t *x, ptrdiff_t n_words, const int32_t *tables, __m512i sum[2][PACKED_PANEL])
-{
-    const uint32_t *y = x + n_words * 16;
-    const int32_t *t = tables;
-    __m512i table, picked;
-    for (ptrdiff_t w = 0; w < n_words; w++) {
-        __m512i a = _mm512_load_si512(x + 16 * w), b = _mm512_load_si512(y + 16 * w);
-        /* Pictures have borders: units that are off in all 32 rows add nothing. */
-        if (_mm512_test_epi32_mask(_mm512_or_si512(a, b), _mm512_or_si512(a, b)) == 0) {
-            t += 8 * 16 * PACKED_PANEL;
-            continue;
-        }
-#pragma GCC unroll 2
-        for (int n = 0; n < 8; n++) {
-            PACKED_COLUMN(0);
-            PACKED_COLUMN(1);
-            PACKED_COLUMN(2);
-            PACKED_COLUMN(3);
-            PACKED_COLUMN(4);
-            PACKED_COLUMN(5);
-            PACKED_COLUMN(6);
-            PACKED_COLUMN(7);
-            t += 16 * PACKED_PANEL;
-            a = _mm512_srli_epi32(a, 4);
-            b = _mm512_srli_epi32(b, 4);
-        }
-    }
-}
-
-PACKED_TARGET FB_UNUSED static void packed_sums_avx512(const uint32_t *x, ptrdiff_t n_words,
-                                                       const int32_t *tables, int32_t *out)
-{
-    __m512i sum[2][PACKED_PANEL];
-#pragma GCC unroll 2
-    for (int s = 0; s < 2; s++)
-#pragma GCC unroll 8
-        for (int c = 0; c < PACKED_PANEL; c++)
-            sum[s][c] = _mm512_setzero_si512();
-    packed_lookup(x, n_words, tables, sum);
-#pragma GCC unroll 2
-    for (int s = 0; s < 2; s++)
-#pragma GCC unroll 8
-        for (int c = 0; c < PACKED_PANEL; c++)
-            _mm512_store_si512(out + (s * PACKED_PANEL + c) * 16, sum[s][c]);
-}
-
-/* -- the same with sums of 16 bits ------------------------------------------------------------- */
+/* -- sums of 16 bits -------------------------------------------------------------------------- */
 
 /* Tables of one panel, [word][half of a word][column][4]: the 16 units of a half choose by five,
  * five and six bits among 32, 32 and 64 sums of 16 bits, one, one and two registers. */
@@ -637,33 +494,81 @@ PACKED_TARGET FB_UNUSED static void packed_low_sums_avx512(const uint32_t *x, pt
         x3 = p0_;                                                                                \
     } while (0)
 
-/* The words of four units and 16 rows: even and odd rows are two chains of eight. */
-PACKED_TARGET FB_UNUSED static void packed_philox_avx512(philox_address at, uint32_t row,
-                                                         uint32_t quad, uint32_t *words)
+/* Constants of the first rounds of one counter's four words, of which only the row differs between
+ * lanes: what does not depend on the row is one number for all of them. */
+typedef struct {
+    uint32_t row, x3, hidden, known, last; /* see packed_philox_begin */
+} packed_philox_start;
+
+FB_INLINE packed_philox_start packed_philox_begin(philox_address at, uint32_t quad)
+{
+    packed_philox_start c;
+    uint32_t k0 = at.k0, k1 = at.k1;
+    uint64_t p0 = (uint64_t)PHILOX_M0 * quad, p1 = (uint64_t)PHILOX_M1 * at.step;
+    /* first round: x0 is row ^ c.row */
+    c.row = (uint32_t)(p1 >> 32) ^ k0;
+    const uint32_t x1 = (uint32_t)p1, x2 = (uint32_t)(p0 >> 32) ^ at.stream ^ k1;
+    /* second: x2 is the product of x0 from above ^ c.x3 */
+    k0 += PHILOX_W0;
+    k1 += PHILOX_W1;
+    c.x3 = (uint32_t)p0 ^ k1;
+    p1 = (uint64_t)PHILOX_M1 * x2;
+    const uint32_t x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
+    /* third: x0 is the product of x2 from above ^ c.hidden, x2 is x3 ^ c.known, x3 is c.last */
+    k0 += PHILOX_W0;
+    k1 += PHILOX_W1;
+    p0 = (uint64_t)PHILOX_M0 * x0;
+    c.hidden = (uint32_t)p1 ^ k0;
+    c.known = (uint32_t)(p0 >> 32) ^ k1;
+    c.last = (uint32_t)p0;
+    return c;
+}
+
+/* The words of eight units and 16 rows, or of the first four units. Even and odd rows of each four are
+ * chains of eight counters; several of them, since every round waits for the one before. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_philox_chains(
+    philox_address at, uint32_t row, uint32_t quad, uint32_t *words, const int n_quads)
 {
     const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     const __m512i m0 = _mm512_set1_epi32((int)PHILOX_M0), m1 = _mm512_set1_epi32((int)PHILOX_M1);
-    __m512i e0 = _mm512_set1_epi32((int)quad), o0 = e0;
-    __m512i e1 = _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row)), even);
-    __m512i o1 = _mm512_add_epi32(e1, _mm512_set1_epi32(1));
-    __m512i e2 = _mm512_set1_epi32((int)at.step), o2 = e2;
-    __m512i e3 = _mm512_set1_epi32((int)at.stream), o3 = e3;
-    uint32_t k0 = at.k0, k1 = at.k1;
-#pragma GCC unroll 10
-    for (int r = 0; r < 10; r++) {
+    __m512i x0[4], x1[4], x2[4], x3[4];
+#pragma GCC unroll 4
+    for (int i = 0; i < 2 * n_quads; i++) {
+        const packed_philox_start c = packed_philox_begin(at, quad + (uint32_t)(i / 2));
+        const __m512i r =
+            _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row + (uint32_t)(i % 2))), even);
+        const __m512i p0 = _mm512_mul_epu32(_mm512_xor_si512(r, _mm512_set1_epi32((int)c.row)), m0);
+        const __m512i y =
+            _mm512_xor_si512(_mm512_srli_epi64(p0, 32), _mm512_set1_epi32((int)c.x3));
+        const __m512i p1 = _mm512_mul_epu32(y, m1);
+        x0[i] = _mm512_xor_si512(_mm512_srli_epi64(p1, 32), _mm512_set1_epi32((int)c.hidden));
+        x1[i] = p1;
+        x2[i] = _mm512_xor_si512(p0, _mm512_set1_epi32((int)c.known));
+        x3[i] = _mm512_set1_epi32((int)c.last);
+    }
+    uint32_t k0 = at.k0 + 3 * PHILOX_W0, k1 = at.k1 + 3 * PHILOX_W1;
+#pragma GCC unroll 7
+    for (int n = 3; n < 10; n++) {
         const __m512i key0 = _mm512_set1_epi32((int)k0), key1 = _mm512_set1_epi32((int)k1);
-        PACKED_PHILOX_ROUND(e0, e1, e2, e3);
-        PACKED_PHILOX_ROUND(o0, o1, o2, o3);
+#pragma GCC unroll 4
+        for (int i = 0; i < 2 * n_quads; i++)
+            PACKED_PHILOX_ROUND(x0[i], x1[i], x2[i], x3[i]);
         k0 += PHILOX_W0;
         k1 += PHILOX_W1;
     }
-    _mm512_storeu_si512(words, _mm512_mask_blend_epi32(0xAAAA, e0, _mm512_slli_epi64(o0, 32)));
-    _mm512_storeu_si512(words + 16,
-                        _mm512_mask_blend_epi32(0xAAAA, e1, _mm512_slli_epi64(o1, 32)));
-    _mm512_storeu_si512(words + 32,
-                        _mm512_mask_blend_epi32(0xAAAA, e2, _mm512_slli_epi64(o2, 32)));
-    _mm512_storeu_si512(words + 48,
-                        _mm512_mask_blend_epi32(0xAAAA, e3, _mm512_slli_epi64(o3, 32)));
+#pragma GCC unroll 2
+    for (int q = 0; q < n_quads; q++) {
+        const int e = 2 * q, o = e + 1;
+        uint32_t *to = words + 64 * q;
+        _mm512_store_si512(to,
+                           _mm512_mask_blend_epi32(0xAAAA, x0[e], _mm512_slli_epi64(x0[o], 32)));
+        _mm512_store_si512(to + 16,
+                           _mm512_mask_blend_epi32(0xAAAA, x1[e], _mm512_slli_epi64(x1[o], 32)));
+        _mm512_store_si512(to + 32,
+                           _mm512_mask_blend_epi32(0xAAAA, x2[e], _mm512_slli_epi64(x2[o], 32)));
+        _mm512_store_si512(to + 48,
+                           _mm512_mask_blend_epi32(0xAAAA, x3[e], _mm512_slli_epi64(x3[o], 32)));
+    }
 }
 
 /* The functions of _logistic.h for 16 lanes: the same operations in the same order (a NaN stays one
@@ -779,17 +684,19 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_store_row
     }
 }
 
-/* From the sums of one panel and two groups of rows to everything that is asked for. */
-PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
-                                                           const packed_outputs *o,
-                                                           ptrdiff_t first, ptrdiff_t n_units,
-                                                           ptrdiff_t row, ptrdiff_t n_rows,
-                                                           ptrdiff_t n_groups)
+/* From the sums of one panel and two groups of rows to everything that is asked for. With `plain`
+ * that is draws, means as integers or both, of {0, 1} units above {0, 1} units, as `draw` and
+ * `mean` say: constants where this is inlined, so that nothing is asked unit by unit. */
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_body(
+    const int32_t *sums, const int32_t *all, const packed_outputs *o, ptrdiff_t first,
+    ptrdiff_t n_units, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_groups, const int plain,
+    const int draw, const int mean)
 {
     const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
     const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
-    const int draw = o->bits != NULL || o->turned != NULL;
-    const int need_p = draw || o->mean != NULL || o->mean_rows != NULL;
+    const int mean_rows = !plain && o->mean_rows != NULL, field = !plain && o->field != NULL;
+    const int spin_in = !plain && o->spin_in, spin_out = !plain && o->spin_out;
+    const __m512 one = _mm512_set1_ps((float)(1 << o->mean_shift));
     uint16_t masks[2][PACKED_PANEL] = {{0}};
     float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
     for (int s = 0; s < 2; s++) {
@@ -798,74 +705,72 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
         const uint32_t lanes = valid >= 16 ? 0xffffu : valid <= 0 ? 0u : (1u << valid) - 1;
         const ptrdiff_t m = valid >= 16 ? 16 : valid <= 0 ? 0 : valid;
         double *cumulant = NULL, *other = NULL;
-        if (o->cumulant != NULL) {
+        if (!plain && o->cumulant != NULL) {
             cumulant = o->cumulant + first / PACKED_PANEL * padded_rows + r;
             memset(cumulant, 0, 16 * sizeof(double));
         }
-        if (o->other_cumulant != NULL) {
+        if (!plain && o->other_cumulant != NULL) {
             other = o->other_cumulant + first / PACKED_PANEL * padded_rows + r;
             memset(other, 0, 16 * sizeof(double));
         }
-        uint32_t words[2 * 64];
+        uint32_t words[2 * 64] __attribute__((aligned(64)));
         if (draw && m > 0) {
-            packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4), words);
             if (columns > 4)
-                packed_philox_avx512(o->address, (uint32_t)r, (uint32_t)(first / 4 + 1),
-                                     words + 64);
+                packed_philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 2);
+            else
+                packed_philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 1);
         }
         __m512i byte = _mm512_setzero_si512();
         for (ptrdiff_t c = 0; c < columns && m > 0; c++) {
             const ptrdiff_t unit = first + c;
             const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
             const float bias = o->bias != NULL ? o->bias[unit] : 0.0f;
-            __m512 a = packed_argument(sum, all[c], o->spin_in, bias, o->scale);
+            __m512 a = packed_argument(sum, all[c], spin_in, bias, o->scale);
             if (cumulant != NULL)
-                packed_cumulants(a, o->spin_out, cumulant);
+                packed_cumulants(a, spin_out, cumulant);
             if (other != NULL) {
                 const float b = o->other_bias != NULL ? o->other_bias[unit] : 0.0f;
-                packed_cumulants(packed_argument(sum, all[c], o->spin_in, b, o->other_scale),
-                                 o->spin_out, other);
+                packed_cumulants(packed_argument(sum, all[c], spin_in, b, o->other_scale),
+                                 spin_out, other);
             }
-            if (o->field != NULL)
+            if (field)
                 _mm512_storeu_ps(fields[c], a);
-            if (!need_p)
+            if (!draw && !mean && !mean_rows)
                 continue;
             __m512 above, below;
-            packed_odds(o->spin_out ? _mm512_add_ps(a, a) : a, &above, &below);
+            packed_odds(spin_out ? _mm512_add_ps(a, a) : a, &above, &below);
             if (draw) {
-                __m512i word = _mm512_loadu_si512(words + 16 * c);
-                __m512 u = _mm512_mul_ps(
+                const __m512i word = _mm512_load_si512(words + 16 * c);
+                const __m512 u = _mm512_mul_ps(
                     _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)),
                                   _mm512_set1_ps(0.5f)),
                     _mm512_set1_ps(0x1p-23f));
-                const uint32_t hit =
-                    lanes & _mm512_cmp_ps_mask(_mm512_mul_ps(u, below), above, _CMP_LT_OQ);
-                masks[s][c] = (uint16_t)hit;
-                byte = _mm512_mask_or_epi32(byte, (__mmask16)hit, byte,
-                                            _mm512_set1_epi32(1 << c));
+                const __mmask16 hit = _mm512_mask_cmp_ps_mask(
+                    (__mmask16)lanes, _mm512_mul_ps(u, below), above, _CMP_LT_OQ);
+                masks[s][c] = hit;
+                byte = _mm512_mask_or_epi32(byte, hit, byte, _mm512_set1_epi32(1 << c));
             }
-            if (o->mean == NULL && o->mean_rows == NULL)
+            if (!mean && !mean_rows)
                 continue;
             __m512 p = _mm512_div_ps(above, below);
-            if (o->spin_out)
+            if (spin_out)
                 p = _mm512_sub_ps(_mm512_add_ps(p, p), _mm512_set1_ps(1.0f));
-            if (o->mean != NULL) {
-                __m512 scaled = _mm512_mul_ps(p, _mm512_set1_ps((float)(1 << o->mean_shift)));
-                _mm512_storeu_si512(o->mean + unit * padded_rows + r,
-                                    _mm512_maskz_cvtps_epi32((__mmask16)lanes, scaled));
-            }
-            if (o->mean_rows != NULL)
+            if (mean)
+                _mm512_storeu_si512(
+                    o->mean + unit * padded_rows + r,
+                    _mm512_maskz_cvtps_epi32((__mmask16)lanes, _mm512_mul_ps(p, one)));
+            if (mean_rows)
                 _mm512_storeu_ps(means[c], p);
         }
-        if (o->field != NULL)
+        if (field)
             packed_store_rows(fields, o->field + r * n_units + first, n_units, m, columns);
-        if (o->mean_rows != NULL)
+        if (mean_rows)
             packed_store_rows(means, o->mean_rows + r * n_units + first, n_units, m, columns);
-        if (m == 0 && o->mean != NULL)
+        if (m == 0 && mean)
             for (ptrdiff_t c = 0; c < columns; c++)
                 _mm512_storeu_si512(o->mean + (first + c) * padded_rows + r,
                                     _mm512_setzero_si512());
-        if (o->bits != NULL) {
+        if (draw && o->bits != NULL) {
             uint32_t *to = o->bits + (r / 16 * out_words + first / 32) * 16;
             const unsigned shift = (unsigned)(first % 32);
             byte = _mm512_sll_epi32(byte, _mm_cvtsi32_si128((int)shift));
@@ -874,7 +779,7 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
             _mm512_storeu_si512(to, byte);
         }
     }
-    if (o->turned != NULL) {
+    if (draw && o->turned != NULL) {
         const ptrdiff_t row_words = n_groups / 2;
         for (ptrdiff_t c = 0; c < columns; c++) {
             const ptrdiff_t u = first + c;
@@ -884,59 +789,112 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
     }
 }
 
-/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. Both
- * sets have units of one kind below. */
-PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const packed_rows *sets, int n_sets,
-                                                        const packed_weights *w, ptrdiff_t begin,
-                                                        ptrdiff_t end, int32_t *scratch)
+PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
+                                                           const packed_outputs *o,
+                                                           ptrdiff_t first, ptrdiff_t n_units,
+                                                           ptrdiff_t row, ptrdiff_t n_rows,
+                                                           ptrdiff_t n_groups)
 {
-    const ptrdiff_t n_words = packed_words(w->n_in);
-    int32_t *tables = scratch;
+    const int draw = o->bits != NULL || o->turned != NULL, mean = o->mean != NULL;
+    const int plain = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&
+                      o->other_cumulant == NULL && !o->spin_in && !o->spin_out;
+#define PACKED_EPILOGUE(p, d, m) \
+    packed_epilogue_body(sums, all, o, first, n_units, row, n_rows, n_groups, p, d, m)
+    if (!plain)
+        PACKED_EPILOGUE(0, draw, mean);
+    else if (!mean)
+        PACKED_EPILOGUE(1, 1, 0);
+    else if (!draw)
+        PACKED_EPILOGUE(1, 0, 1);
+    else
+        PACKED_EPILOGUE(1, 1, 1);
+#undef PACKED_EPILOGUE
+}
+
+/* Integers of scratch that a layer needs for sets of rows with so many groups in all. */
+FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
+{
+    if (low)
+        return 32 * packed_words(n_in) * PACKED_PANEL * 5 + 32;
+    ptrdiff_t blocks = packed_blocks(n_groups) + 1; /* two sets may both end in half a block */
+    blocks = blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
+    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, blocks) +
+           packed_part_size(n_in, 1);
+}
+
+/* The same with sums of 16 bits, for one set of rows. */
+PACKED_TARGET FB_UNUSED static void packed_low_layer_avx512(const packed_rows *set,
+                                                            const packed_weights *w,
+                                                            ptrdiff_t begin, ptrdiff_t end,
+                                                            int32_t *scratch)
+{
+    const ptrdiff_t n_words = packed_words(w->n_in), n_groups = packed_groups(set->n_rows);
+    int16_t *values = (int16_t *)(scratch + 32 * n_words * PACKED_PANEL * 4);
     int32_t sums[4 * PACKED_PANEL * 16] __attribute__((aligned(64)));
     for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
          first += PACKED_PANEL) {
-        int32_t all[PACKED_PANEL] = {0};
-        if (w->low) {
-            int16_t *values = (int16_t *)(scratch + 32 * n_words * PACKED_PANEL * 4);
-            packed_low_tables_avx512(w, first, values, tables, all);
-            for (int i = 0; i < n_sets; i++) {
-                const ptrdiff_t n_groups = packed_groups(sets[i].n_rows);
-                for (ptrdiff_t g = 0; g < n_groups; g += 4) {
-                    packed_low_sums_avx512(sets[i].x + g * n_words * 16, n_words, n_groups - g,
-                                           tables, w->low, sums);
-                    for (ptrdiff_t s = 0; s < 4 && g + s < n_groups; s += 2)
-                        packed_epilogue_avx512(sums + s * PACKED_PANEL * 16, all, sets[i].o, first,
-                                               w->n_out, 16 * (g + s), sets[i].n_rows, n_groups);
-                }
-            }
-            continue;
-        }
-        packed_tables_avx512(w, first, sets[0].o->spin_in, tables, all);
-        for (int i = 0; i < n_sets; i++) {
-            const ptrdiff_t n_rows = sets[i].n_rows, n_groups = packed_groups(n_rows);
-            for (ptrdiff_t g = 0; g < n_groups; g += 2) {
-                packed_sums_avx512(sets[i].x + g * n_words * 16, n_words, tables, sums);
-                packed_epilogue_avx512(sums, all, sets[i].o, first, w->n_out, 16 * g, n_rows,
-                                       n_groups);
-            }
+        int32_t all[PACKED_PANEL];
+        packed_low_tables_avx512(w, first, values, scratch, all);
+        for (ptrdiff_t g = 0; g < n_groups; g += 4) {
+            packed_low_sums_avx512(set->x + g * n_words * 16, n_words, n_groups - g, scratch,
+                                   w->low, sums);
+            for (ptrdiff_t s = 0; s < 4 && g + s < n_groups; s += 2)
+                packed_epilogue_avx512(sums + s * PACKED_PANEL * 16, all, set->o, first, w->n_out,
+                                       16 * (g + s), set->n_rows, n_groups);
         }
     }
 }
 
-/* Sums over rows of bit_i * mean_j for one panel of j: tables once, then all i in lanes. */
-PACKED_TARGET FB_UNUSED static void packed_mean_tables_avx512(const int32_t *mean,
-                                                              ptrdiff_t padded_rows,
-                                                              ptrdiff_t first, ptrdiff_t n_units,
-                                                              int32_t *tables)
+/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. */
+PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const packed_rows *sets, int n_sets,
+                                                        const packed_weights *w, ptrdiff_t begin,
+                                                        ptrdiff_t end, int32_t *scratch)
 {
-    const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
-    for (ptrdiff_t c = 0; c < PACKED_PANEL; c++)
-        for (ptrdiff_t b = 0; b < padded_rows; b += 16) {
-            __m512i x = _mm512_setzero_si512();
-            if (c < columns)
-                x = _mm512_loadu_si512(mean + (first + c) * padded_rows + b);
-            packed_four_tables(tables + (b / 4 * PACKED_PANEL + c) * 16, x);
+    if (w->low) {
+        for (int i = 0; i < n_sets; i++)
+            packed_low_layer_avx512(sets + i, w, begin, end, scratch);
+        return;
+    }
+    int32_t *values = scratch, *tables = values + packed_values_size(w->n_in);
+    ptrdiff_t done[2] = {0, 0};
+    for (;;) {
+        /* as many blocks of rows as are worked on together */
+        packed_part parts[2];
+        const packed_rows *set[2];
+        int n_parts = 0;
+        ptrdiff_t room = PACKED_BLOCKS;
+        int32_t *free = tables + PACKED_TABLES;
+        for (int i = 0; i < n_sets && room > 0; i++) {
+            ptrdiff_t groups = packed_groups(sets[i].n_rows) - done[i];
+            if (groups == 0)
+                continue;
+            groups = groups < room * PACKED_BLOCK ? groups : room * PACKED_BLOCK;
+            free = packed_part_place(parts + n_parts, done[i], groups, w->n_in, free);
+            packed_part_fill(parts + n_parts, sets[i].x, w->n_in);
+            set[n_parts++] = sets + i;
+            done[i] += groups;
+            room -= packed_blocks(groups);
         }
+        if (n_parts == 0)
+            return;
+        for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
+             first += PACKED_PANEL) {
+            const ptrdiff_t columns =
+                w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
+            int32_t all[PACKED_PANEL];
+            ptrdiff_t k_step, c_step;
+            packed_panel_values(w, first, values, &k_step, &c_step, all);
+            if (first + PACKED_PANEL < 32 * end && first + PACKED_PANEL < w->n_out)
+                packed_fetch(w->w + (first + PACKED_PANEL) * w->c_step, w->k_step, w->c_step,
+                             w->n_in, w->n_out - first - PACKED_PANEL);
+            packed_panel_sums(parts, n_parts, w->n_in, values, k_step, c_step, columns, tables);
+            for (int i = 0; i < n_parts; i++)
+                for (ptrdiff_t g = 0; g < parts[i].n_groups; g += 2)
+                    packed_epilogue_avx512(parts[i].sums + g * PACKED_PANEL * 16, all, set[i]->o,
+                                           first, w->n_out, 16 * (parts[i].first_group + g),
+                                           set[i]->n_rows, packed_groups(set[i]->n_rows));
+        }
+    }
 }
 
 #endif /* PACKED_X86 */

@@ -50,7 +50,8 @@ typedef struct {
     int32_t *count_v0, *count_v1;   /* ones of each visible unit */
     int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
     float *x0, *dense, *d0, *mean_v0; /* real data: rows; fields, then means; D */
-    float *delta_visible, *delta_hidden, *row_part, *grad_hidden;
+    float *delta_visible, *delta_hidden, *row_part, *column_part, *grad_hidden;
+    uint32_t *largest;              /* bits of the largest absolute weights, 16 a panel */
     int32_t *up, *all_up, *down, *all_down; /* by rows: integer weights and their sums */
     int32_t **scratch;              /* by tables: one a thread */
     int arrived, generation; /* of the barrier */
@@ -59,14 +60,26 @@ typedef struct {
 
 /* -- memory ------------------------------------------------------------------------------------ */
 
+/* Visible units that an update by tables takes at a time, in blocks. */
+FB_INLINE ptrdiff_t packed_update_blocks(const packed_pair *q)
+{
+    const ptrdiff_t blocks = packed_blocks(packed_groups(q->n_visible));
+    return blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
+}
+
+FB_INLINE ptrdiff_t packed_update_scratch(const packed_pair *q)
+{
+    const ptrdiff_t blocks = packed_update_blocks(q);
+    return PACKED_TABLES + packed_part_size(q->max_rows, blocks) +
+           packed_part_size(q->n_chains, blocks);
+}
+
 /* Lay the buffers out from `base`, or with NULL only measure. */
 static size_t packed_pair_layout(packed_pair *q, char *base)
 {
     const ptrdiff_t V = q->n_visible, H = q->n_hidden;
     const ptrdiff_t vw = packed_words(V), hw = packed_words(H);
     const ptrdiff_t g0 = packed_groups(q->max_rows), g1 = packed_groups(q->n_chains);
-    const ptrdiff_t largest = (vw > hw ? vw : hw) * 32;
-    const ptrdiff_t g = g0 > g1 ? g0 : g1;
     size_t at = 0;
 #define TAKE(name, type, count)                              \
     do {                                                     \
@@ -90,6 +103,8 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
     TAKE(delta_hidden, float, hw * 32);
     TAKE(grad_hidden, float, hw * 32);
     TAKE(row_part, float, packed_panels(H) * vw * 32);
+    TAKE(column_part, float, packed_panels(H) * PACKED_PANEL * 16);
+    TAKE(largest, uint32_t, packed_panels(H) * 16);
     if (q->real) {
         TAKE(x0, float, g0 * 16 * V);
         TAKE(dense, float, hw * 32 * g0 * 16);
@@ -103,11 +118,12 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
         TAKE(down, int32_t, H * packed_padded(V));
         TAKE(all_down, int32_t, packed_padded(V));
     } else {
-        /* tables of one panel of a layer, or of one panel of both phases */
-        const ptrdiff_t layer = largest * PACKED_PANEL * 4;
-        const ptrdiff_t rows = 2 * g * 16 * PACKED_PANEL * 4;
+        const ptrdiff_t up = packed_layer_scratch(V, g0 + g1, 0);
+        const ptrdiff_t down = packed_layer_scratch(H, g1, 0);
+        const ptrdiff_t update = packed_update_scratch(q);
+        const ptrdiff_t layer = up > down ? up : down;
         for (int t = 0; t < q->n_threads; t++)
-            TAKE(scratch[t], int32_t, layer > rows ? layer : rows);
+            TAKE(scratch[t], int32_t, layer > update ? layer : update);
     }
 #undef TAKE
     return at;
@@ -244,15 +260,19 @@ typedef struct {
     int mean_shift;
 } packed_step;
 
-/* Gradient and update of 16 visible units by the columns of a panel. */
+/* Gradient and update of 16 visible units by the columns of a panel. `plain` ({0, 1} units, no
+ * momentum, penalties or double precision) and `centred` are constants where this is inlined.
+ * `largest` keeps the bits of the largest absolute weights. */
 FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrdiff_t i,
                                    ptrdiff_t first, ptrdiff_t columns,
                                    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16],
-                                   float row_part[16], float column_part[PACKED_PANEL][16])
+                                   float row_part[16], float column_part[PACKED_PANEL][16],
+                                   uint32_t largest[16], const int plain, const int centred)
 {
+    packed_lanes most;
+    memcpy(&most, largest, sizeof most);
     const ptrdiff_t V = q->n_visible, m = V - i < 16 ? V - i : 16;
     float mu[16], dv[16];
-    const int centred = q->mean_visible != NULL;
     for (int l = 0; l < 16; l++)
         mu[l] = dv[l] = row_part[l] = 0;
     if (centred)
@@ -263,7 +283,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = first + c;
         float g[16], old[16], change[16];
-        if (q->real) {
+        if (!plain && q->real) {
             /* scale0 counts in units of the means; the dense sums are means themselves */
             const float whole = step->scale0 * (float)(1 << step->mean_shift);
             const int32_t s1 = q->spin_visible ? (int32_t)q->sum_p1[j] : 0;
@@ -272,7 +292,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             memcpy(d, q->d0 + j * V + i, (size_t)m * sizeof(float));
             for (int l = 0; l < 16; l++)
                 g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
-        } else if (q->spin_visible) {
+        } else if (!plain && q->spin_visible) {
             const int32_t s0 = (int32_t)q->sum_p0[j], s1 = (int32_t)q->sum_p1[j];
             for (int l = 0; l < 16; l++)
                 g[l] = step->scale0 * (float)(2 * d0[c][l] - s0) -
@@ -294,12 +314,12 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         else
             for (int l = 0; l < 16; l++)
                 old[l] = l < m ? w[l] : 0;
-        if (q->l1 != 0 || q->l2 != 0)
+        if (!plain && (q->l1 != 0 || q->l2 != 0))
             for (int l = 0; l < 16; l++) {
                 float sign = old[l] > 0 ? 1.0f : old[l] < 0 ? -1.0f : 0.0f;
                 g[l] = (g[l] - q->l2 * old[l]) - q->l1 * sign;
             }
-        if (q->vel_w != NULL) {
+        if (!plain && q->vel_w != NULL) {
             float *v = q->vel_w + j * V + i, vel[16];
             for (int l = 0; l < 16; l++)
                 vel[l] = l < m ? v[l] : 0;
@@ -310,44 +330,65 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         } else
             for (int l = 0; l < 16; l++)
                 change[l] = step->rate * g[l];
-        if (q->master_w != NULL) {
+        if (!plain && q->master_w != NULL) {
             double *master = q->master_w + j * V + i;
             for (ptrdiff_t l = 0; l < m; l++) {
                 master[l] += (double)change[l];
-                w[l] = (float)master[l];
+                old[l] = (float)master[l];
             }
-            continue;
-        }
-        for (int l = 0; l < 16; l++)
-            old[l] += change[l];
+        } else
+            for (int l = 0; l < 16; l++)
+                old[l] += change[l];
+        if (m < 16)
+            memset(old + m, 0, (size_t)(16 - m) * sizeof(float));
+        PACKED_LARGER(most, old);
         if (m == 16)
             memcpy(w, old, sizeof old);
         else
             for (ptrdiff_t l = 0; l < m; l++)
                 w[l] = old[l];
     }
+    memcpy(largest, &most, sizeof most);
 }
 
+/* All hidden units of this thread's panels by the visible units [from, to), both multiples of 32 or
+ * to the last. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. */
 #define PACKED_UPDATE_BODY(PREPARE, SUMS)                                                         \
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, panels = packed_panels(H);                 \
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
+    const int centred = q->mean_visible != NULL;                                                  \
+    const int plain = !q->real && !q->spin_visible && q->l1 == 0 && q->l2 == 0 &&                 \
+                      q->vel_w == NULL && q->master_w == NULL;                                    \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
-        float column_part[PACKED_PANEL][16] = {{0}};                                              \
-        PREPARE;                                                                                  \
-        for (ptrdiff_t i = 0; i < padded_visible; i += 32) {                                      \
-            int32_t d0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                         \
-            int32_t d1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                         \
-            SUMS;                                                                                 \
-            for (int s = 0; s < 2; s++)                                                           \
-                if (i + 16 * s < V)                                                               \
-                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
-                                        q->row_part + panel * padded_visible + i + 16 * s,        \
-                                        column_part);                                             \
+        float(*column_part)[16] =                                                                 \
+            (float(*)[16])(q->column_part + panel * PACKED_PANEL * 16);                           \
+        uint32_t *largest = q->largest + panel * 16;                                              \
+        if (from == 0) {                                                                          \
+            memset(column_part, 0, PACKED_PANEL * sizeof *column_part);                           \
+            memset(largest, 0, 16 * sizeof *largest);                                             \
         }                                                                                         \
-        for (ptrdiff_t c = 0; c < columns; c++) {                                                 \
+        PREPARE;                                                                                  \
+        for (ptrdiff_t i = from; i < to; i += 32) {                                               \
+            int32_t(*d0)[PACKED_PANEL][16] = NULL, (*d1)[PACKED_PANEL][16] = NULL;                \
+            SUMS;                                                                                 \
+            for (int s = 0; s < 2 && i + 16 * s < V; s++) {                                       \
+                float *row_part = q->row_part + panel * padded_visible + i + 16 * s;              \
+                if (plain && centred)                                                             \
+                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
+                                        row_part, column_part, largest, 1, 1);                    \
+                else if (plain)                                                                   \
+                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
+                                        row_part, column_part, largest, 1, 0);                    \
+                else                                                                              \
+                    packed_update_block(q, step, i + 16 * s, first, columns,                      \
+                                        d0 != NULL ? d0[s] : NULL, d1[s], row_part, column_part,  \
+                                        largest, 0, centred);                                     \
+            }                                                                                     \
+        }                                                                                         \
+        for (ptrdiff_t c = 0; c < columns && to >= V; c++) {                                      \
             float total = 0;                                                                      \
             for (int l = 0; l < 16; l++)                                                          \
                 total += column_part[c][l];                                                       \
@@ -356,32 +397,54 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     }
 
 #if PACKED_X86
-PACKED_TARGET FB_UNUSED static void packed_update_avx512(packed_pair *q, const packed_step *step,
-                                                         ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+/* By tables: 16 visible units stand in the lanes, and five rows of the hidden means make a table. */
+PACKED_TARGET FB_UNUSED static void packed_update_some_avx512(
+    packed_pair *q, const packed_step *step, ptrdiff_t n0, ptrdiff_t n1, ptrdiff_t from,
+    ptrdiff_t to, int t, int T)
 {
-    const ptrdiff_t words0 = packed_groups(n0) / 2, words1 = packed_groups(n1) / 2;
-    int32_t *tables0 = q->scratch[t];
-    int32_t *tables1 = tables0 + packed_groups(n0) * 16 * PACKED_PANEL * 4;
+    packed_part parts[2];
+    int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES;
+    const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
+    const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
+    free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
+    packed_part_place(parts + 1, group, groups, n1, free);
+    if (!q->real)
+        packed_part_fill(parts, q->v0_turned, n0);
+    packed_part_fill(parts + 1, q->v1_turned, n1);
     PACKED_UPDATE_BODY(
         {
+            packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
             if (!q->real)
-                packed_mean_tables_avx512(q->p0, 32 * words0, first, H, tables0);
-            packed_mean_tables_avx512(q->p1, 32 * words1, first, H, tables1);
+                packed_panel_sums(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns, tables);
+            packed_panel_sums(parts + 1, 1, n1, q->p1 + first * rows1, 1, rows1, columns, tables);
         },
         {
             if (!q->real)
-                packed_sums_avx512(q->v0_turned + i / 16 * words0 * 16, words0, tables0,
-                                   d0[0][0]);
-            packed_sums_avx512(q->v1_turned + i / 16 * words1 * 16, words1, tables1, d1[0][0]);
+                d0 = (int32_t(*)[PACKED_PANEL][16])parts[0].sums + (i - from) / 16;
+            d1 = (int32_t(*)[PACKED_PANEL][16])parts[1].sums + (i - from) / 16;
         })
+}
+
+FB_UNUSED static void packed_update_avx512(packed_pair *q, const packed_step *step, ptrdiff_t n0,
+                                           ptrdiff_t n1, int t, int T)
+{
+    const ptrdiff_t at_once = packed_update_blocks(q) * PACKED_BLOCK * 16, V = q->n_visible;
+    for (ptrdiff_t i = 0; i < V; i += at_once)
+        packed_update_some_avx512(q, step, n0, n1, i, i + at_once < V ? i + at_once : V, t, T);
 }
 #endif
 
 #define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
     const ptrdiff_t stride = packed_padded(q->n_hidden), words = packed_words(q->n_visible);      \
+    const ptrdiff_t from = 0, to = q->n_visible;                                                  \
+    int32_t sums0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
+    int32_t sums1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
     PACKED_UPDATE_BODY(, {                                                                        \
-        if (!q->real)                                                                             \
+        if (!q->real) {                                                                           \
+            d0 = sums0;                                                                           \
             MASKED_SUMS(q->v0, words, i, n0, q->p0 + first, stride, d0);                          \
+        }                                                                                         \
+        d1 = sums1;                                                                               \
         MASKED_SUMS(q->v1, words, i, n1, q->p1 + first, stride, d1);                              \
     })
 
@@ -611,6 +674,17 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     PACKED_BARRIER
 }
 
+/* The largest absolute weight, as the last update left them. */
+FB_UNUSED static float packed_largest_of(const packed_pair *q)
+{
+    uint32_t largest = 0;
+    for (ptrdiff_t i = 0; i < 16 * packed_panels(q->n_hidden); i++)
+        largest = q->largest[i] > largest ? q->largest[i] : largest;
+    float x;
+    memcpy(&x, &largest, sizeof x);
+    return x;
+}
+
 /* `n_updates` minibatches of consecutive entries of `rows`. Returns the number made: fewer when
  * the weights leave the range of fixed point, which is looked at before each. */
 FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
@@ -633,8 +707,11 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
         for (ptrdiff_t b = 0; b < n_updates; b++) {
             const ptrdiff_t begin = b * batch_size;
             const ptrdiff_t n = n_rows - begin < batch_size ? n_rows - begin : batch_size;
+            /* what the last update has seen tells most of the time, without a look at all weights */
             if (t == 0)
-                fits = packed_fits(q->w, q->n_hidden, q->n_visible);
+                fits = (b > 0 && packed_surely_fits(packed_largest_of(q), q->n_hidden,
+                                                    q->n_visible)) ||
+                       packed_fits(q->w, q->n_hidden, q->n_visible);
             PACKED_BARRIER
             if (!fits)
                 break;

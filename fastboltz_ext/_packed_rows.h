@@ -18,6 +18,13 @@
  * with arrays. */
 typedef int32_t packed_lanes __attribute__((vector_size(64), aligned(4), may_alias));
 #define PACKED_ADD(sum, from) (sum) += *(const packed_lanes *)(from)
+/* Absolute values of floats, compared by their bits: NaN is the largest. */
+#define PACKED_LARGER(most, from)                                             \
+    do {                                                                      \
+        const packed_lanes a_ = *(const packed_lanes *)(from) & 0x7fffffff;   \
+        const packed_lanes more_ = a_ > (most);                               \
+        (most) = (a_ & more_) | ((most) & ~more_);                            \
+    } while (0)
 #else
 typedef struct {
     int32_t lane[16];
@@ -26,6 +33,15 @@ typedef struct {
     do {                                      \
         for (int l_ = 0; l_ < 16; l_++)       \
             (sum).lane[l_] += (from)[l_];     \
+    } while (0)
+#define PACKED_LARGER(most, from)                                              \
+    do {                                                                       \
+        int32_t a_[16];                                                        \
+        memcpy(a_, from, sizeof a_);                                           \
+        for (int l_ = 0; l_ < 16; l_++) {                                      \
+            a_[l_] &= 0x7fffffff;                                              \
+            (most).lane[l_] = a_[l_] > (most).lane[l_] ? a_[l_] : (most).lane[l_]; \
+        }                                                                      \
     } while (0)
 #endif
 
@@ -675,7 +691,8 @@ FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, pt
         }
 }
 
-/* Panels [begin, end); scratch holds 8 numbers a row (of 32 rows padded, five times by tables). */
+/* Panels [begin, end); `panel` holds 8 numbers a row and five rows more. SUMS lets d point at the
+ * sums of 32 units. */
 #define PACKED_PRODUCT(PREPARE, SUMS)                                                             \
     for (ptrdiff_t index = begin; index < end; index++) {                                         \
         const ptrdiff_t first = index * PACKED_PANEL;                                             \
@@ -684,8 +701,8 @@ FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, pt
         int32_t all[PACKED_PANEL];                                                                \
         packed_product_panel(p, first, columns, panel, all);                                      \
         PREPARE;                                                                                  \
-        for (ptrdiff_t i = 0; i < p->n_units; i += 32) {                                          \
-            int32_t d[2][PACKED_PANEL][16] __attribute__((aligned(64)));                          \
+        for (ptrdiff_t i = from; i < to; i += 32) {                                               \
+            int32_t(*d)[PACKED_PANEL][16];                                                        \
             SUMS;                                                                                 \
             packed_product_store(p, i, first, columns, d[0], all);                                \
             if (i + 16 < p->n_units)                                                              \
@@ -693,46 +710,54 @@ FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, pt
         }                                                                                         \
     }
 
+#define PACKED_PRODUCT_BY_ROWS(MASKED_SUMS)                                                       \
+    const ptrdiff_t words = packed_words(p->n_units), from = 0, to = p->n_units;                  \
+    int32_t sums[2][PACKED_PANEL][16] __attribute__((aligned(64)));                               \
+    PACKED_PRODUCT(, {                                                                            \
+        d = sums;                                                                                 \
+        MASKED_SUMS(p->x, words, i, p->n_rows, panel, PACKED_PANEL, d);                           \
+    })
+
 FB_CLONES FB_UNUSED static void packed_product_any(const packed_product *p, ptrdiff_t begin,
                                                    ptrdiff_t end, int32_t *panel)
 {
-    const ptrdiff_t words = packed_words(p->n_units);
-    PACKED_PRODUCT(, packed_masked_sums(p->x, words, i, p->n_rows, panel, PACKED_PANEL, d))
+    PACKED_PRODUCT_BY_ROWS(packed_masked_sums)
 }
 
 #if PACKED_X86
 PACKED_TARGET FB_UNUSED static void packed_product_avx512(const packed_product *p, ptrdiff_t begin,
                                                           ptrdiff_t end, int32_t *panel)
 {
-    const ptrdiff_t words = packed_words(p->n_units);
-    PACKED_PRODUCT(, packed_masked_sums_avx512(p->x, words, i, p->n_rows, panel, PACKED_PANEL, d))
+    PACKED_PRODUCT_BY_ROWS(packed_masked_sums_avx512)
 }
 
-/* Four tables of each column from 16 rows of a panel. */
-PACKED_TARGET FB_UNUSED static void packed_product_tables(const int32_t *panel, ptrdiff_t n_rows,
-                                                          int32_t *tables)
-{
-    const __m512i step = _mm512_setr_epi32(0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104,
-                                           112, 120);
-    for (ptrdiff_t b = 0; b < 16 * packed_groups(n_rows); b += 16) {
-        const ptrdiff_t m = n_rows - b < 0 ? 0 : n_rows - b > 16 ? 16 : n_rows - b;
-        const __mmask16 rows = (__mmask16)((1u << m) - 1);
-        for (int c = 0; c < PACKED_PANEL; c++)
-            packed_four_tables(tables + (b / 4 * PACKED_PANEL + c) * 16,
-                               _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), rows, step,
-                                                           panel + b * PACKED_PANEL + c, 4));
-    }
-}
-
+/* By tables, with units in the lanes; `scratch` is of packed_product_scratch integers. */
 PACKED_TARGET FB_UNUSED static void packed_product_by_tables(const packed_product *p,
                                                              ptrdiff_t begin, ptrdiff_t end,
-                                                             int32_t *tables, int32_t *panel)
+                                                             int32_t *scratch)
 {
-    const ptrdiff_t words = packed_groups(p->n_rows) / 2;
-    PACKED_PRODUCT(packed_product_tables(panel, p->n_rows, tables),
-                   packed_sums_avx512(p->turned + i / 16 * words * 16, words, tables, d[0][0]))
+    int32_t *panel = scratch, *tables = panel + packed_values_size(p->n_rows);
+    const ptrdiff_t at_once = 16 * PACKED_BLOCK * PACKED_BLOCKS;
+    for (ptrdiff_t from = 0; from < p->n_units; from += at_once) {
+        const ptrdiff_t to = from + at_once < p->n_units ? from + at_once : p->n_units;
+        packed_part part;
+        packed_part_place(&part, from / 16, packed_groups(to) - from / 16, p->n_rows,
+                          tables + PACKED_TABLES);
+        packed_part_fill(&part, p->turned, p->n_rows);
+        PACKED_PRODUCT(packed_panel_sums(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
+                                         tables),
+                       d = (int32_t(*)[PACKED_PANEL][16])part.sums + (i - from) / 16)
+    }
 }
 #endif
+
+/* Integers of scratch that a product needs, by tables or by rows. */
+FB_UNUSED static ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
+{
+    const ptrdiff_t blocks = packed_blocks(packed_groups(n_units));
+    return packed_values_size(n_rows) + PACKED_TABLES +
+           packed_part_size(n_rows, blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS);
+}
 
 /* -- products of three ------------------------------------------------------------------------- */
 
@@ -795,14 +820,30 @@ FB_CLONES FB_UNUSED static void packed_gated_rows(const packed_gated *p, ptrdiff
     PACKED_GATED_ROWS
 }
 
-#if PACKED_X86
-/* Panels of eight columns [begin, end); `sum` holds eight floats a padded row. */
-PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, ptrdiff_t begin,
-                                                        ptrdiff_t end, int32_t *tables, float *sum)
+/* Integers of scratch that products of three need by tables. */
+FB_UNUSED static ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows)
 {
-    const ptrdiff_t n_words = packed_words(p->n_in), n_groups = packed_groups(p->n_rows);
-    const ptrdiff_t padded_rows = 16 * n_groups;
-    int32_t d[2][PACKED_PANEL][16] __attribute__((aligned(64)));
+    const ptrdiff_t groups = packed_groups(n_rows);
+    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, packed_blocks(groups)) +
+           16 * groups * PACKED_PANEL + packed_blocks(groups) * (ptrdiff_t)sizeof(packed_part) / 4 +
+           32;
+}
+
+#if PACKED_X86
+/* Panels of eight columns [begin, end). */
+PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, ptrdiff_t begin,
+                                                        ptrdiff_t end, int32_t *scratch)
+{
+    const ptrdiff_t n_groups = packed_groups(p->n_rows), padded_rows = 16 * n_groups;
+    const ptrdiff_t blocks = packed_blocks(n_groups), twenties = packed_twenties(p->n_in);
+    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
+    float *sum = (float *)(tables + PACKED_TABLES);
+    packed_part whole;
+    /* the blocks in which the gate at hand is open for some row */
+    packed_part *open = (packed_part *)packed_part_place(&whole, 0, n_groups, p->n_in,
+                                                         (int32_t *)(sum + padded_rows *
+                                                                               PACKED_PANEL));
+    packed_part_fill(&whole, p->x, p->n_in);
     for (ptrdiff_t panel = begin; panel < end; panel++) {
         const ptrdiff_t first = panel * PACKED_PANEL;
         const ptrdiff_t columns =
@@ -811,40 +852,50 @@ PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, p
         for (ptrdiff_t q = 0; q < p->n_gates; q++) {
             const packed_weights w = packed_gated_weights(p, q);
             const float *gate = p->gate + q * padded_rows;
-            int32_t all[PACKED_PANEL] = {0};
-            int built = 0;
-            for (ptrdiff_t g = 0; g < n_groups; g += 2) {
-                const __m512 on[2] = {_mm512_loadu_ps(gate + 16 * g),
-                                      _mm512_loadu_ps(gate + 16 * g + 16)};
-                if (!_mm512_cmp_ps_mask(on[0], _mm512_setzero_ps(), _CMP_NEQ_UQ) &&
-                    !_mm512_cmp_ps_mask(on[1], _mm512_setzero_ps(), _CMP_NEQ_UQ))
-                    continue;
-                if (!built) {
-                    packed_tables_avx512(&w, first, p->spin, tables, all);
-                    built = 1;
+            int32_t all[PACKED_PANEL];
+            ptrdiff_t k_step, c_step;
+            int n_open = 0;
+            for (ptrdiff_t b = 0; b < blocks; b++) {
+                const ptrdiff_t g = b * PACKED_BLOCK;
+                const ptrdiff_t groups = n_groups - g < PACKED_BLOCK ? n_groups - g : PACKED_BLOCK;
+                __mmask16 on = 0;
+                for (ptrdiff_t s = 0; s < groups; s++)
+                    on |= _mm512_cmp_ps_mask(_mm512_loadu_ps(gate + 16 * (g + s)),
+                                             _mm512_setzero_ps(), _CMP_NEQ_UQ);
+                if (on) {
+                    const packed_part part = {g, groups,
+                                              whole.index + b * twenties * 16 * PACKED_BLOCK,
+                                              whole.any + b * twenties,
+                                              whole.sums + g * PACKED_PANEL * 16};
+                    open[n_open++] = part;
                 }
-                packed_sums_avx512(p->x + g * n_words * 16, n_words, tables, d[0][0]);
-                for (int s = 0; s < 2; s++)
-                    for (int c = 0; c < PACKED_PANEL; c++) {
-                        float *to = sum + (g / 2 * PACKED_PANEL + c) * 32 + 16 * s;
-                        __m512i x = _mm512_load_si512(d[s][c]);
+            }
+            if (n_open == 0)
+                continue;
+            packed_panel_values(&w, first, values, &k_step, &c_step, all);
+            packed_panel_sums(open, n_open, p->n_in, values, k_step, c_step, columns, tables);
+            for (int i = 0; i < n_open; i++)
+                for (ptrdiff_t s = 0; s < open[i].n_groups; s++) {
+                    const ptrdiff_t g = open[i].first_group + s;
+                    const __m512 on = _mm512_loadu_ps(gate + 16 * g);
+                    for (ptrdiff_t c = 0; c < columns; c++) {
+                        float *to = sum + (g * PACKED_PANEL + c) * 16;
+                        __m512i x = _mm512_load_si512(open[i].sums + (s * PACKED_PANEL + c) * 16);
                         if (p->spin)
                             x = _mm512_sub_epi32(_mm512_add_epi32(x, x),
                                                  _mm512_set1_epi32(all[c]));
                         _mm512_storeu_ps(
                             to, _mm512_add_ps(_mm512_loadu_ps(to),
-                                              _mm512_mul_ps(on[s], _mm512_cvtepi32_ps(x))));
+                                              _mm512_mul_ps(on, _mm512_cvtepi32_ps(x))));
                     }
-            }
+                }
         }
         for (ptrdiff_t r = 0; r < p->n_rows; r += 16) {
             const ptrdiff_t m = p->n_rows - r < 16 ? p->n_rows - r : 16;
             float x[PACKED_PANEL][16];
             for (int c = 0; c < PACKED_PANEL; c++)
-                _mm512_storeu_ps(
-                    x[c], _mm512_mul_ps(_mm512_loadu_ps(sum + (r / 32 * PACKED_PANEL + c) * 32 +
-                                                        r % 32),
-                                        _mm512_set1_ps(1.0f / (1 << PACKED_SHIFT))));
+                _mm512_storeu_ps(x[c], _mm512_mul_ps(_mm512_loadu_ps(sum + r * PACKED_PANEL + c * 16),
+                                                     _mm512_set1_ps(1.0f / (1 << PACKED_SHIFT))));
             packed_store_rows(x, p->out + r * p->n_out + first, p->n_out, m, columns);
         }
     }

@@ -43,7 +43,6 @@ cdef extern from "_packed_loop.h" nogil:
                                    int32_t *memory, ptrdiff_t scratch, int n_threads)
     {
         const ptrdiff_t panels = packed_panels(p->n_columns), words = packed_words(p->n_units);
-        const ptrdiff_t tables = 16 * packed_groups(p->n_rows) * PACKED_PANEL * 4;
         const int parallel = n_threads > 1;
         int t;
         if (!by_rows) {
@@ -58,7 +57,7 @@ cdef extern from "_packed_loop.h" nogil:
             int32_t *mine = memory + t * scratch;
     #if PACKED_X86
             if (!by_rows) {
-                packed_product_by_tables(p, begin, end, mine, mine + tables);
+                packed_product_by_tables(p, begin, end, mine);
                 continue;
             }
             if (avx512) {
@@ -80,10 +79,8 @@ cdef extern from "_packed_loop.h" nogil:
         for (t = 0; t < n_threads; t++) {
     #if PACKED_X86
             if (!by_rows) {
-                int32_t *mine = memory + t * scratch;
-                packed_gated_avx512(p, panels * t / n_threads, panels * (t + 1) / n_threads, mine,
-                                    (float *)(mine + 32 * packed_words(p->n_in) *
-                                                         PACKED_PANEL * 4));
+                packed_gated_avx512(p, panels * t / n_threads, panels * (t + 1) / n_threads,
+                                    memory + t * scratch);
                 continue;
             }
     #endif
@@ -222,13 +219,16 @@ cdef extern from "_packed_loop.h" nogil:
     void packed_from_f64(const double* x, double threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
                          uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
     int packed_exact_f32(const float* x, float low, ptrdiff_t n_rows, ptrdiff_t n_units,
-                         uint32_t* bits)
+                         uint32_t* bits, ptrdiff_t row_group)
     int packed_exact_f64(const double* x, double low, ptrdiff_t n_rows, ptrdiff_t n_units,
-                         uint32_t* bits)
+                         uint32_t* bits, ptrdiff_t row_group)
     void packed_to_f32(const uint32_t* bits, ptrdiff_t n_units, float* x, float low,
                        ptrdiff_t begin, ptrdiff_t end)
     void packed_to_f64(const uint32_t* bits, ptrdiff_t n_units, double* x, double low,
                        ptrdiff_t begin, ptrdiff_t end)
+    ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
+    ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
+    ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows)
     void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
                           const packed_outputs* o, int by_rows, int avx512, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
@@ -403,17 +403,9 @@ cdef class Bits:
     @classmethod
     def pack_exact(cls, x, *, double low=0.0):
         """From an array (n_rows, n_units) of `low` and 1; None if it has other values."""
-        cdef int kind = real_type(x, "x", 2, False)
-        cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0), m = cnp.PyArray_DIM(x, 1)
-        out = cls(n, m, low=low)
-        cdef uint32_t* bits = <uint32_t*>cnp.PyArray_DATA(out.words)
-        cdef void* px = cnp.PyArray_DATA(x)
-        cdef int is_binary
-        with nogil:
-            if kind == cnp.NPY_FLOAT32:
-                is_binary = packed_exact_f32(<float*>px, <float>low, n, m, bits)
-            else:
-                is_binary = packed_exact_f64(<double*>px, low, n, m, bits)
+        real_type(x, "x", 2, False)
+        out = cls(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), low=low)
+        is_binary = exact_bits(x, low, out.words, 16)
         return out if is_binary else None
 
     def unpack(self, out=None, dtype=np.float32):
@@ -432,6 +424,36 @@ cdef class Bits:
             else:
                 packed_to_f64(bits, m, <double*>px, low, 0, n)
         return out
+
+
+cdef bint exact_bits(cnp.ndarray x, double low, cnp.ndarray words, Py_ssize_t row_group):
+    """Fill words with the bits of x; False if x has values beside `low` and 1."""
+    cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0), m = cnp.PyArray_DIM(x, 1)
+    cdef uint32_t* bits = <uint32_t*>cnp.PyArray_DATA(words)
+    cdef void* px = cnp.PyArray_DATA(x)
+    cdef bint single = cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT32
+    with nogil:
+        if single:
+            return packed_exact_f32(<float*>px, <float>low, n, m, bits, row_group)
+        return packed_exact_f64(<double*>px, low, n, m, bits, row_group)
+
+
+def row_words(x, *, double low=0.0):
+    """Bits with rows one after the other, as `PairLoop` takes its data.
+
+    Parameters
+    ----------
+    x : ndarray of float32 or float64, shape (n_rows, n_units)
+        Values `low` and 1.
+
+    Returns
+    -------
+    ndarray of uint32, shape (n_rows, words), or None if there are other values
+        Bit k of word w of a row is unit ``32 w + k``.
+    """
+    real_type(x, "x", 2, False)
+    words = np.empty((cnp.PyArray_DIM(x, 0), packed_words(cnp.PyArray_DIM(x, 1))), dtype=np.uint32)
+    return words if exact_bits(x, low, words, 1) else None
 
 
 cdef object aligned_words(tuple shape):
@@ -548,7 +570,7 @@ def layer(
     if <double>n * <double>n_in * <double>n_out < TINY:
         n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = 32 * packed_words(n_in) * PACKED_PANEL * (5 if low else 4) + 32
+    cdef Py_ssize_t scratch = packed_layer_scratch(n_in, packed_groups(n), low)
     cdef bint by_rows = goes_by_rows(n) or is_sparse(x)
     cdef Py_ssize_t size = (n_in + 1) * padded + 64 if by_rows else n_threads * scratch
     cdef cnp.ndarray memory = aligned_words((max(size, 1),))
@@ -612,8 +634,7 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
         n_threads = 1
     cdef bint by_rows = goes_by_rows(n), avx512 = use_avx512
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = (32 * packed_words(p.n_in) * PACKED_PANEL * 4
-                               + 16 * packed_groups(n) * PACKED_PANEL + 32)
+    cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n) + 15) // 16 * 16
     cdef cnp.ndarray memory = aligned_words(
         (max((p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch, 1),)
     )
@@ -671,7 +692,7 @@ def outer(
     if <double>n * <double>n_units * <double>n_columns < TINY:
         n_threads = 1
     cdef bint by_rows = goes_by_rows(n)
-    cdef Py_ssize_t scratch = 16 * packed_groups(n) * PACKED_PANEL * 5 + 32
+    cdef Py_ssize_t scratch = (packed_product_scratch(n, n_units) + 15) // 16 * 16
     cdef cnp.ndarray turned = None
     if not by_rows:
         turned = aligned_words((2 * packed_words(n_units) * (packed_groups(n) // 2) * 16 + 16,))

@@ -108,7 +108,9 @@ def test_numbers_that_are_no_bits_take_the_other_way(small_is_enough):
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("low", [0.0, -1.0])
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (5, 33, 9), (40, 70, 17), (200, 64, 100), (33, 31, 8)], ids=str
+    "shape",
+    [(1, 1, 1), (5, 33, 9), (40, 70, 17), (200, 64, 100), (33, 31, 8), (40, 2100, 9)],
+    ids=str,
 )
 def test_outer_is_the_product_and_has_the_same_bytes_everywhere(shape, low, transpose, kernel):
     before = packed.kernel()

@@ -1,0 +1,285 @@
+/* Sums over the ones of binary rows by table look-up, with AVX-512. Part of _packed_core.h.
+ *
+ * Five inputs of a row choose one of 32 partial sums of five numbers. The sums fill two registers,
+ * and one permutation of both looks them up for 16 rows: with one addition, 80 multiply-adds. (Four
+ * inputs and one register cost as many instructions.)
+ *
+ * What a step costs is the permutation and the addition, as long as nothing waits for memory:
+ * - a loaded table serves a block of 64 rows, four registers of indices;
+ * - the tables of four columns and 160 inputs, 16 KB, stay in the first cache while all blocks of
+ *   rows go by; sums go to and fro instead;
+ * - bits are spread to bytes of five beforehand, once for all columns: indices then come from memory
+ *   at any byte, without a shift (a permutation reads the lowest five bits of a lane).
+ */
+#ifndef FASTBOLTZ_PACKED_TABLES_H
+#define FASTBOLTZ_PACKED_TABLES_H
+
+/* Groups of 16 rows in a block. */
+#define PACKED_BLOCK 4
+/* Columns whose tables are in the first cache at a time. */
+#define PACKED_COLUMNS 4
+/* Words of twenty inputs in a chunk. */
+#define PACKED_CHUNK 8
+/* Integers of a table, and of the tables of a chunk. */
+#define PACKED_TABLE 32
+#define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
+/* Blocks that are worked on together: their indices and sums should stay in the second cache. */
+#define PACKED_BLOCKS 32
+
+/* Rows whose sums are asked for, some blocks of them. */
+typedef struct {
+    ptrdiff_t first_group, n_groups; /* groups of 16 rows */
+    uint32_t *index; /* [block][word of 20 inputs][group of the block][lane]: a byte is five inputs */
+    uint8_t *any;    /* [block][word of 20 inputs]: whether some row has a one there */
+    int32_t *sums;   /* [group][column of a panel][lane] */
+} packed_part;
+
+FB_INLINE ptrdiff_t packed_twenties(ptrdiff_t n_in)
+{
+    return (n_in + 19) / 20;
+}
+
+FB_INLINE ptrdiff_t packed_blocks(ptrdiff_t n_groups)
+{
+    return (n_groups + PACKED_BLOCK - 1) / PACKED_BLOCK;
+}
+
+/* Integers that the indices, flags and sums of some blocks take. */
+FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
+{
+    const ptrdiff_t words = packed_twenties(n_in);
+    return blocks * (words * 16 * PACKED_BLOCK + 16 * PACKED_BLOCK * PACKED_PANEL) + 16 +
+           (blocks * words + 63) / 64 * 16;
+}
+
+/* Lays a part out from `memory`; returns what is behind it. */
+FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, ptrdiff_t n_groups,
+                                     ptrdiff_t n_in, int32_t *memory)
+{
+    const ptrdiff_t blocks = packed_blocks(n_groups), words = packed_twenties(n_in);
+    part->first_group = first_group;
+    part->n_groups = n_groups;
+    part->sums = memory;
+    part->index = (uint32_t *)(memory + blocks * 16 * PACKED_BLOCK * PACKED_PANEL);
+    /* indices are read up to three bytes past their end */
+    part->any = (uint8_t *)(part->index + blocks * words * 16 * PACKED_BLOCK + 16);
+    return memory + packed_part_size(n_in, blocks);
+}
+
+#if PACKED_X86
+
+/* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
+PACKED_TARGET FB_UNUSED static void packed_part_fill(packed_part *part, const uint32_t *bits,
+                                                     ptrdiff_t n_in)
+{
+    const ptrdiff_t n_words = packed_words(n_in), twenties = packed_twenties(n_in);
+    const __m512i m0 = _mm512_set1_epi32(0x1f), m1 = _mm512_set1_epi32(0x1f00);
+    const __m512i m2 = _mm512_set1_epi32(0x1f0000), m3 = _mm512_set1_epi32(0x1f000000);
+    uint32_t *to = part->index;
+    uint8_t *any = part->any;
+    for (ptrdiff_t b = 0; b < part->n_groups; b += PACKED_BLOCK) {
+        const ptrdiff_t groups =
+            part->n_groups - b < PACKED_BLOCK ? part->n_groups - b : PACKED_BLOCK;
+        const uint32_t *from = bits + (part->first_group + b) * n_words * 16;
+        for (ptrdiff_t k = 0; k < twenties; k++, to += 16 * PACKED_BLOCK) {
+            const ptrdiff_t w = 20 * k / 32;
+            const int shift = (int)(20 * k % 32);
+            const __m128i down = _mm_cvtsi32_si128(shift), up = _mm_cvtsi32_si128(32 - shift);
+            const int two = shift > 12 && w + 1 < n_words;
+            __m512i ones = _mm512_setzero_si512();
+            for (ptrdiff_t g = 0; g < groups; g++) {
+                const uint32_t *word = from + (g * n_words + w) * 16;
+                __m512i x = _mm512_srl_epi32(_mm512_loadu_si512(word), down);
+                if (two)
+                    x = _mm512_or_si512(x, _mm512_sll_epi32(_mm512_loadu_si512(word + 16), up));
+                __m512i y = _mm512_and_si512(x, m0);
+                y = _mm512_or_si512(y, _mm512_and_si512(_mm512_slli_epi32(x, 3), m1));
+                y = _mm512_or_si512(y, _mm512_and_si512(_mm512_slli_epi32(x, 6), m2));
+                y = _mm512_or_si512(y, _mm512_and_si512(_mm512_slli_epi32(x, 9), m3));
+                _mm512_store_si512(to + 16 * g, y);
+                ones = _mm512_or_si512(ones, y);
+            }
+            *any++ = _mm512_test_epi32_mask(ones, ones) != 0;
+        }
+    }
+}
+
+/* Tables of `count` fives of PACKED_COLUMNS columns, [five][column][entry], from the numbers
+ * values[k * k_step + c * c_step]; entry e is the sum of those whose bits are set in e. */
+PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrdiff_t k_step,
+                                                         ptrdiff_t c_step, ptrdiff_t count,
+                                                         int32_t *tables)
+{
+    for (ptrdiff_t g = 0; g < count; g++)
+        for (ptrdiff_t c = 0; c < PACKED_COLUMNS; c++, tables += PACKED_TABLE) {
+            const int32_t *v = values + 5 * g * k_step + c * c_step;
+            __m512i t = _mm512_maskz_set1_epi32(0xAAAA, v[0]);
+            t = _mm512_mask_add_epi32(t, 0xCCCC, t, _mm512_set1_epi32(v[k_step]));
+            t = _mm512_mask_add_epi32(t, 0xF0F0, t, _mm512_set1_epi32(v[2 * k_step]));
+            t = _mm512_mask_add_epi32(t, 0xFF00, t, _mm512_set1_epi32(v[3 * k_step]));
+            _mm512_store_si512(tables, t);
+            _mm512_store_si512(tables + 16, _mm512_add_epi32(t, _mm512_set1_epi32(v[4 * k_step])));
+        }
+}
+
+/* One column of some groups. Assembly, since compilers load each table many times and move the sums
+ * about; the additions are of integers, so their order is no matter. Two permutations, then two
+ * additions: one after the other, Zen 4 sends some additions to the permutations' units, and a step
+ * takes a quarter longer. */
+#define PACKED_PICK(x, p) "vmovdqa64 %[" x "], %[" p "]\n\tvpermi2d %[u], %[t], %[" p "]\n\t"
+#define PACKED_TWO(x, y, s, r)                        \
+    PACKED_PICK(x, "p")                               \
+    PACKED_PICK(y, "q")                               \
+    "vpaddd %[p], %[" s "], %[" s "]\n\t"             \
+    "vpaddd %[q], %[" r "], %[" r "]\n\t"
+#define PACKED_COLUMN4(c)                                                                        \
+    __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
+                PACKED_TWO("x2", "x3", "s2", "s3")                                                \
+            : [s0] "+v"(sum[c][0]), [s1] "+v"(sum[c][1]), [s2] "+v"(sum[c][2]),                   \
+              [s3] "+v"(sum[c][3]), [t] "=&v"(low), [u] "=&v"(high), [p] "=&v"(one),              \
+              [q] "=&v"(other)                                                                   \
+            : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
+              [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
+              [x1] "v"(x[1]), [x2] "v"(x[2]), [x3] "v"(x[3]))
+#define PACKED_COLUMN2(c)                                                                        \
+    __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
+            : [s0] "+v"(sum[c][0]), [s1] "+v"(sum[c][1]), [t] "=&v"(low), [u] "=&v"(high),        \
+              [p] "=&v"(one), [q] "=&v"(other)                                                   \
+            : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
+              [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
+              [x1] "v"(x[1]))
+
+/* The sums of one block over a chunk of inputs, added to what is there unless `begins`. */
+#define PACKED_LOOK_UP(name, GROUPS, COLUMN)                                                      \
+    PACKED_TARGET FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,           \
+                                             ptrdiff_t count, const int32_t *t, int32_t *to,      \
+                                             int begins)                                          \
+    {                                                                                            \
+        __m512i sum[PACKED_COLUMNS][GROUPS], x[GROUPS], low, high, one, other;                     \
+        _Pragma("GCC unroll 4") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
+            _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++) sum[c][g] =                  \
+                begins ? _mm512_setzero_si512()                                                  \
+                       : _mm512_load_si512(to + (g * PACKED_PANEL + c) * 16);                     \
+        const char *at = (const char *)index;                                                    \
+        for (; count > 0; count -= 4, at += 64 * PACKED_BLOCK, any++) {                           \
+            if (!*any) {                                                                         \
+                t += 4 * PACKED_COLUMNS * PACKED_TABLE;                                           \
+                continue;                                                                        \
+            }                                                                                    \
+            const ptrdiff_t fives = count < 4 ? count : 4;                                        \
+            for (ptrdiff_t b = 0; b < fives; b++, t += PACKED_COLUMNS * PACKED_TABLE) {           \
+                _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++) x[g] =                   \
+                    _mm512_loadu_si512(at + 64 * g + b);                                         \
+                COLUMN(0);                                                                       \
+                COLUMN(1);                                                                       \
+                COLUMN(2);                                                                       \
+                COLUMN(3);                                                                       \
+            }                                                                                    \
+        }                                                                                        \
+        _Pragma("GCC unroll 4") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
+            _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++)                              \
+                _mm512_store_si512(to + (g * PACKED_PANEL + c) * 16, sum[c][g]);                  \
+    }
+
+PACKED_LOOK_UP(packed_look_up_four, 4, PACKED_COLUMN4)
+PACKED_LOOK_UP(packed_look_up_two, 2, PACKED_COLUMN2)
+
+/* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
+ * for the columns c of the panel, of which `columns` are asked for. Values are read up to four inputs
+ * past n_in, where bits are zero. */
+PACKED_TARGET FB_UNUSED static void packed_panel_sums(const packed_part *parts, int n_parts,
+                                                      ptrdiff_t n_in, const int32_t *values,
+                                                      ptrdiff_t k_step, ptrdiff_t c_step,
+                                                      ptrdiff_t columns, int32_t *tables)
+{
+    const ptrdiff_t twenties = packed_twenties(n_in), fives = (n_in + 4) / 5;
+    for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
+        ptrdiff_t k = 0;
+        do {
+            const ptrdiff_t left = fives - 4 * k;
+            const ptrdiff_t count = left < 4 * PACKED_CHUNK ? left : 4 * PACKED_CHUNK;
+            packed_tables_avx512(values + 20 * k * k_step + c * c_step, k_step, c_step, count,
+                                 tables);
+            for (int i = 0; i < n_parts; i++) {
+                const packed_part *part = parts + i;
+                for (ptrdiff_t g = 0, b = 0; g < part->n_groups; g += PACKED_BLOCK, b++) {
+                    const uint32_t *index = part->index + (b * twenties + k) * 16 * PACKED_BLOCK;
+                    const uint8_t *any = part->any + b * twenties + k;
+                    int32_t *to = part->sums + (g * PACKED_PANEL + c) * 16;
+                    if (part->n_groups - g >= PACKED_BLOCK)
+                        packed_look_up_four(index, any, count, tables, to, k == 0);
+                    else
+                        packed_look_up_two(index, any, count, tables, to, k == 0);
+                }
+            }
+            k += PACKED_CHUNK;
+        } while (k < twenties);
+    }
+}
+
+/* The weights of a panel, or all of their rows' entries for 8 columns, towards the second cache: they
+ * come from afar, and there is time while other sums are looked up. */
+FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t n_in,
+                            ptrdiff_t columns)
+{
+    if (c_step == 1)
+        for (ptrdiff_t k = 0; k < n_in; k++)
+            __builtin_prefetch(w + k * k_step, 0, 2);
+    else
+        for (ptrdiff_t c = 0; c < columns && c < PACKED_PANEL; c++)
+            for (ptrdiff_t k = 0; k < n_in; k += 16)
+                __builtin_prefetch(w + c * c_step + k, 0, 2);
+}
+
+/* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with five zeros behind the
+ * last input, and their sums over inputs. */
+PACKED_TARGET FB_UNUSED static void packed_panel_values(const packed_weights *w, ptrdiff_t first,
+                                                        int32_t *values, ptrdiff_t *k_step,
+                                                        ptrdiff_t *c_step, int32_t *sums)
+{
+    const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
+    const ptrdiff_t n = w->n_in;
+    const __m512 one = _mm512_set1_ps((float)(1 << PACKED_SHIFT));
+    if (w->c_step != 1) { /* inputs are contiguous */
+        const ptrdiff_t stride = (n + 5 + 15) / 16 * 16;
+        *k_step = 1;
+        *c_step = stride;
+        for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
+            const float *from = w->w + (first + c) * w->c_step;
+            __m512i total = _mm512_setzero_si512();
+            for (ptrdiff_t k = 0; k < stride; k += 16) {
+                ptrdiff_t m = c < columns ? n - k : 0;
+                m = m < 0 ? 0 : m > 16 ? 16 : m;
+                const __m512 x = _mm512_maskz_loadu_ps((__mmask16)((1u << m) - 1), from + k);
+                const __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(x, one));
+                total = _mm512_add_epi32(total, i);
+                _mm512_store_si512(values + c * stride + k, i);
+            }
+            sums[c] = _mm512_reduce_add_epi32(total);
+        }
+        return;
+    }
+    const __mmask8 mask = (__mmask8)((1u << columns) - 1);
+    __m256i total = _mm256_setzero_si256();
+    *k_step = PACKED_PANEL;
+    *c_step = 1;
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const __m256 x = _mm256_maskz_loadu_ps(mask, w->w + k * w->k_step + first);
+        const __m256i i = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm512_castps512_ps256(one)));
+        total = _mm256_add_epi32(total, i);
+        _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), i);
+    }
+    for (ptrdiff_t k = n; k < n + 5; k++)
+        _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), _mm256_setzero_si256());
+    _mm256_storeu_si256((__m256i *)sums, total);
+}
+
+/* Integers that packed_panel_values writes. */
+FB_INLINE ptrdiff_t packed_values_size(ptrdiff_t n_in)
+{
+    return ((n_in + 5 + 15) / 16 * 16) * PACKED_PANEL;
+}
+
+#endif /* PACKED_X86 */
+
+#endif
