@@ -25,6 +25,7 @@ NUMPY_BLAS = "NumPy's BLAS"
 SCIPY_BLAS = "SciPy's BLAS"
 ONE_THREAD = "one thread"
 RBMS = "rbms"
+TORCH_RNN_RBM = "torch_rnn_rbm"
 #: In a goal: the faster of the two BLAS.
 FLOOR = "floor"
 BLAS = (NUMPY_BLAS, SCIPY_BLAS)
@@ -37,6 +38,12 @@ SWEEPS, N_BETAS = 5, 51
 DIGITS = (64, 100, 10)
 N_DIGITS = 1797
 RATE = 0.05
+#: Visible, hidden and recurrent units of a model of sequences; steps and number of sequences, steps
+#: of a minibatch, and sweeps of an update.
+SEQUENCE_UNITS = (88, 150, 100)
+N_STEPS, N_SEQUENCES, CHUNK, SEQUENCE_SWEEPS = 400, 20, 100, (15, 5)
+#: Share of ones in sequences; that of the music.
+SEQUENCE_DENSITY = 0.045
 #: Share of ones in the data; that of binarised MNIST.
 DENSITY = 0.13
 #: Rows of an epoch, and minibatches at least.
@@ -176,6 +183,47 @@ def training(
         batch_size=batch_size,
         n_epochs=10**9,
         seed=0,
+    )
+    return Local(lambda: next(epochs))
+
+
+@cache
+def sequences() -> np.ndarray:
+    """Sequences of independent bits, (n_steps, n_sequences, n_visible)."""
+    shape = (N_STEPS, N_SEQUENCES, SEQUENCE_UNITS[0])
+    rng = np.random.default_rng(0)
+    return (rng.random(shape, dtype=np.float32) < SEQUENCE_DENSITY).astype(np.float32)
+
+
+def sequence_training(n_gibbs: int, n_threads: int) -> Local:
+    """An epoch of the trainer that every ``fit`` goes through, as `RNNRBM.fit` sets it up."""
+    from fastboltz import RNNRBM
+    from fastboltz.optimizers import Constant
+    from fastboltz.training import Rows
+
+    x = np.ascontiguousarray(sequences().swapaxes(0, 1))
+    n_visible, n_hidden, n_recurrent = SEQUENCE_UNITS
+    rnn = RNNRBM(
+        n_hidden,
+        n_recurrent,
+        n_gibbs=n_gibbs,
+        learning_rate=Constant(1e-4),
+        centered=False,
+        n_iter=0,
+        n_threads=n_threads,
+        random_state=0,
+    ).fit(list(x))
+    trainer = rnn._trainer(rnn.energy_)
+    epochs = trainer.sequence_epochs(
+        rnn.params_,
+        Rows(x.reshape(-1, n_visible), (n_visible,), np.float32),
+        np.full(N_SEQUENCES, N_STEPS),
+        rnn._training,
+        n_streams=N_SEQUENCES,
+        chunk=CHUNK,
+        n_epochs=10**9,
+        seed=0,
+        decay=False,
     )
     return Local(lambda: next(epochs))
 
@@ -675,6 +723,18 @@ CASES: list[Case] = [
         repeats=7,
         calls=1,
         fresh=True,
+    ),
+    *(
+        Case(
+            name=f"rnn-rbm-cd{k}",
+            title=f"RNN-RBM, CD-{k} minibatch, {' x '.join(map(str, SEQUENCE_UNITS))}, "
+            f"{N_SEQUENCES} sequences of {CHUNK} steps",
+            unit="ms a minibatch",
+            scale=1e3 * CHUNK / N_STEPS,
+            contenders={OURS: partial(sequence_training, k)},
+            goals=[Goal(TORCH_RNN_RBM, 5)],
+        )
+        for k in SEQUENCE_SWEEPS
     ),
     *(
         Case(

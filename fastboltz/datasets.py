@@ -3,6 +3,7 @@
 `load_digits` works everywhere. `load_mnist`, `load_ocr_letters` and `load_polyphonic_music` read
 ``.npz`` files from the folder that the environment variable ``FASTBOLTZ_DATA`` names. The package
 ships none of them and downloads nothing; what is missing is said in a sentence.
+`make_bouncing_balls` generates films.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import rng
-from .validation import one_of
+from .validation import check_count, check_number, one_of
 
 #: The environment variable that names the folder of the files.
 FOLDER_VARIABLE = "FASTBOLTZ_DATA"
@@ -298,6 +300,98 @@ def load_polyphonic_music(
         keys = np.unpackbits(frames, axis=1)[:, :N_KEYS].astype(dtype)
         parts[split] = tuple(np.split(keys, np.cumsum(lengths)[:-1]))
     return Sequences(name, **parts)
+
+
+def make_bouncing_balls(
+    n_sequences: int = 100,
+    n_steps: int = 100,
+    *,
+    size: int = 15,
+    n_balls: int = 2,
+    radius: float = 2.0,
+    speed: float = 0.9,
+    dtype: Any = np.float32,
+    random_state: Any = 0,
+) -> list[np.ndarray]:
+    """Films of balls that bounce off the walls and off each other: generated, nothing is read.
+
+    Balls of equal mass move at constant speed between elastic collisions. A pixel is 1 where its
+    centre lies inside of a ball. A single frame does not tell where the balls are going, so a
+    model has to remember.
+
+    Parameters
+    ----------
+    n_sequences, n_steps : int
+        Films, and frames of each.
+    size : int
+        Pixels of a side.
+    n_balls : int
+    radius : float
+        Of a ball, in pixels.
+    speed : float
+        Root mean square of the balls' speeds in a film, in pixels a frame; below the radius, so
+        that no ball passes through another.
+    dtype : float32 or float64
+    random_state : None, int, RandomState or Generator
+
+    Returns
+    -------
+    list of ndarrays of shape (n_steps, size * size)
+
+    References
+    ----------
+    Sutskever, Hinton & Taylor, "The recurrent temporal restricted Boltzmann machine", NIPS 2008
+    (films like these; the generator is our own).
+
+    Examples
+    --------
+    >>> from fastboltz.datasets import make_bouncing_balls
+    >>> films = make_bouncing_balls(3, 20, random_state=0)
+    >>> len(films), films[0].shape
+    (3, (20, 225))
+    """
+    for name, count in (("n_sequences", n_sequences), ("n_steps", n_steps), ("size", size)):
+        check_count(name, count)
+    check_count("n_balls", n_balls)
+    check_number("radius", radius, 0, strict=True)
+    check_number("speed", speed, 0, below=radius)
+    if 2 * radius >= size:
+        raise ValueError(
+            f"balls of radius {radius:g} do not fit {size} pixels; the radius must be below "
+            f"{size / 2:g}."
+        )
+    address = rng.Address.of(rng.seed_from(random_state), "user")
+    shape = (n_sequences, n_balls, 2)
+    where = radius + (size - 2 * radius) * rng.uniform(address, shape)
+    velocity = rng.normal(address.at(step=1), shape)
+    square = np.mean(np.sum(velocity**2, axis=2, keepdims=True), axis=1, keepdims=True)
+    velocity *= speed / np.sqrt(square)
+    centres = np.arange(size) + 0.5
+    films = np.empty((n_sequences, n_steps, size, size), dtype)
+    for t in range(n_steps):
+        down, right = (centres - where[:, :, axis, None] for axis in (0, 1))
+        inside = down[:, :, :, None] ** 2 + right[:, :, None, :] ** 2 < radius**2
+        films[:, t] = inside.any(axis=1)
+        _move_balls(where, velocity, radius, size)
+    return list(films.reshape(n_sequences, n_steps, size * size))
+
+
+def _move_balls(where: np.ndarray, velocity: np.ndarray, radius: float, size: int) -> None:
+    """One frame of elastic motion, in place; both are (n_films, n_balls, 2)."""
+    where += velocity
+    for wall, side in ((radius, 1), (size - radius, -1)):
+        beyond = side * (where - wall) < 0
+        where[beyond] = 2 * wall - where[beyond]
+        velocity[beyond] = side * np.abs(velocity[beyond])
+    for a, b in combinations(range(where.shape[1]), 2):
+        apart = where[:, a] - where[:, b]
+        distance = np.maximum(np.linalg.norm(apart, axis=1, keepdims=True), 1e-12)
+        normal = apart / distance
+        closing = np.sum((velocity[:, a] - velocity[:, b]) * normal, axis=1, keepdims=True)
+        # Balls that touch and approach exchange their velocities along the line between them.
+        exchanged = np.where((distance < 2 * radius) & (closing < 0), closing, 0) * normal
+        velocity[:, a] -= exchanged
+        velocity[:, b] += exchanged
 
 
 _MNIST_ARRAYS = {

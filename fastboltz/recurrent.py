@@ -163,7 +163,7 @@ class Recurrent(ABC):
         state = np.tile(start, (x.shape[1], 1)) if carried is None else carried
         before = np.empty((*x.shape[:2], len(start)), start.dtype)
         tape = Tape(x, before, np.empty_like(before), reset)
-        resets = [bool(r.any()) for r in reset]
+        resets = reset.sum(axis=1).tolist()
         for t in range(len(x)):
             before[t] = np.where(reset[t][:, None], start, state) if resets[t] else state
             state, kept = self.step(params, before[t], drive[t])
@@ -191,7 +191,7 @@ class Recurrent(ABC):
         """
         carry = np.zeros_like(grad[0])
         drives: list[np.ndarray] = []
-        resets = [bool(r.any()) for r in tape.reset]
+        resets = tape.reset.sum(axis=1).tolist()
         for t in reversed(range(len(grad))):
             kept = tape.kept[t]
             drive, carry = self.back(params, tape.before[t], tape.after[t], kept, carry)

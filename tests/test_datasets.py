@@ -176,6 +176,50 @@ def test_an_unknown_set_of_music_is_told_the_names(no_folder):
         datasets.load_polyphonic_music("nottinghm")
 
 
+# ----------------------------------------------------------------------------------- bouncing balls
+
+
+def test_films_of_balls_are_repeatable_and_move_a_little_at_a_time():
+    films = datasets.make_bouncing_balls(4, 50, random_state=3)
+    again = datasets.make_bouncing_balls(4, 50, random_state=3)
+    other = datasets.make_bouncing_balls(4, 50, random_state=4)
+    assert [x.shape for x in films] == [(50, 225)] * 4
+    for x, y, z in zip(films, again, other, strict=True):
+        assert set(np.unique(x)) == {0, 1}
+        np.testing.assert_array_equal(x, y)
+        assert (x != z).any()
+        # A disc of radius 2 covers 12 pixels or so; two never cover more than twice as many.
+        assert (x.sum(axis=1) >= 8).all()
+        assert (x.sum(axis=1) <= 2 * 16).all()
+        changed = np.abs(np.diff(x, axis=0)).sum(axis=1)
+        assert 0 < changed.mean() < 15
+
+
+def test_balls_keep_their_energy_and_their_box(generator):
+    """Deliberate bugs that this catches: velocities exchanged whole, a wall met one radius late."""
+    where = generator.uniform(2, 13, (30, 3, 2))
+    velocity = generator.normal(size=(30, 3, 2))
+    energy, momentum = (velocity**2).sum(axis=(1, 2)), velocity.sum(axis=1)
+    turned = 0
+    for _ in range(100):
+        inside = ((where + velocity > 2) & (where + velocity < 13)).all(axis=(1, 2))
+        datasets._move_balls(where, velocity, 2.0, 15)
+        np.testing.assert_allclose((velocity**2).sum(axis=(1, 2)), energy)
+        assert ((where >= 2 - 1e-9) & (where <= 13 + 1e-9)).all()
+        # Away from the walls a collision leaves the sum of the velocities as it is.
+        np.testing.assert_allclose(velocity.sum(axis=1)[inside], momentum[inside])
+        turned += int((~inside).sum())
+        momentum = velocity.sum(axis=1)
+    assert turned > 100
+
+
+def test_balls_that_do_not_fit_get_a_sentence():
+    with pytest.raises(ValueError, match="balls of radius 8 do not fit 15 pixels; the radius must"):
+        datasets.make_bouncing_balls(1, 2, radius=8)
+    with pytest.raises(ValueError, match="speed must be >= 0 and < 2; got 3"):
+        datasets.make_bouncing_balls(1, 2, speed=3)
+
+
 # ---------------------------------------------------------------------------------- what is missing
 
 LOADERS = {

@@ -119,8 +119,8 @@ class RNNRBM(EnergyEstimator):
         Largest Euclidean norm of the whole gradient; None for no limit.
     l1, l2 : float, default=0.0
         Penalties on the weights.
-    centered : bool, default=False
-        Follow the gradient of the centred parametrisation.
+    centered : bool, default=True
+        Follow the gradient of the centred parametrisation (`fastboltz.optimizers.centre`).
     patience : int, default=10
         With validation sequences, `fit` stops when their log-likelihood has not risen for so many
         evaluations, and keeps the best parameters.
@@ -196,7 +196,7 @@ class RNNRBM(EnergyEstimator):
         clip_norm: float | None = None,
         l1: float = 0.0,
         l2: float = 0.0,
-        centered: bool = False,
+        centered: bool = True,
         patience: int = 10,
         validate_every: int = 1,
         n_threads: int | None = None,

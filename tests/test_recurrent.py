@@ -1,0 +1,362 @@
+"""What sequences rest on: gradients by given groups, held groups, conditional annealing, networks,
+streams."""
+
+from __future__ import annotations
+
+import re
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+
+import fastboltz as fb
+from fastboltz import likelihood
+from fastboltz.likelihood import conditional_ais
+from fastboltz.objectives import LogLikelihood, Objective
+from fastboltz.optimizers import Constant, as_optimizer
+from fastboltz.recurrent import (
+    GRU,
+    MeanField,
+    Recurrent,
+    RowChains,
+    Streams,
+    Tanh,
+    emitted_gradient,
+)
+from fastboltz.training import Trainer
+
+Z_LIMIT = 4.5
+
+
+def _random_params(energy, seed=0, scale=0.7):
+    rng = np.random.default_rng(seed)
+    params = {k: scale * rng.standard_normal(s) for k, s in energy.parameter_shapes().items()}
+    return energy.symmetrized(params)
+
+
+# ------------------------------------------------------------------ gradients by what is given
+
+Likelihood = partial(LogLikelihood, negative="exact")
+UNITS = {"v": fb.Bernoulli(3), "h": fb.Bernoulli(2), "x": fb.Gaussian(2)}
+CASES = {
+    "biases": (UNITS, ["h_j v_i", "v_i x_r", "h_j x_r"], [Likelihood("v", "x")]),
+    "weights": (UNITS, ["h_j v_i", "h_j v_i x_r"], [Likelihood("v", "x")]),
+    "factors": (UNITS, ["v_i x_r", "h_j v_i x_r | 3"], [Likelihood("v", "x")]),
+    "given alone in a term": (UNITS, ["h_j v_i x_r", "x_r"], [Likelihood("v", "x")]),
+    "spins, and units that see each other": (
+        {"v": fb.Spin(3), "h": fb.Bernoulli(2), "x": fb.Gaussian(2)},
+        ["h_j v_i", "h_j h_k", "v_i v_k", "h_j x_r", "v_i x_r"],
+        [Likelihood("v", "x")],
+    ),
+    "two criteria": (
+        UNITS | {"y": fb.Categorical(1, 3)},
+        ["h_j v_i", "h_j y_ab", "h_j x_r", "y_ab x_r"],
+        [
+            Likelihood("y", ("v", "x"), weight=0.7),
+            Likelihood("v", "x", weight=0.3, without="y"),
+            Likelihood(("v", "y"), weight=2.0),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_the_gradient_by_given_groups_is_that_of_differences(case, weighted):
+    """Deliberate bugs that this catches: the negative phase left out, rows of a criterion that does
+    not apply to all written to the first ones, weights of rows left out."""
+    units, terms, ones = CASES[case]
+    energy = fb.Energy(units, terms)
+    objective, params = Objective(energy, ones), _random_params(energy)
+    rng = np.random.default_rng(1)
+    n = 5
+    data = {"x": rng.standard_normal((n, 2))}
+    v = units["v"].states()
+    data["v"] = v[rng.integers(0, 2, (n, 3))]
+    if "y" in units:
+        data["y"] = np.eye(3)[rng.integers(0, 3, n)][:, None]
+        data["y"][1:3] = np.nan
+    weights = rng.random(n) if weighted else None
+    gradient, inputs = objective.input_gradient(params, data, weights)
+    plain = objective.gradient(params, data, weights)
+    for key, value in plain.items():
+        np.testing.assert_allclose(gradient[key], value, rtol=1e-9, atol=1e-12)
+    # In the first criterion v is given too.
+    assert set(inputs) == {g for o in ones for g in o.given}
+    step = 1e-5
+    for at in np.ndindex(data["x"].shape):
+        ends = []
+        for sign in (1, -1):
+            x = data["x"].copy()
+            x[at] += sign * step
+            ends.append(objective.value(params, data | {"x": x}, weights))
+        slope = (ends[0] - ends[1]) / (2 * step)
+        assert inputs["x"][at] == pytest.approx(slope, rel=1e-5, abs=1e-8), at
+
+
+def test_sampled_phases_give_the_gradient_by_given_groups():
+    """Contrastive divergence from many rows alike, within the error of independent calls."""
+    units, terms, (one,) = CASES["factors"]
+    energy = fb.Energy(units, terms)
+    params = _random_params(energy)
+    data = {"v": np.array([[1.0, 0, 1]]), "x": np.array([[0.5, -1.0]])}
+    exact = Objective(energy, one)
+    expected = exact.input_gradient(params, data)[1]["x"][0]
+    many = {g: np.repeat(x, 200, axis=0) for g, x in data.items()}
+    cd = Objective(energy, LogLikelihood(one.of, one.given, negative="cd", n_gibbs=30))
+    drawn = np.array(
+        [cd.input_gradient(params, many, random_state=k)[1]["x"].sum(axis=0) for k in range(40)]
+    )
+    error = drawn.std(axis=0, ddof=1) / len(drawn) ** 0.5
+    assert (np.abs(drawn.mean(axis=0) - expected) < 1.25 * Z_LIMIT * error).all()
+
+
+@pytest.mark.parametrize("per_row", [False, True])
+def test_emitted_gradients_are_those_of_each_rows_own_rbm(per_row):
+    """Deliberate bug that this catches: the average over rows in the place of each row's own."""
+    rng = np.random.default_rng(0)
+    n, V, H = 4, 3, 2
+    v = (rng.random((n, V)) < 0.5).astype(float)
+    b, c = rng.standard_normal((n, V)), rng.standard_normal((n, H))
+    w = rng.standard_normal((n, H, V) if per_row else (H, V))
+    states = [np.array([[(k >> i) & 1 for i in range(m)] for k in range(2**m)]) for m in (V, H)]
+
+    def log_p(k, b, c, w):
+        log_w = (states[0] @ b)[:, None] + states[1] @ c + states[0] @ w.T @ states[1].T
+        return logsumexp(log_w[int(v[k] @ 2 ** np.arange(V))]) - logsumexp(log_w)
+
+    found = emitted_gradient(v, b, c, w, method="exact")
+    shared = np.zeros((H, V))
+    for k in range(n):
+        parts = [b[k], c[k], w[k] if per_row else w]
+        for number, got in ((0, found.bias_visible[k]), (1, found.bias_hidden[k]), (2, None)):
+            slope = np.zeros(parts[number].shape)
+            for at in np.ndindex(slope.shape):
+                for sign in (1, -1):
+                    moved = [x.copy() for x in parts]
+                    moved[number][at] += sign * 1e-6
+                    slope[at] += sign * log_p(k, *moved) / 2e-6
+            if number == 2:
+                shared += slope
+                got = found.weights[k] if per_row else None
+            if got is not None:
+                np.testing.assert_allclose(got, slope, rtol=1e-5, atol=1e-8)
+    if not per_row:
+        np.testing.assert_allclose(found.weights, shared, rtol=1e-5, atol=1e-8)
+    sampled = emitted_gradient(v, b, c, w, n_gibbs=3, random_state=0)
+    again = emitted_gradient(v, b, c, w, n_gibbs=3, random_state=0)
+    np.testing.assert_array_equal(sampled.weights, again.weights)
+
+
+def test_emitted_parameters_of_wrong_shape_get_a_sentence():
+    zeros = np.zeros
+    with pytest.raises(ValueError, match=re.escape("weights have shape (2, 3); expected (3, 2),")):
+        emitted_gradient(zeros((4, 2)), zeros((4, 2)), zeros((4, 3)), zeros((2, 3)))
+    with pytest.raises(ValueError, match=re.escape("bias_hidden has shape (3,); expected two")):
+        emitted_gradient(zeros((4, 2)), zeros((4, 2)), zeros(3), zeros((3, 2)))
+    with pytest.raises(ValueError, match="need the same number of rows"):
+        emitted_gradient(zeros((4, 2)), zeros((1, 2)), zeros((4, 3)), zeros((3, 2)))
+
+
+# ------------------------------------------------------------------------- sweeps of held groups
+
+
+@pytest.mark.parametrize("blocks", [[("v",), ("h",)], [("h",), ("v",)]], ids=str)
+@pytest.mark.parametrize("kinds", [(fb.Bernoulli, fb.Bernoulli), (fb.Spin, fb.Bernoulli)], ids=str)
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_sweeps_on_bits_with_a_field_for_every_row_are_the_general_ones(kinds, blocks, n_threads):
+    """The same random numbers, the same states. Deliberate bugs that this catches: the own bias
+    scaled with the couplings, the rows of the second block with the addresses of the first."""
+    rng = np.random.default_rng(0)
+    n = 1100  # more than two blocks
+    v, h = kinds[0](40), kinds[1](30)
+    energy = fb.Energy({"v": v, "h": h, "u": fb.Gaussian(5)}, ["h_j v_i", "v_i u_r", "h_j u_r"])
+    params = {k: x.astype(np.float32) for k, x in _random_params(energy, scale=0.3).items()}
+    start = {
+        "v": v.states()[rng.integers(0, 2, (n, 40))].astype(np.float32),
+        "h": h.states()[rng.integers(0, 2, (n, 30))].astype(np.float32),
+        "u": rng.standard_normal((n, 5)).astype(np.float32),
+    }
+    sampler = fb.Gibbs(energy, "u", n_threads=n_threads)
+    sampler.blocks = blocks
+    state = sampler.init(params, values=start, random_state=3)
+    fixed = sampler.fixed(params, state.values, ["u"])
+    assert sampler._fixed_pair(params, state, blocks, fixed) is not None
+    on_bits = sampler.step(params, state, 3, scale=0.8, means=True)
+    sampler._fixed_pair = lambda *_: None
+    general = sampler.step(params, state, 3, scale=0.8, means=True)
+    for g in "vhu":
+        np.testing.assert_array_equal(on_bits.values[g], general.values[g])
+    last = blocks[1][0]
+    assert list(on_bits.means) == list(general.means) == [last]
+    np.testing.assert_allclose(on_bits.means[last], general.means[last], atol=2e-6)
+    assert on_bits.address == general.address
+
+
+def test_fields_that_stay_are_the_fields():
+    """What is computed once for held groups, and what moves, add up to the declared field."""
+    energy = fb.Energy(UNITS, ["h_j v_i", "v_i x_r", "h_j v_i x_r | 2", "v_i"])
+    params = _random_params(energy)
+    rng = np.random.default_rng(2)
+    state = {g: rng.standard_normal((4, *u.shape)) for g, u in UNITS.items()}
+    sampler = fb.Gibbs(energy, "x")
+    fixed = sampler.fixed(params, state, ["x"])
+    assert set(fixed) == {"v"}
+    assert [t.name for t in fixed["v"].moving] == ["h_j v_i", "h_j v_i x_r | 2"]
+    found = fixed["v"].add(params, state, "v", 1)
+    np.testing.assert_allclose(found, energy.field(params, state, "v"), rtol=1e-12)
+
+
+# ------------------------------------------------------------------------- conditional annealing
+
+
+@pytest.mark.parametrize(
+    "terms",
+    [
+        ["h_j v_i", "v_i x_r", "h_j x_r"],
+        ["h_j v_i", "h_j v_i x_r | 2", "x_r"],
+        ["h_j v_i x_r", "v_i v_k", "v_i x_r"],
+    ],
+    ids=str,
+)
+def test_conditional_annealing_agrees_with_enumeration(terms, monkeypatch):
+    """The base energy of what is given belongs to log Z as `log_partition` defines it. Deliberate
+    bugs that this catches: terms of given groups alone left out, or annealed."""
+    energy = fb.Energy(UNITS, terms)
+    params = _random_params(energy)
+    given = {"x": np.random.default_rng(3).standard_normal((5, 2))}
+    exact = energy.log_partition(params, given)
+    reference = {"v": {"bias": np.array([0.3, -0.2, 0.1])}}
+    options = {"reference": reference, "betas": 60, "n_chains": 300, "random_state": 0}
+    found = conditional_ais(energy, params, given, **options)
+    assert (np.abs(found.values - exact) < Z_LIMIT * found.standard_errors).all()
+    assert (found.standard_errors < 0.1).all()
+    assert found.method == "ais"
+    seen = []
+    monkeypatch.setattr(likelihood, "_CHAINS_AT_ONCE", 700)
+    again = conditional_ais(
+        energy, params, given, **options, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(2, 5), (4, 5), (5, 5)]
+    np.testing.assert_allclose(again.values, found.values, rtol=1e-12)
+
+
+def test_conditional_annealing_checks_its_arguments():
+    energy = fb.Energy(UNITS, ["h_j v_i", "v_i x_r"])
+    params = _random_params(energy)
+    with pytest.raises(ValueError, match="betas must rise strictly from 0 to 1"):
+        conditional_ais(energy, params, {"x": np.zeros((1, 2))}, betas=[0.0, 0.5])
+    with pytest.raises(ValueError, match=re.escape("state 'x' has shape (1, 3); expected")):
+        conditional_ais(energy, params, {"x": np.zeros((1, 3))})
+    with pytest.raises(ValueError, match="names the unknown group 'w'"):
+        conditional_ais(energy, params, {"w": np.zeros((1, 3))})
+
+
+# ------------------------------------------------------------------------------------- networks
+
+
+@pytest.mark.parametrize("network", [Tanh(), GRU(), MeanField("w", "m", "c")], ids=repr)
+@pytest.mark.parametrize("carried", [False, True])
+def test_the_way_back_through_a_network_is_that_of_differences(network, carried):
+    """Of any function of what the steps are given, with sequences that begin on the way. Deliberate
+    bugs that this catches: a gradient carried back over the start of a sequence, or to the learnt
+    start of one whose state was carried over."""
+    rng = np.random.default_rng(0)
+    T, B, V, R = 6, 3, 4, 3
+    shapes = network.shapes(V, R)
+    if isinstance(network, MeanField):
+        shapes = shapes | {"w": (R, V), "m": (R, R), "c": (R,)}
+    params = {key: 0.7 * rng.standard_normal(s) for key, s in shapes.items()}
+    x = (rng.random((T, B, V)) < 0.5).astype(float)
+    reset = np.zeros((T, B), bool)
+    reset[0] = not carried
+    reset[3, 1] = reset[0, 2] = reset[5, 0] = True
+    u = rng.standard_normal((B, R)) if carried else None
+    weights = rng.standard_normal((T, B, R))
+    unit = fb.Bernoulli(V)
+
+    def value(params):
+        return (weights * network.forward(params, unit, x, reset, u).before).sum()
+
+    out = {key: np.zeros_like(p) for key, p in params.items()}
+    tape = network.forward(params, unit, x, reset, u)
+    network.backward(params, unit, tape, weights, out)
+    for key, p in params.items():
+        for at in np.ndindex(p.shape):
+            ends = []
+            for sign in (1, -1):
+                p[at] += sign * 1e-6
+                ends.append(value(params))
+                p[at] -= sign * 1e-6
+            slope = (ends[0] - ends[1]) / 2e-6
+            assert out[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-7), (key, at)
+
+
+def test_networks_begin_with_orthogonal_states_and_repeatably():
+    for network in (Tanh(), GRU()):
+        params = network.init(5, 7, 4, np.float32)
+        assert {k: x.shape for k, x in params.items()} == network.shapes(7, 4)
+        for k in range(network.gates):
+            square = params["recurrent.state"][:, 4 * k : 4 * k + 4]
+            np.testing.assert_allclose(square @ square.T, np.eye(4), atol=1e-6)
+        again = network.init(5, 7, 4, np.float32)
+        other = network.init(6, 7, 4, np.float32)
+        np.testing.assert_array_equal(params["recurrent.input"], again["recurrent.input"])
+        assert (params["recurrent.input"] != other["recurrent.input"]).any()
+    assert issubclass(GRU, Recurrent)
+
+
+# --------------------------------------------------------------------------------------- streams
+
+
+@pytest.mark.parametrize("n_streams", [1, 3, 50])
+def test_streams_hold_every_sequence_whole_and_once(n_streams):
+    rng = np.random.default_rng(1)
+    lengths = rng.integers(1, 30, 20)
+    order = rng.permutation(20)
+    streams = Streams.of(lengths, order, n_streams)
+    rows, reset = streams.rows, streams.reset
+    assert rows.shape == reset.shape
+    assert rows.shape[1] == min(n_streams, 20)
+    held = rows[rows >= 0]
+    assert sorted(held) == list(range(lengths.sum()))
+    first = np.cumsum(lengths) - lengths
+    assert set(rows[reset]) == set(first)
+    for column, begins in zip(rows.T, reset.T, strict=True):
+        known = column[column >= 0]
+        assert (column[len(known) :] == -1).all()  # padding stands at the end alone
+        inside = ~begins[1 : len(known)]
+        assert (np.diff(known)[inside] == 1).all()
+    # No stream outlasts another by more than one sequence.
+    ends = (rows >= 0).sum(axis=0)
+    assert ends.max() - ends.min() <= lengths.max()
+
+
+def test_chains_of_steps_are_kept_as_bits():
+    rng = np.random.default_rng(0)
+    chains = RowChains.of(50, 37)
+    h = (rng.random((50, 37)) < 0.5).astype(np.float32)
+    rows = rng.permutation(50)
+    chains.put(rows[:20], h[rows[:20]])
+    assert chains.seen.sum() == 20
+    chains.put(rows[20:], h[rows[20:]])
+    np.testing.assert_array_equal(chains.bits.unpack(), h)
+
+
+def test_long_gradients_are_scaled_down():
+    """Deliberate bug that this catches: each array's norm in the place of that of the whole."""
+    energy = fb.Energy({"v": fb.Bernoulli(3), "h": fb.Bernoulli(2)}, ["h_j v_i"])
+    params = _random_params(energy)
+    batch = {"v": np.ones((4, 3))}
+    objective = Objective(energy, LogLikelihood("v", negative="exact"))
+    gradient = objective.gradient(params, batch)
+    norm = np.sqrt(sum((x**2).sum() for x in gradient.values()))
+    for limit, factor in ((norm / 2, 0.5), (2 * norm, 1.0)):
+        trainer = Trainer(
+            energy, objective, as_optimizer("sgd"), Constant(1.0), centered=False, clip_norm=limit
+        )
+        moved = {k: x.copy() for k, x in params.items()}
+        trainer.update(moved, batch, trainer.init(moved, 0))
+        for key, x in gradient.items():
+            np.testing.assert_allclose(moved[key] - params[key], factor * x, rtol=1e-9)
