@@ -6,6 +6,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
 - Modules: `objectives`, `optimizers`, `training`, `likelihood`.
+- `gradients`: gradients of expectations, and how sure they are.
 - `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
   `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import datasets, likelihood, objectives, optimizers, plots, training, units
+    from . import datasets, gradients, likelihood, objectives, optimizers, plots, training, units
     from .config import show_config
     from .energy import Conditionals, Energy
     from .gibbs import ChainState, Gibbs
@@ -71,6 +72,7 @@ _WHERE: dict[str, str | None] = {
     "RBMClassifier": "models",
     "TwoGroupRBMClassifier": "models",
     "datasets": None,
+    "gradients": None,
     "likelihood": None,
     "objectives": None,
     "optimizers": None,
@@ -105,6 +107,7 @@ __all__ = [
     "TwoGroupRBMClassifier",
     "Unit",
     "datasets",
+    "gradients",
     "likelihood",
     "objectives",
     "optimizers",

@@ -26,6 +26,7 @@ USES = (
     "reconstruct",
     "user",
     "unknown",
+    "gradients",
 )
 
 

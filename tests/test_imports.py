@@ -49,6 +49,8 @@ IN_FUNCTIONS = {
     "tqdm": {"models", "training", "cli"},
     "numba": {"gradients", "units", "terms", "gibbs"},
     "joblib": {"persistence"},
+    "torch": {"gradients"},
+    "jax": {"gradients"},
     "pandas": set(),
     "mpi4py": {"distributed"},
     "dask": {"distributed"},
@@ -213,6 +215,13 @@ def test_energies_sample_and_train_without_scikit_learn():
         "fb.objectives, fb.optimizers, fb.training, fb.likelihood.ais(e, p, betas=3, n_chains=20)\n"
     )
     assert not loaded & set(HEAVY)
+
+
+def test_gradients_load_numba_and_other_frameworks_on_first_use():
+    loaded = _loaded_after(
+        "import fastboltz as fb\nfb.gradients.ScoreFunction(baseline='optimal')\n"
+    )
+    assert not loaded & {*HEAVY, "llvmlite", "torch", "jax"}
 
 
 def test_the_first_fit_of_an_rbm_compiles_nothing_and_plots_nothing():

@@ -1,0 +1,381 @@
+"""Averages over samples that are never stored: fixed ranges of samples, summed in fixed order.
+
+The samples of a call are cut into ranges, by numbers that depend on shapes alone. A range is summed
+from its first sample to its last; ranges go to threads, and their sums are put together in order.
+So the number of threads changes no bit, and memory does not grow with the number of samples.
+
+Ranges also serve as folds: a baseline for one range is estimated from all the others, which keeps
+the estimate unbiased.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import rng, threads
+from .costs import (
+    Cost,
+    compiled,
+    costs_of,
+    find_raising,
+    is_jitted,
+    not_finite,
+    parameter_gradients_of,
+)
+from .distributions import NOISE, Bernoulli, Discrete, Distribution, width
+
+#: Ranges of a call, at the most and (with as many samples) at the least.
+MAX_RANGES, MIN_RANGES = 32, 8
+#: Numbers that the moments of all ranges may take together.
+_MOMENT_ENTRIES = 1 << 22
+#: Entries of the samples that a vectorised cost sees at once, and samples.
+_BLOCK_ENTRIES, _BLOCK_SAMPLES = 1 << 18, 1024
+#: Samples of one compiled call; between calls, a signal is heard.
+_CALL_SAMPLES = 2048
+
+
+@dataclass
+class Sums:
+    """Sums over the samples of each range.
+
+    For each sample and parameter there is a contribution g, and a control h of known mean zero that
+    may be taken off it, ``g - b h``; of the score function, h is the score and b the baseline.
+    Costs have ``shift``, the first cost of their range, taken off before they are squared.
+
+    Attributes
+    ----------
+    edges : ndarray of shape (ranges + 1,)
+    shift : ndarray of shape (ranges, rows)
+    costs : ndarray of shape (ranges, 2, rows)
+        Sums of shifted costs and of their squares.
+    moments : ndarray of shape (ranges, 5, rows, n_parameters)
+        Sums of g, h, g^2, g h and h^2.
+    """
+
+    edges: np.ndarray
+    shift: np.ndarray
+    costs: np.ndarray
+    moments: np.ndarray
+    #: Further sums of a method, one a range.
+    extra: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def zeros(cls, n_samples: int, rows: int, n_parameters: int) -> Sums:
+        """Sums of no samples yet, with the ranges that belong to this number of samples."""
+        fit = _MOMENT_ENTRIES // (5 * rows * n_parameters)
+        n = min(n_samples, max(MIN_RANGES, min(MAX_RANGES, fit)))
+        return cls(
+            edges=np.arange(n + 1) * n_samples // n,
+            shift=np.zeros((n, rows)),
+            costs=np.zeros((n, 2, rows)),
+            moments=np.zeros((n, 5, rows, n_parameters)),
+            extra=[None] * n,
+        )
+
+    @property
+    def counts(self) -> np.ndarray:
+        """Samples of each range, shaped to stand beside (ranges, rows)."""
+        return np.diff(self.edges)[:, None].astype(np.float64)
+
+    @property
+    def n_samples(self) -> int:
+        """Samples of all ranges."""
+        return int(self.edges[-1])
+
+    def cost(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean of the costs of each row, and their variance over samples (NaN of one sample)."""
+        n, base = self.n_samples, self.shift[0]
+        delta = self.shift - base
+        one = (self.costs[:, 0] + self.counts * delta).sum(axis=0)
+        two = (self.costs[:, 1] + 2 * delta * self.costs[:, 0] + self.counts * delta**2).sum(axis=0)
+        mean = one / n
+        if n == 1:
+            return base + mean, np.full_like(mean, np.nan)
+        return base + mean, np.maximum(two - n * mean**2, 0) / (n - 1)
+
+    def cost_means(self) -> np.ndarray:
+        """Mean cost of each range and row."""
+        return self.shift + self.costs[:, 0] / self.counts
+
+
+def pieces(edges: np.ndarray, size: int) -> np.ndarray:
+    """Cuts of the ranges: (first, one past the last, range, whether it opens the range)."""
+    cut = [
+        (start, min(start + size, edges[at + 1]), at, start == edges[at])
+        for at in range(len(edges) - 1)
+        for start in range(edges[at], edges[at + 1], size)
+    ]
+    return np.array(cut, dtype=np.int64)
+
+
+# -- threads ---------------------------------------------------------------------------------------
+
+_pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+
+
+def _pool(n_threads: int) -> ThreadPoolExecutor:
+    """A pool of this process (the threads of a parent are not there after a fork)."""
+    key = os.getpid(), n_threads
+    if key not in _pools:
+        _pools[key] = ThreadPoolExecutor(n_threads, thread_name_prefix="fastboltz-gradients")
+    return _pools[key]
+
+
+def over_ranges(
+    cut: np.ndarray, work: Callable[[np.ndarray], None], n_threads: int, call_samples: int
+) -> None:
+    """Give pieces to threads, whole ranges to each, a few samples' worth a call.
+
+    Between two calls a worker sees whether another has failed or the caller was interrupted.
+    """
+    n_ranges = int(cut[-1, 2]) + 1
+    n_threads = min(n_threads, n_ranges)
+    stop: list[bool] = []
+
+    def run(mine: np.ndarray) -> None:
+        at = 0
+        ends = np.cumsum(mine[:, 1] - mine[:, 0])
+        while at < len(mine) and not stop:
+            done = ends[at - 1] if at else 0
+            to = max(at + 1, int(np.searchsorted(ends, done + call_samples, "right")))
+            work(mine[at:to])
+            at = to
+
+    if n_threads == 1:
+        run(cut)
+        return
+    bounds = np.searchsorted(cut[:, 2], np.arange(n_threads + 1) * n_ranges // n_threads)
+    pool = _pool(n_threads)
+    futures: list[Future[None]] = [pool.submit(run, cut[a:b]) for a, b in pairwise(bounds)]
+    failed: BaseException | None = None
+    for future in futures:
+        try:
+            future.result()
+        except BaseException as error:
+            stop.append(True)
+            # The error of the first samples is told, whichever thread was the quickest.
+            failed = failed or error
+    if failed is not None:
+        raise failed
+
+
+# -- sums ------------------------------------------------------------------------------------------
+
+#: What a method states: costs (n, rows), contributions and controls (n, rows, n_parameters) of
+#: samples ``first`` to ``first + n``; then what else it sums. Controls None: there are none.
+Contribute = Callable[[int, int], tuple[np.ndarray, np.ndarray, "np.ndarray | None", Any]]
+
+
+def contributed(
+    distribution: Distribution,
+    n_samples: int,
+    contribute: Contribute,
+    *,
+    parallel: bool,
+    n_threads: int,
+    particles: int = 1,
+) -> Sums:
+    """Sums of what a method makes of each sample."""
+    from .kernels import take_off
+
+    sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
+    size = _block(distribution, particles)
+
+    def work(some: np.ndarray) -> None:
+        first, last = int(some[0, 0]), int(some[-1, 1])
+        j, g, h, more = contribute(first, last - first)
+        take_off(np.array(j), some, sums.shift, sums.costs)
+        _add(sums, some, g, h)
+        if more is not None:
+            for start, stop, at, opens in some:
+                own = {k: x[start - first : stop - first].sum(axis=0) for k, x in more.items()}
+                sums.extra[at] = own if opens else _plus(sums.extra[at], own)
+
+    over_ranges(pieces(sums.edges, size), work, n_threads if parallel else 1, size)
+    return sums
+
+
+def _block(distribution: Distribution, particles: int = 1) -> int:
+    """Samples that are worked on at once."""
+    entries = particles * distribution.rows * max(distribution.n_parameters, width(distribution))
+    return max(1, min(_BLOCK_SAMPLES, _BLOCK_ENTRIES // entries))
+
+
+def _add(sums: Sums, some: np.ndarray, g: np.ndarray, h: np.ndarray | None) -> None:
+    """Add contributions and controls, (n, rows, n_parameters), of some pieces."""
+    from .kernels import accumulate
+
+    n = len(g)
+    controls = np.empty((0, 0)) if h is None else np.ascontiguousarray(h.reshape(n, -1))
+    moments = sums.moments.reshape(len(sums.moments), 5, -1)
+    accumulate(np.ascontiguousarray(g.reshape(n, -1)), controls, some, moments)
+
+
+def _plus(a: Any, b: Any) -> Any:
+    return {k: a[k] + b[k] for k in a}
+
+
+def score_sums(
+    cost: Cost,
+    distribution: Distribution,
+    n_samples: int,
+    address: rng.Address,
+    n_threads: int,
+    part: float = 1.0,
+) -> Sums:
+    """Sums of the score function: ``g = (J - shift) s + part dJ/dw`` and h = s, the score.
+
+    Discrete units with a jitted cost stay in one compiled loop. Else blocks of samples are drawn,
+    the cost is asked, and the same sums are made: the same bits, where the costs are the same.
+    """
+    jitted = is_jitted(cost.value)
+    if jitted and isinstance(distribution, Discrete) and cost.parameter_gradient is None:
+        from .kernels import score_loop
+
+        def call(ready: Any, sums: Sums, some: np.ndarray) -> int:
+            return score_loop(
+                ready,
+                distribution.kind,
+                _words(address),
+                _thresholds(distribution),
+                distribution.mean.reshape(distribution.rows, -1),
+                some,
+                sums.shift,
+                sums.costs,
+                sums.moments.reshape(len(sums.moments), 5, -1),
+            )
+
+        return _compiled_sums(cost, distribution, n_samples, call, address, n_threads)
+
+    from .kernels import take_off
+
+    sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
+    size = _block(distribution)
+
+    def work(some: np.ndarray) -> None:
+        first, last = int(some[0, 0]), int(some[-1, 1])
+        y, noise = distribution.draw(address, first, last - first)
+        j = np.array(costs_of(cost, distribution, y, first))
+        take_off(j, some, sums.shift, sums.costs)
+        h = distribution.score(y, noise)
+        g = j[..., None] * h
+        if cost.parameter_gradient is not None:
+            g += part * parameter_gradients_of(cost, distribution, y, first)
+        _add(sums, some, g, h)
+
+    parallel = jitted and cost.parameter_gradient is None
+    if jitted:
+        compiled(cost.value, distribution)
+    over_ranges(pieces(sums.edges, size), work, n_threads if parallel else 1, size)
+    return sums
+
+
+def antithetic_sums(
+    cost: Cost,
+    distribution: Bernoulli,
+    n_samples: int,
+    address: rng.Address,
+    n_threads: int,
+    marginal: bool,
+) -> Sums:
+    """Sums of ARM, or of DisARM with ``marginal``; see `methods`."""
+    from scipy.special import expit
+
+    weight = expit(np.abs(distribution.own("logits")))
+    if is_jitted(cost.value) and cost.parameter_gradient is None:
+        from .kernels import antithetic_loop
+
+        def call(ready: Any, sums: Sums, some: np.ndarray) -> int:
+            return antithetic_loop(
+                ready,
+                marginal,
+                _words(address),
+                _thresholds(distribution),
+                weight,
+                some,
+                sums.shift,
+                sums.costs,
+                sums.moments.reshape(len(sums.moments), 5, -1),
+            )
+
+        return _compiled_sums(cost, distribution, n_samples, call, address, n_threads, True)
+
+    def contribute(first: int, n: int) -> tuple[np.ndarray, np.ndarray, None, None]:
+        u = distribution.uniform(address, NOISE, first, n)
+        y, _ = distribution.transform(u)
+        other, _ = distribution.transform(1 - u)
+        here = costs_of(cost, distribution, y, first)
+        there = costs_of(cost, distribution, other, first)
+        half = ((there - here) / 2)[..., None]
+        g = half * (other - y) * weight if marginal else 2 * half * (u - 0.5)
+        if cost.parameter_gradient is not None:
+            both = (parameter_gradients_of(cost, distribution, x, first) for x in (y, other))
+            g = g + sum(both) / 2
+        return (here + there) / 2, g, None, None
+
+    return contributed(
+        distribution, n_samples, contribute, parallel=is_jitted(cost.value), n_threads=n_threads
+    )
+
+
+def _words(address: rng.Address) -> np.ndarray:
+    a = address.at(group=NOISE)
+    return np.array([a.seed & 0xFFFFFFFF, a.seed >> 32, a.step, a.stream], dtype=np.uint64)
+
+
+def _thresholds(distribution: Discrete) -> np.ndarray:
+    return distribution.thresholds.reshape(-1, distribution.thresholds.shape[-1])
+
+
+def _compiled_sums(
+    cost: Cost,
+    distribution: Discrete,
+    n_samples: int,
+    call: Callable[[Any, Sums, np.ndarray], int],
+    address: rng.Address,
+    n_threads: int,
+    antithetic: bool = False,
+) -> Sums:
+    """Run a compiled loop over the ranges, and say what is wrong with the cost where it fails."""
+    ready = compiled(cost.value, distribution)
+    sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
+
+    def mirrored(sample: int) -> Sequence[np.ndarray]:
+        if not antithetic:
+            return ()
+        return (distribution.transform(1 - distribution.uniform(address, NOISE, sample, 1))[0],)
+
+    def work(some: np.ndarray) -> None:
+        first, last = int(some[0, 0]), int(some[-1, 1])
+        try:
+            bad = call(ready, sums, some)
+        except Exception:
+            for start in range(first, last):
+                y, _ = distribution.draw(address, start, 1)
+                for x in (y, *mirrored(start)):
+                    flat = np.ascontiguousarray(x.reshape(1, distribution.rows, -1))
+                    find_raising(ready, flat, start, distribution, cost.value)
+            raise
+        if bad >= 0:
+            sample, row = divmod(bad, distribution.rows)
+            y, _ = distribution.draw(address, sample, 1)
+            for x in (y, *mirrored(sample)):
+                flat = np.ascontiguousarray(x.reshape(distribution.rows, -1))
+                value = ready(flat[row], row)
+                if not np.isfinite(value):
+                    raise not_finite(cost.value, distribution, x, sample, row, value)
+
+    over_ranges(pieces(sums.edges, _CALL_SAMPLES), work, n_threads, _CALL_SAMPLES)
+    return sums
+
+
+def resolve_threads(n_threads: int | None) -> int:
+    """Threads of a call."""
+    return threads.resolve(n_threads)
