@@ -820,58 +820,63 @@ FB_CLONES FB_UNUSED static void packed_gated_rows(const packed_gated *p, ptrdiff
     PACKED_GATED_ROWS
 }
 
-/* Integers of scratch that products of three need by tables. */
-FB_UNUSED static ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows)
+/* Blocks of rows that products of three take at a time. */
+#define PACKED_GATED_BLOCKS 16
+
+/* Integers of scratch that products of three need by tables, for a share of so many panels. */
+FB_UNUSED static ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows, ptrdiff_t panels)
 {
-    const ptrdiff_t groups = packed_groups(n_rows);
-    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, packed_blocks(groups)) +
-           16 * groups * PACKED_PANEL + packed_blocks(groups) * (ptrdiff_t)sizeof(packed_part) / 4 +
-           32;
+    ptrdiff_t blocks = packed_blocks(packed_groups(n_rows));
+    blocks = blocks < PACKED_GATED_BLOCKS ? blocks : PACKED_GATED_BLOCKS;
+    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, blocks) +
+           panels * PACKED_PANEL * 16 * PACKED_BLOCK * blocks;
 }
 
 #if PACKED_X86
-/* Panels of eight columns [begin, end). */
-PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, ptrdiff_t begin,
-                                                        ptrdiff_t end, int32_t *scratch)
+/* The blocks of a part in which a gate is open for some row. */
+PACKED_TARGET FB_UNUSED static int packed_open_blocks(const packed_part *whole, const float *gate,
+                                                      ptrdiff_t twenties, packed_part *open)
 {
-    const ptrdiff_t n_groups = packed_groups(p->n_rows), padded_rows = 16 * n_groups;
-    const ptrdiff_t blocks = packed_blocks(n_groups), twenties = packed_twenties(p->n_in);
-    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
-    float *sum = (float *)(tables + PACKED_TABLES);
-    packed_part whole;
-    /* the blocks in which the gate at hand is open for some row */
-    packed_part *open = (packed_part *)packed_part_place(&whole, 0, n_groups, p->n_in,
-                                                         (int32_t *)(sum + padded_rows *
-                                                                               PACKED_PANEL));
-    packed_part_fill(&whole, p->x, p->n_in);
-    for (ptrdiff_t panel = begin; panel < end; panel++) {
-        const ptrdiff_t first = panel * PACKED_PANEL;
-        const ptrdiff_t columns =
-            p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
-        memset(sum, 0, (size_t)(PACKED_PANEL * padded_rows) * sizeof(float));
-        for (ptrdiff_t q = 0; q < p->n_gates; q++) {
-            const packed_weights w = packed_gated_weights(p, q);
-            const float *gate = p->gate + q * padded_rows;
+    int n = 0;
+    for (ptrdiff_t g = 0, b = 0; g < whole->n_groups; g += PACKED_BLOCK, b++) {
+        const ptrdiff_t left = whole->n_groups - g;
+        const ptrdiff_t groups = left < PACKED_BLOCK ? left : PACKED_BLOCK;
+        __mmask16 on = 0;
+        for (ptrdiff_t s = 0; s < groups; s++)
+            on |= _mm512_cmp_ps_mask(_mm512_loadu_ps(gate + 16 * (g + s)), _mm512_setzero_ps(),
+                                     _CMP_NEQ_UQ);
+        if (on) {
+            const packed_part part = {g, groups, whole->index + b * twenties * 16 * PACKED_BLOCK,
+                                      whole->any + b * twenties,
+                                      whole->sums + g * PACKED_PANEL * 16};
+            open[n++] = part;
+        }
+    }
+    return n;
+}
+
+/* Rows of a part, panels of eight columns [begin, end). Gates are the outer loop: a gate's weights
+ * lie together, and all weights are far more than the caches hold. */
+PACKED_TARGET FB_UNUSED static void packed_gated_some(const packed_gated *p,
+                                                      const packed_part *whole, ptrdiff_t begin,
+                                                      ptrdiff_t end, int32_t *values,
+                                                      int32_t *tables, float *sum)
+{
+    const ptrdiff_t padded_rows = 16 * packed_groups(p->n_rows), row = 16 * whole->first_group;
+    const ptrdiff_t rows = 16 * whole->n_groups, twenties = packed_twenties(p->n_in);
+    memset(sum, 0, (size_t)((end - begin) * PACKED_PANEL * rows) * sizeof(float));
+    for (ptrdiff_t q = 0; q < p->n_gates; q++) {
+        const packed_weights w = packed_gated_weights(p, q);
+        const float *gate = p->gate + q * padded_rows + row;
+        packed_part open[PACKED_GATED_BLOCKS];
+        const int n_open = packed_open_blocks(whole, gate, twenties, open);
+        for (ptrdiff_t panel = begin; panel < end && n_open > 0; panel++) {
+            const ptrdiff_t first = panel * PACKED_PANEL;
+            const ptrdiff_t columns =
+                p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
+            float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
             int32_t all[PACKED_PANEL];
             ptrdiff_t k_step, c_step;
-            int n_open = 0;
-            for (ptrdiff_t b = 0; b < blocks; b++) {
-                const ptrdiff_t g = b * PACKED_BLOCK;
-                const ptrdiff_t groups = n_groups - g < PACKED_BLOCK ? n_groups - g : PACKED_BLOCK;
-                __mmask16 on = 0;
-                for (ptrdiff_t s = 0; s < groups; s++)
-                    on |= _mm512_cmp_ps_mask(_mm512_loadu_ps(gate + 16 * (g + s)),
-                                             _mm512_setzero_ps(), _CMP_NEQ_UQ);
-                if (on) {
-                    const packed_part part = {g, groups,
-                                              whole.index + b * twenties * 16 * PACKED_BLOCK,
-                                              whole.any + b * twenties,
-                                              whole.sums + g * PACKED_PANEL * 16};
-                    open[n_open++] = part;
-                }
-            }
-            if (n_open == 0)
-                continue;
             packed_panel_values(&w, first, values, &k_step, &c_step, all);
             packed_panel_sums(open, n_open, p->n_in, values, k_step, c_step, columns, tables);
             for (int i = 0; i < n_open; i++)
@@ -879,7 +884,7 @@ PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, p
                     const ptrdiff_t g = open[i].first_group + s;
                     const __m512 on = _mm512_loadu_ps(gate + 16 * g);
                     for (ptrdiff_t c = 0; c < columns; c++) {
-                        float *to = sum + (g * PACKED_PANEL + c) * 16;
+                        float *to = mine + (g * PACKED_PANEL + c) * 16;
                         __m512i x = _mm512_load_si512(open[i].sums + (s * PACKED_PANEL + c) * 16);
                         if (p->spin)
                             x = _mm512_sub_epi32(_mm512_add_epi32(x, x),
@@ -890,14 +895,37 @@ PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, p
                     }
                 }
         }
-        for (ptrdiff_t r = 0; r < p->n_rows; r += 16) {
-            const ptrdiff_t m = p->n_rows - r < 16 ? p->n_rows - r : 16;
+    }
+    for (ptrdiff_t panel = begin; panel < end; panel++) {
+        const ptrdiff_t first = panel * PACKED_PANEL;
+        const ptrdiff_t columns =
+            p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
+        const float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
+        for (ptrdiff_t r = 0; r < rows && row + r < p->n_rows; r += 16) {
+            const ptrdiff_t left = p->n_rows - row - r, m = left < 16 ? left : 16;
             float x[PACKED_PANEL][16];
             for (int c = 0; c < PACKED_PANEL; c++)
-                _mm512_storeu_ps(x[c], _mm512_mul_ps(_mm512_loadu_ps(sum + r * PACKED_PANEL + c * 16),
-                                                     _mm512_set1_ps(1.0f / (1 << PACKED_SHIFT))));
-            packed_store_rows(x, p->out + r * p->n_out + first, p->n_out, m, columns);
+                _mm512_storeu_ps(x[c],
+                                 _mm512_mul_ps(_mm512_loadu_ps(mine + r * PACKED_PANEL + c * 16),
+                                               _mm512_set1_ps(1.0f / (1 << PACKED_SHIFT))));
+            packed_store_rows(x, p->out + (row + r) * p->n_out + first, p->n_out, m, columns);
         }
+    }
+}
+
+PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, ptrdiff_t begin,
+                                                        ptrdiff_t end, int32_t *scratch)
+{
+    const ptrdiff_t n_groups = packed_groups(p->n_rows);
+    const ptrdiff_t at_once = PACKED_GATED_BLOCKS * PACKED_BLOCK;
+    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
+    for (ptrdiff_t g = 0; g < n_groups; g += at_once) {
+        packed_part part;
+        float *sum = (float *)packed_part_place(
+            &part, g, n_groups - g < at_once ? n_groups - g : at_once, p->n_in,
+            tables + PACKED_TABLES);
+        packed_part_fill(&part, p->x, p->n_in);
+        packed_gated_some(p, &part, begin, end, values, tables, sum);
     }
 }
 #endif

@@ -6,7 +6,7 @@
  *
  * What a step costs is the permutation and the addition, as long as nothing waits for memory:
  * - a loaded table serves a block of 64 rows, four registers of indices;
- * - the tables of four columns and 160 inputs, 16 KB, stay in the first cache while all blocks of
+ * - the tables of four columns and 180 inputs, 18 KB, stay in the first cache while all blocks of
  *   rows go by; sums go to and fro instead;
  * - bits are spread to bytes of five beforehand, once for all columns: indices then come from memory
  *   at any byte, without a shift (a permutation reads the lowest five bits of a lane).
@@ -18,8 +18,8 @@
 #define PACKED_BLOCK 4
 /* Columns whose tables are in the first cache at a time. */
 #define PACKED_COLUMNS 4
-/* Words of twenty inputs in a chunk. */
-#define PACKED_CHUNK 8
+/* Words of twenty inputs in a chunk, at the most. */
+#define PACKED_CHUNK 9
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
@@ -193,11 +193,14 @@ PACKED_TARGET FB_UNUSED static void packed_panel_sums(const packed_part *parts, 
                                                       ptrdiff_t columns, int32_t *tables)
 {
     const ptrdiff_t twenties = packed_twenties(n_in), fives = (n_in + 4) / 5;
+    /* chunks of nearly the same length */
+    const ptrdiff_t chunks = (twenties + PACKED_CHUNK - 1) / PACKED_CHUNK;
+    const ptrdiff_t chunk = chunks == 0 ? 1 : (twenties + chunks - 1) / chunks;
     for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
         ptrdiff_t k = 0;
         do {
             const ptrdiff_t left = fives - 4 * k;
-            const ptrdiff_t count = left < 4 * PACKED_CHUNK ? left : 4 * PACKED_CHUNK;
+            const ptrdiff_t count = left < 4 * chunk ? left : 4 * chunk;
             packed_tables_avx512(values + 20 * k * k_step + c * c_step, k_step, c_step, count,
                                  tables);
             for (int i = 0; i < n_parts; i++) {
@@ -212,7 +215,7 @@ PACKED_TARGET FB_UNUSED static void packed_panel_sums(const packed_part *parts, 
                         packed_look_up_two(index, any, count, tables, to, k == 0);
                 }
             }
-            k += PACKED_CHUNK;
+            k += chunk;
         } while (k < twenties);
     }
 }

@@ -228,7 +228,7 @@ cdef extern from "_packed_loop.h" nogil:
                        ptrdiff_t begin, ptrdiff_t end)
     ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
     ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
-    ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows)
+    ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows, ptrdiff_t panels)
     void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
                           const packed_outputs* o, int by_rows, int avx512, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
@@ -634,7 +634,8 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
         n_threads = 1
     cdef bint by_rows = goes_by_rows(n), avx512 = use_avx512
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n) + 15) // 16 * 16
+    cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
+    cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16
     cdef cnp.ndarray memory = aligned_words(
         (max((p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch, 1),)
     )
