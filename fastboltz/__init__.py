@@ -10,8 +10,8 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
   `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
-  images; `HigherOrderBoltzmannMachine`; `DeepBoltzmannMachine` and `DeepBeliefNetwork`; and
-  `BoltzmannMachine`, any declared energy.
+  images; `HigherOrderBoltzmannMachine`; `DeepBoltzmannMachine` and `DeepBeliefNetwork`;
+  `RNNRBM` for sequences; and `BoltzmannMachine`, any declared energy.
 """
 
 from __future__ import annotations
