@@ -204,14 +204,17 @@ def test_analogies_stand_below_the_pairs_that_they_come_from(gated, X):
 
 
 def test_samples_of_a_class_stand_in_its_row(X):
+    """Deliberate bug that this catches: labels that go round in the place of rows of one label."""
     y = np.array(["a", "b"])[X[:, 0].astype(int)]
-    model = fb.RBMClassifier(4, n_iter=2, random_state=0).fit(X, y)
+    # Long enough that the label matters: it is the first pixel.
+    model = fb.RBMClassifier(4, objective="generative", n_iter=200, random_state=0).fit(X, y)
     display = ClassSamplesDisplay.from_estimator(
         model, image_shape=SHAPE, n_samples=3, n_steps=5, random_state=7
     )
     drawn, labels = model.sample(6, ["a"] * 3 + ["b"] * 3, n_steps=5, random_state=7)
     assert list(labels) == ["a"] * 3 + ["b"] * 3
     check_rows(display, {"a": drawn[:3], "b": drawn[3:]})
+    assert not np.array_equal(drawn[:3], drawn[3:])
 
 
 @pytest.mark.parametrize("kind", ["RBM", "BoltzmannMachine"])
