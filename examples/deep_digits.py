@@ -44,18 +44,18 @@ print(f"independent pixels: {independent:.1f} nats")
 figure, axes = plt.subplots(2, 2, figsize=(8, 8.6), layout="constrained")
 SamplesDisplay(train.X[:64], train.image_shape).plot(axes[0, 0])
 axes[0, 0].set_title(
-    f"data\n(log-likelihood of independent pixels: {independent:.1f} nats)", fontsize=11
+    f"data\n(test log-likelihood of independent pixels: {independent:.1f} nats)", fontsize=11
 )
 FiltersDisplay.from_estimator(machine, ax=axes[0, 1])
 axes[0, 1].set_title("filters of the deep Boltzmann machine's\nlowest layer", fontsize=11)
 SamplesDisplay.from_estimator(machine, ax=axes[1, 0])
 axes[1, 0].set_title(
-    f"samples of the deep Boltzmann machine\n(log-likelihood above {bounds['machine']:.1f} nats)",
+    f"samples of the deep Boltzmann machine\n(test log-likelihood above {bounds['machine']:.1f} nats)",
     fontsize=11,
 )
 SamplesDisplay.from_estimator(network, ax=axes[1, 1])
 axes[1, 1].set_title(
-    f"samples of the deep belief network\n(log-likelihood above {bounds['network']:.1f} nats)",
+    f"samples of the deep belief network\n(test log-likelihood above {bounds['network']:.1f} nats)",
     fontsize=11,
 )
 figure.savefig(args.output, dpi=150)
