@@ -50,7 +50,8 @@ FiltersDisplay.from_estimator(machine, ax=axes[0, 1])
 axes[0, 1].set_title("filters of the deep Boltzmann machine's\nlowest layer", fontsize=11)
 SamplesDisplay.from_estimator(machine, ax=axes[1, 0])
 axes[1, 0].set_title(
-    f"samples of the deep Boltzmann machine\n(test log-likelihood above {bounds['machine']:.1f} nats)",
+    "samples of the deep Boltzmann machine\n"
+    f"(test log-likelihood above {bounds['machine']:.1f} nats)",
     fontsize=11,
 )
 SamplesDisplay.from_estimator(network, ax=axes[1, 1])
