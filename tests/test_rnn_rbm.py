@@ -612,24 +612,25 @@ def test_a_persistent_chain_goes_on_where_it_was_at_the_same_step():
     rnn = _fitted({}, method="pcd", n_gibbs=1)
     trainer = rnn._trainer(rnn.energy_)
     (phases,) = trainer.objective._phases
-    negative, step = phases.negative, trainer.objective.step
+    sampler, step = phases.sampler, trainer.objective.step
+    sweep = sampler.step
     numbers, left, n_met = [], {}, 0
 
     def spy_step(params, batch, *rest):
         numbers[:] = batch["rows"][batch["mask"]]
         return step(params, batch, *rest)
 
-    def spy_negative(params, start, *rest):
+    def spy_sweep(params, start, *rest, **options):
         nonlocal n_met
-        end = negative(params, start, *rest)
+        end = sweep(params, start, *rest, **options)
         for k, row in enumerate(numbers):
             if row in left:
-                np.testing.assert_array_equal(start["h"][k], left[row])
+                np.testing.assert_array_equal(start.values["h"][k], left[row])
                 n_met += 1
             left[row] = end.values["h"][k].copy()
         return end
 
-    trainer.objective.step, phases.negative = spy_step, spy_negative
+    trainer.objective.step, sampler.step = spy_step, spy_sweep
     frames = rnn_rbm.Rows(np.concatenate(data), (V,), np.float64)
     state = trainer.init(rnn.params_, 0)
     options = {"n_streams": 2, "chunk": 4, "n_epochs": 4, "seed": 0}
