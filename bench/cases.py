@@ -17,6 +17,7 @@ from functools import cache, partial
 from typing import Any
 
 import numpy as np
+import reinforce
 from contenders import Contender, Fresh, Local
 
 OURS = "fastboltz"
@@ -25,6 +26,7 @@ NUMPY_BLAS = "NumPy's BLAS"
 SCIPY_BLAS = "SciPy's BLAS"
 ONE_THREAD = "one thread"
 RBMS = "rbms"
+NUMPY = "NumPy"
 TORCH_RNN_RBM = "torch_rnn_rbm"
 #: In a goal: the faster of the two BLAS.
 FLOOR = "floor"
@@ -661,6 +663,29 @@ CASES: list[Case] = [
             ("class-gated", "one of them a label", CLASS_GATED),
         )
         for n in (128, 1024)
+    ),
+    *(
+        Case(
+            name=f"reinforce-{b}",
+            title=f"REINFORCE, baseline {b.replace('_', ' ')}, {reinforce.N_UNITS} Bernoulli, "
+            f"{reinforce.N_SAMPLES:,} samples",
+            unit="ms",
+            scale=1e3,
+            contenders=reinforce.CONTENDERS[b],
+            goals=[Goal(NUMPY, 15)],
+        )
+        for b in reinforce.BASELINES
+    ),
+    Case(
+        name="reinforce-memory",
+        title="REINFORCE: growth of memory from 10,000 to 1,000,000 samples",
+        unit="MB",
+        scale=1e-6,
+        contenders={OURS: partial(reinforce.memory, 10_000, 1_000_000)},
+        goals=[Goal("", 1)],
+        repeats=3,
+        calls=1,
+        fresh=True,
     ),
     Case(
         name="transform",

@@ -979,13 +979,12 @@ def test_the_compiled_generator_is_the_packages():
     """Words against a plain Philox, and so the uniforms of `rng`, bit for bit."""
     seed, step, stream = 0x123456789ABCDEF1, 7, 300
     for row in (0, 5, 2**31 + 3):
-        words = np.empty(12, np.uint32)
+        blocks, rows, words = kernels.counters(3, 11)
         u64 = np.uint64
-        kernels.philox_row(
-            u64(seed & 0xFFFFFFFF), u64(seed >> 32), u64(row), u64(step), u64(stream), words
-        )
-        plain = philox_oracle.words(seed, stream, step, row, 1, 12)[0]
-        np.testing.assert_array_equal(words, plain)
+        key = u64(seed & 0xFFFFFFFF), u64(seed >> 32)
+        kernels.philox(*key, u64(row), u64(step), u64(stream), blocks, rows, words)
+        plain = philox_oracle.words(seed, stream, step, row, 3, 12)
+        np.testing.assert_array_equal(words.reshape(3, 12), plain)
 
 
 def test_samples_have_the_probabilities():

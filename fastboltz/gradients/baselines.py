@@ -354,12 +354,7 @@ def others(x: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """For each entry of the first axis the sum over all others; with weights, their mean."""
     if weights is not None:
         return others(x * weights) / others(weights)
-    # From both ends, so that no difference of nearly equal numbers is taken.
-    before = np.zeros_like(x)
-    np.cumsum(x[:-1], axis=0, out=before[1:])
-    after = np.zeros_like(x)
-    after[:-1] = np.cumsum(x[:0:-1], axis=0)[::-1]
-    return before + after
+    return x.sum(axis=0) - x
 
 
 def mean_of_others(sums: Sums) -> np.ndarray:

@@ -21,79 +21,109 @@ _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
 #: Samples that are drawn before their moments are summed; they stay in a core's cache.
-_SLAB = 16
+_SLAB = 8
 
 #: One sample of one row as a vector, and the number of the row.
 COST = types.FunctionType(types.float64(types.float64[::1], types.int64))
 GRADIENT = types.FunctionType(types.void(types.float64[::1], types.int64, types.float64[::1]))
 
-_u32s, _u64s = types.uint32[::1], types.uint64[:, ::1]
+_u64s = types.uint64[::1]
 _f64_1, _f64_2, _f64_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 _i64, _u64 = types.int64, types.uint64
 _pieces = types.int64[:, ::1]
 
 
 @nb.njit(nogil=True, cache=True)
-def philox_row(
+def philox(
     key0: np.uint64,
     key1: np.uint64,
-    row: np.uint64,
+    first: np.uint64,
     step: np.uint64,
     stream: np.uint64,
+    blocks: np.ndarray,
+    rows: np.ndarray,
     words: np.ndarray,
 ) -> None:
-    """Words of one row of an address; ``words`` has a multiple of four entries."""
-    for b in range(words.shape[0] // 4):
+    """Words of some rows of an address, four a block.
+
+    ``blocks`` and ``rows`` list the counters of every block, rows counted from ``first``, so that
+    the loop runs over whole registers whatever the number of units. Upper halves of the 64-bit
+    lanes are left dirty between rounds: a product takes the lower ones alone.
+    """
+    for b in range(blocks.shape[0]):
         k0, k1 = key0, key1
-        c0, c1, c2, c3 = np.uint64(b), row, step, stream
+        c0, c1, c2, c3 = blocks[b], rows[b] + first, step, stream
         for _ in range(10):
-            p0 = _M0 * c0
-            p1 = _M1 * c2
-            c0, c1 = (p1 >> _32) ^ c1 ^ k0, p1 & _LOW
-            c2, c3 = (p0 >> _32) ^ c3 ^ k1, p0 & _LOW
+            p0 = _M0 * (c0 & _LOW)
+            p1 = _M1 * (c2 & _LOW)
+            c0, c1 = (p1 >> _32) ^ c1 ^ k0, p1
+            c2, c3 = (p0 >> _32) ^ c3 ^ k1, p0
             k0 = (k0 + _W0) & _LOW
             k1 = (k1 + _W1) & _LOW
-        words[4 * b] = c0
-        words[4 * b + 1] = c1
-        words[4 * b + 2] = c2
-        words[4 * b + 3] = c3
+        words[4 * b] = c0 & _LOW
+        words[4 * b + 1] = c1 & _LOW
+        words[4 * b + 2] = c2 & _LOW
+        words[4 * b + 3] = c3 & _LOW
 
 
 @nb.njit(nogil=True, cache=True)
-def _states(kind: int, words: np.ndarray, thresholds: np.ndarray, y: np.ndarray) -> None:
-    """Units from their words: 0 binary, 1 counts, 2 one-hot (y is flat)."""
-    n, c = thresholds.shape
+def counters(n_rows: int, n_units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Blocks and rows as `philox` takes them, and room for the words."""
+    n = (n_units + 3) // 4
+    blocks, rows = np.empty(n_rows * n, np.uint64), np.empty(n_rows * n, np.uint64)
+    for i in range(n_rows):
+        for b in range(n):
+            blocks[i * n + b], rows[i * n + b] = b, i
+    return blocks, rows, np.empty(4 * n_rows * n, np.uint32)
+
+
+@nb.njit(nogil=True, cache=True)
+def _states(
+    kind: int, words: np.ndarray, n_words: int, thresholds: np.ndarray, y: np.ndarray
+) -> None:
+    """Units of samples y from their words: 0 binary, 1 counts, 2 one-hot (y is flat)."""
+    n = y.shape[1]
     if kind == 0:
-        for u in range(n):
-            y[u] = 1.0 if np.uint64(words[u]) < thresholds[u, 0] else 0.0
+        for i in range(y.shape[0]):
+            w, out = words[i * n_words : i * n_words + n], y[i]
+            for u in range(n):
+                out[u] = 1.0 if np.uint64(w[u]) < thresholds[u] else 0.0
         return
+    # Counts have c thresholds a unit; one-hot units of c + 1 entries have c.
+    c = thresholds.shape[0] // n
     if kind == 2:
+        c = thresholds.shape[0] // (n - thresholds.shape[0])
+        n //= c + 1
         y[:] = 0.0
-    for u in range(n):
-        w = np.uint64(words[u])
-        low, high = 0, c
-        while low < high:
-            middle = (low + high) // 2
-            if w >= thresholds[u, middle]:
-                low = middle + 1
+    for i in range(y.shape[0]):
+        for u in range(n):
+            word = np.uint64(words[i * n_words + u])
+            low, high = 0, c
+            while low < high:
+                middle = (low + high) // 2
+                if word >= thresholds[u * c + middle]:
+                    low = middle + 1
+                else:
+                    high = middle
+            if kind == 1:
+                y[i, u] = low
             else:
-                high = middle
-        if kind == 1:
-            y[u] = low
-        else:
-            y[u * (c + 1) + low] = 1.0
+                y[i, u * (c + 1) + low] = 1.0
 
 
 @nb.njit(nogil=True, cache=True)
 def _mirrored(words: np.ndarray, thresholds: np.ndarray, y: np.ndarray) -> None:
     """Binary units from the complements of their words: ``1 - u`` in place of u."""
-    for u in range(thresholds.shape[0]):
-        y[u] = 1.0 if (_LOW ^ np.uint64(words[u])) < thresholds[u, 0] else 0.0
+    for u in range(y.shape[0]):
+        y[u] = 1.0 if (_LOW ^ np.uint64(words[u])) < thresholds[u] else 0.0
 
 
 @nb.njit(nogil=True, cache=True)
 def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
-    """Moments of one sample: sums of g, h, g^2, g h and h^2 with h = y - mean, g = j h."""
+    """Moments of one sample: sums of g, h, g^2, g h and h^2 with h = y - mean, g = j h.
+
+    For counts; sums for entries in {0, 1} are fewer, see `_add_states`.
+    """
     for u in range(mean.shape[0]):
         h = y[u] - mean[u]
         g = j * h
@@ -105,57 +135,80 @@ def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def _add_four(
-    ya: np.ndarray,
-    yb: np.ndarray,
-    yc: np.ndarray,
-    yd: np.ndarray,
+def _add_states(y: np.ndarray, j: np.ndarray, a: int, b: int, out: np.ndarray) -> None:
+    """Sums of y, j y and j^2 y for y in {0, 1}, over samples in order, columns a to b of both.
+
+    All moments of `_add` follow from these (`from_states`). Eight samples go through a register at
+    a time; each loop writes one array, so that the compiler sees that none overlaps another.
+    """
+    n = y.shape[0]
+    start = 0
+    while start + 8 <= n:
+        y0, y1, y2, y3 = y[start, a:b], y[start + 1, a:b], y[start + 2, a:b], y[start + 3, a:b]
+        y4, y5, y6, y7 = y[start + 4, a:b], y[start + 5, a:b], y[start + 6, a:b], y[start + 7, a:b]
+        s = out[0, a:b]
+        for u in range(b - a):
+            t = (((s[u] + y0[u]) + y1[u]) + y2[u]) + y3[u]
+            s[u] = (((t + y4[u]) + y5[u]) + y6[u]) + y7[u]
+        j0, j1, j2, j3 = j[start], j[start + 1], j[start + 2], j[start + 3]
+        j4, j5, j6, j7 = j[start + 4], j[start + 5], j[start + 6], j[start + 7]
+        for k in range(1, 3):
+            s = out[k, a:b]
+            for u in range(b - a):
+                t = (((s[u] + j0 * y0[u]) + j1 * y1[u]) + j2 * y2[u]) + j3 * y3[u]
+                s[u] = (((t + j4 * y4[u]) + j5 * y5[u]) + j6 * y6[u]) + j7 * y7[u]
+            j0, j1, j2, j3 = j0 * j0, j1 * j1, j2 * j2, j3 * j3
+            j4, j5, j6, j7 = j4 * j4, j5 * j5, j6 * j6, j7 * j7
+        start += 8
+    for i in range(start, n):
+        square = j[i] * j[i]
+        for u in range(a, b):
+            out[0, u] += y[i, u]
+            out[1, u] += j[i] * y[i, u]
+            out[2, u] += square * y[i, u]
+
+
+@nb.njit(types.void(_f64_3, _f64_1, _f64_3, _f64_2, _f64_3), nogil=True, cache=True)
+def from_states(
+    states: np.ndarray,
+    counts: np.ndarray,
+    sums: np.ndarray,
     mean: np.ndarray,
-    j: np.ndarray,
-    s0: np.ndarray,
-    s1: np.ndarray,
-    s2: np.ndarray,
-    s3: np.ndarray,
-    s4: np.ndarray,
+    moments: np.ndarray,
 ) -> None:
-    """`_add` for four samples one after the other, the sums in registers meanwhile."""
-    ja, jb, jc, jd = j[0], j[1], j[2], j[3]
-    for u in range(mean.shape[0]):
-        m = mean[u]
-        a, b, c, d, e = s0[u], s1[u], s2[u], s3[u], s4[u]
-        h = ya[u] - m
-        g = ja * h
-        a += g
-        b += h
-        c += g * g
-        d += g * h
-        e += h * h
-        h = yb[u] - m
-        g = jb * h
-        a += g
-        b += h
-        c += g * g
-        d += g * h
-        e += h * h
-        h = yc[u] - m
-        g = jc * h
-        a += g
-        b += h
-        c += g * g
-        d += g * h
-        e += h * h
-        h = yd[u] - m
-        g = jd * h
-        a += g
-        b += h
-        c += g * g
-        d += g * h
-        e += h * h
-        s0[u], s1[u], s2[u], s3[u], s4[u] = a, b, c, d, e
+    """Moments of ``h = y - mean`` and ``g = j h`` from the sums of `_add_states`.
+
+    Where y is one, h is 1 - mean, else -mean; and what is not in the sum over the ones is in that
+    over the zeros.
+    """
+    rows, width = mean.shape
+    for at in range(states.shape[0]):
+        for r in range(rows):
+            for i in range(width):
+                u = r * width + i
+                on, off = 1 - mean[r, i], -mean[r, i]
+                n, j, jj = states[at, 0, u], states[at, 1, u], states[at, 2, u]
+                rest, j_rest, jj_rest = counts[at] - n, sums[at, 0, r] - j, sums[at, 1, r] - jj
+                moments[at, 0, u] = j * on + j_rest * off
+                moments[at, 1, u] = n * on + rest * off
+                moments[at, 2, u] = jj * on * on + jj_rest * off * off
+                moments[at, 3, u] = j * on * on + j_rest * off * off
+                moments[at, 4, u] = n * on * on + rest * off * off
+
+
+@nb.njit(types.void(_f64_2, _f64_2, _pieces, _f64_3), nogil=True, cache=True)
+def accumulate_states(y: np.ndarray, j: np.ndarray, pieces: np.ndarray, states: np.ndarray) -> None:
+    """`_add_states` for the samples (n, rows * width) and costs (n, rows) of some pieces."""
+    width = y.shape[1] // j.shape[1]
+    for p in range(pieces.shape[0]):
+        a, b = pieces[p, 0] - pieces[0, 0], pieces[p, 1] - pieces[0, 0]
+        for r in range(j.shape[1]):
+            costs = j[a:b, r].copy()
+            _add_states(y[a:b], costs, r * width, (r + 1) * width, states[pieces[p, 2]])
 
 
 @nb.njit(
-    _i64(COST, _i64, _u64[::1], _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
+    _i64(COST, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
     nogil=True,
     cache=True,
 )
@@ -177,14 +230,15 @@ def score_loop(
     kind : int
         Of units, as in `_states`.
     address : array of (key 0, key 1, step, stream)
-    thresholds : array of shape (rows * units, states - 1)
+    thresholds : array of shape (rows * units * (states - 1),)
     mean : array of shape (rows, width)
     pieces : array of (first sample, one past the last, range, whether it opens the range)
     shift : array of shape (ranges, rows)
         The first cost of each range, which is taken off the others before they are squared.
     sums : array of shape (ranges, 2, rows)
         Of the shifted costs and their squares.
-    moments : array of shape (ranges, 5, rows * width)
+    moments : array of shape (ranges, 3 or 5, rows * width)
+        Counts: five, as `_add` has them; else three, as `_add_states` has them.
 
     Returns
     -------
@@ -192,8 +246,11 @@ def score_loop(
         -1, or ``sample * rows + row`` of the first cost that is no finite number.
     """
     rows, width = mean.shape
-    n_units = thresholds.shape[0]
-    words = np.empty((n_units + 3) // 4 * 4, np.uint32)
+    n_units = rows * width
+    if kind == 2:
+        n_units -= thresholds.shape[0]
+    blocks, lines, words = counters(_SLAB, n_units)
+    n_blocks, n_words = blocks.shape[0] // _SLAB, words.shape[0] // _SLAB
     y = np.empty((_SLAB, rows * width))
     j = np.empty((rows, _SLAB))
     for p in range(pieces.shape[0]):
@@ -202,10 +259,18 @@ def score_loop(
         out = moments[at]
         for start in range(first, last, _SLAB):
             n = min(_SLAB, last - start)
+            philox(
+                address[0],
+                address[1],
+                np.uint64(start),
+                address[2],
+                address[3],
+                blocks[: n * n_blocks],
+                lines[: n * n_blocks],
+                words,
+            )
+            _states(kind, words, n_words, thresholds, y[:n])
             for i in range(n):
-                row = np.uint64(start + i)
-                philox_row(address[0], address[1], row, address[2], address[3], words)
-                _states(kind, words, thresholds, y[i])
                 for r in range(rows):
                     value = cost(y[i, r * width : (r + 1) * width], r)
                     if not np.isfinite(value):
@@ -219,32 +284,16 @@ def score_loop(
                 opens = False
             for r in range(rows):
                 a, b = r * width, (r + 1) * width
-                i = 0
-                while i + 4 <= n:
-                    _add_four(
-                        y[i, a:b],
-                        y[i + 1, a:b],
-                        y[i + 2, a:b],
-                        y[i + 3, a:b],
-                        mean[r],
-                        j[r, i : i + 4],
-                        out[0, a:b],
-                        out[1, a:b],
-                        out[2, a:b],
-                        out[3, a:b],
-                        out[4, a:b],
-                    )
-                    i += 4
-                while i < n:
-                    _add(y[i, a:b], mean[r], j[r, i], out[:, a:b])
-                    i += 1
+                if kind == 1:
+                    for i in range(n):
+                        _add(y[i, a:b], mean[r], j[r, i], out[:, a:b])
+                else:
+                    _add_states(y[:n], j[r], a, b, out)
     return -1
 
 
 @nb.njit(
-    _i64(
-        COST, types.boolean, _u64[::1], _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3
-    ),
+    _i64(COST, types.boolean, _u64s, _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3),
     nogil=True,
     cache=True,
 )
@@ -264,16 +313,17 @@ def antithetic_loop(
     ``weight`` is ``sigma(|logit|)`` for DisARM, (rows, width). Moments 0 and 2 are written.
     """
     rows, width = weight.shape
-    n_units = thresholds.shape[0]
-    words = np.empty((n_units + 3) // 4 * 4, np.uint32)
-    y, other = np.empty(n_units), np.empty(n_units)
+    n_units = rows * width
+    blocks, lines, words = counters(1, n_units)
+    pair = np.empty((2, n_units))
+    y, other = pair[0], pair[1]
     for p in range(pieces.shape[0]):
         first, last, at = pieces[p, 0], pieces[p, 1], pieces[p, 2]
         opens = pieces[p, 3] != 0
         for sample in range(first, last):
             row = np.uint64(sample)
-            philox_row(address[0], address[1], row, address[2], address[3], words)
-            _states(0, words, thresholds, y)
+            philox(address[0], address[1], row, address[2], address[3], blocks, lines, words)
+            _states(0, words, words.shape[0], thresholds, pair[:1])
             _mirrored(words, thresholds, other)
             for r in range(rows):
                 a, b = r * width, (r + 1) * width

@@ -11,6 +11,7 @@ the estimate unbiased.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -29,7 +30,7 @@ from .costs import (
     not_finite,
     parameter_gradients_of,
 )
-from .distributions import NOISE, Bernoulli, Discrete, Distribution, width
+from .distributions import NOISE, Bernoulli, Binomial, Discrete, Distribution, width
 
 #: Ranges of a call, at the most and (with as many samples) at the least.
 MAX_RANGES, MIN_RANGES = 32, 8
@@ -37,8 +38,8 @@ MAX_RANGES, MIN_RANGES = 32, 8
 _MOMENT_ENTRIES = 1 << 22
 #: Entries of the samples that a vectorised cost sees at once, and samples.
 _BLOCK_ENTRIES, _BLOCK_SAMPLES = 1 << 18, 1024
-#: Samples of one compiled call; between calls, a signal is heard.
-_CALL_SAMPLES = 2048
+#: Samples of the first compiled call, and seconds of the next ones: between two, a signal is heard.
+_FIRST_SAMPLES, _CALL_SECONDS = 256, 0.05
 
 
 @dataclass
@@ -80,6 +81,11 @@ class Sums:
         )
 
     @property
+    def flat(self) -> np.ndarray:
+        """The moments as (ranges, 5, rows * n_parameters)."""
+        return self.moments.reshape(len(self.moments), 5, -1)
+
+    @property
     def counts(self) -> np.ndarray:
         """Samples of each range, shaped to stand beside (ranges, rows)."""
         return np.diff(self.edges)[:, None].astype(np.float64)
@@ -107,12 +113,12 @@ class Sums:
 
 def pieces(edges: np.ndarray, size: int) -> np.ndarray:
     """Cuts of the ranges: (first, one past the last, range, whether it opens the range)."""
-    cut = [
-        (start, min(start + size, edges[at + 1]), at, start == edges[at])
-        for at in range(len(edges) - 1)
-        for start in range(edges[at], edges[at + 1], size)
-    ]
-    return np.array(cut, dtype=np.int64)
+    cuts = -(-np.diff(edges) // size)
+    at = np.repeat(np.arange(len(cuts)), cuts)
+    within = np.arange(len(at)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
+    first = edges[at] + within * size
+    last = np.minimum(first + size, edges[at + 1])
+    return np.stack([first, last, at, within == 0], axis=1)
 
 
 # -- threads ---------------------------------------------------------------------------------------
@@ -129,23 +135,33 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 def over_ranges(
-    cut: np.ndarray, work: Callable[[np.ndarray], None], n_threads: int, call_samples: int
+    cut: np.ndarray,
+    work: Callable[[np.ndarray], None],
+    n_threads: int,
+    samples: int,
+    seconds: float = 0.0,
 ) -> None:
-    """Give pieces to threads, whole ranges to each, a few samples' worth a call.
+    """Give pieces to threads, whole ranges to each, so many samples a call.
 
-    Between two calls a worker sees whether another has failed or the caller was interrupted.
+    With ``seconds``, calls after the first are made as long as that. Between two calls a worker
+    sees whether another has failed or the caller was interrupted. How pieces are gathered into
+    calls changes no result.
     """
     n_ranges = int(cut[-1, 2]) + 1
     n_threads = min(n_threads, n_ranges)
     stop: list[bool] = []
 
     def run(mine: np.ndarray) -> None:
-        at = 0
+        at, size = 0, samples
         ends = np.cumsum(mine[:, 1] - mine[:, 0])
         while at < len(mine) and not stop:
             done = ends[at - 1] if at else 0
-            to = max(at + 1, int(np.searchsorted(ends, done + call_samples, "right")))
+            to = max(at + 1, int(np.searchsorted(ends, done + size, "right")))
+            begin = time.perf_counter()
             work(mine[at:to])
+            if seconds:
+                rate = (ends[to - 1] - done) / max(time.perf_counter() - begin, 1e-9)
+                size = max(1, int(rate * seconds))
             at = to
 
     if n_threads == 1:
@@ -214,8 +230,7 @@ def _add(sums: Sums, some: np.ndarray, g: np.ndarray, h: np.ndarray | None) -> N
 
     n = len(g)
     controls = np.empty((0, 0)) if h is None else np.ascontiguousarray(h.reshape(n, -1))
-    moments = sums.moments.reshape(len(sums.moments), 5, -1)
-    accumulate(np.ascontiguousarray(g.reshape(n, -1)), controls, some, moments)
+    accumulate(np.ascontiguousarray(g.reshape(n, -1)), controls, some, sums.flat)
 
 
 def _plus(a: Any, b: Any) -> Any:
@@ -236,34 +251,41 @@ def score_sums(
     the cost is asked, and the same sums are made: the same bits, where the costs are the same.
     """
     jitted = is_jitted(cost.value)
-    if jitted and isinstance(distribution, Discrete) and cost.parameter_gradient is None:
-        from .kernels import score_loop
-
-        def call(ready: Any, sums: Sums, some: np.ndarray) -> int:
-            return score_loop(
-                ready,
-                distribution.kind,
-                _words(address),
-                _thresholds(distribution),
-                distribution.mean.reshape(distribution.rows, -1),
-                some,
-                sums.shift,
-                sums.costs,
-                sums.moments.reshape(len(sums.moments), 5, -1),
-            )
-
-        return _compiled_sums(cost, distribution, n_samples, call, address, n_threads)
-
-    from .kernels import take_off
-
     sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
-    size = _block(distribution)
+    by_state = None
+    if isinstance(distribution, Discrete) and cost.parameter_gradient is None:
+        if not isinstance(distribution, Binomial):
+            # Entries are 0 or 1: three sums do, and the moments are made of them at the end.
+            by_state = np.zeros((len(sums.shift), 3, distribution.mean.size))
+        if jitted:
+            from .kernels import score_loop
+
+            def call(ready: Any, some: np.ndarray) -> int:
+                return score_loop(
+                    ready,
+                    distribution.kind,
+                    _words(address),
+                    _thresholds(distribution),
+                    distribution.mean.reshape(distribution.rows, -1),
+                    some,
+                    sums.shift,
+                    sums.costs,
+                    sums.flat if by_state is None else by_state,
+                )
+
+            _run_compiled(cost, distribution, sums, call, address, n_threads)
+            return _finished(sums, distribution, by_state)
+
+    from .kernels import accumulate_states, take_off
 
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
         y, noise = distribution.draw(address, first, last - first)
         j = np.array(costs_of(cost, distribution, y, first))
         take_off(j, some, sums.shift, sums.costs)
+        if by_state is not None:
+            accumulate_states(np.ascontiguousarray(y.reshape(len(y), -1)), j, some, by_state)
+            return
         h = distribution.score(y, noise)
         g = j[..., None] * h
         if cost.parameter_gradient is not None:
@@ -273,7 +295,19 @@ def score_sums(
     parallel = jitted and cost.parameter_gradient is None
     if jitted:
         compiled(cost.value, distribution)
+    size = _block(distribution)
     over_ranges(pieces(sums.edges, size), work, n_threads if parallel else 1, size)
+    return _finished(sums, distribution, by_state)
+
+
+def _finished(sums: Sums, distribution: Distribution, by_state: np.ndarray | None) -> Sums:
+    """Moments of the score from sums of entries in {0, 1}, where these were made."""
+    if by_state is not None:
+        from .kernels import from_states
+
+        assert isinstance(distribution, Discrete)
+        mean = distribution.mean.reshape(distribution.rows, -1)
+        from_states(by_state, sums.counts[:, 0].copy(), sums.costs, mean, sums.flat)
     return sums
 
 
@@ -292,7 +326,9 @@ def antithetic_sums(
     if is_jitted(cost.value) and cost.parameter_gradient is None:
         from .kernels import antithetic_loop
 
-        def call(ready: Any, sums: Sums, some: np.ndarray) -> int:
+        sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
+
+        def call(ready: Any, some: np.ndarray) -> int:
             return antithetic_loop(
                 ready,
                 marginal,
@@ -302,10 +338,11 @@ def antithetic_sums(
                 some,
                 sums.shift,
                 sums.costs,
-                sums.moments.reshape(len(sums.moments), 5, -1),
+                sums.flat,
             )
 
-        return _compiled_sums(cost, distribution, n_samples, call, address, n_threads, True)
+        _run_compiled(cost, distribution, sums, call, address, n_threads, antithetic=True)
+        return sums
 
     def contribute(first: int, n: int) -> tuple[np.ndarray, np.ndarray, None, None]:
         u = distribution.uniform(address, NOISE, first, n)
@@ -331,21 +368,20 @@ def _words(address: rng.Address) -> np.ndarray:
 
 
 def _thresholds(distribution: Discrete) -> np.ndarray:
-    return distribution.thresholds.reshape(-1, distribution.thresholds.shape[-1])
+    return distribution.thresholds.reshape(-1)
 
 
-def _compiled_sums(
+def _run_compiled(
     cost: Cost,
     distribution: Discrete,
-    n_samples: int,
-    call: Callable[[Any, Sums, np.ndarray], int],
+    sums: Sums,
+    call: Callable[[Any, np.ndarray], int],
     address: rng.Address,
     n_threads: int,
     antithetic: bool = False,
-) -> Sums:
+) -> None:
     """Run a compiled loop over the ranges, and say what is wrong with the cost where it fails."""
     ready = compiled(cost.value, distribution)
-    sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
 
     def mirrored(sample: int) -> Sequence[np.ndarray]:
         if not antithetic:
@@ -355,7 +391,7 @@ def _compiled_sums(
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
         try:
-            bad = call(ready, sums, some)
+            bad = call(ready, some)
         except Exception:
             for start in range(first, last):
                 y, _ = distribution.draw(address, start, 1)
@@ -372,8 +408,8 @@ def _compiled_sums(
                 if not np.isfinite(value):
                     raise not_finite(cost.value, distribution, x, sample, row, value)
 
-    over_ranges(pieces(sums.edges, _CALL_SAMPLES), work, n_threads, _CALL_SAMPLES)
-    return sums
+    cut = pieces(sums.edges, _FIRST_SAMPLES)
+    over_ranges(cut, work, n_threads, _FIRST_SAMPLES, _CALL_SECONDS)
 
 
 def resolve_threads(n_threads: int | None) -> int:

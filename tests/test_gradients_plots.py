@@ -1,0 +1,57 @@
+"""The picture of a comparison of estimators."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import pytest
+
+import fastboltz.gradients as G  # noqa: N812
+from fastboltz.plots import ComparisonDisplay
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    plt.close("all")
+
+
+def cost(Y):
+    return (Y.sum(axis=1) - 2) ** 2
+
+
+def test_a_comparison_is_drawn_as_it_was_measured():
+    full = G.Cost(cost, lambda Y: np.repeat(2 * (Y.sum(axis=1, keepdims=True) - 2), 5, axis=1))
+    methods = [G.ScoreFunction("none"), G.DisARM(), G.GumbelSoftmax(), G.Enumerate()]
+    found = G.compare(
+        methods, full, G.Bernoulli(np.zeros(5)), n_samples=50, n_repeats=5, random_state=0
+    )
+    display = ComparisonDisplay(found).plot()
+    titles = [ax.get_title() for ax in display.axes_]
+    assert titles == ["bias", "variance", "seconds a call", "variance x seconds"]
+    assert [t.get_text() for t in display.axes_[0].get_yticklabels()] == [
+        r.method for r in found.rows
+    ]
+    for bars, key in zip(
+        display.bars_, ("bias", "variance", "seconds", "variance_seconds"), strict=True
+    ):
+        for bar, row in zip(bars, found.rows, strict=True):
+            drawn = bar.get_width()
+            assert drawn == getattr(row, key) or (row.method == "enumerate" and np.isnan(drawn))
+    reds = [bar.get_facecolor()[0] > 0.5 for bar in display.bars_[0]]
+    assert reds == [r.biased for r in found.rows]
+    display.figure_.canvas.draw()
+
+
+def test_without_an_exact_gradient_there_is_no_bias():
+    found = G.compare(
+        [G.ScoreFunction("none")], cost, G.Gaussian(np.zeros(3)), n_samples=50, n_repeats=2
+    )
+    display = ComparisonDisplay(found).plot()
+    assert len(display.axes_) == 3
+    with pytest.raises(ValueError, match=r"axes has shape \(1,\); expected \(3,\)"):
+        ComparisonDisplay(found).plot([plt.subplots()[1]])
