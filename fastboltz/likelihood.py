@@ -28,6 +28,8 @@ from .validation import NotEnumerableError, check_count, check_rows, one_of, unk
 
 #: An estimate is called degenerate when fewer chains than this carry its weight.
 MIN_EFFECTIVE_CHAINS = 10.0
+#: Estimates for many rows are called degenerate when their bias is larger, in nats.
+MAX_BIAS = 0.05
 #: Chains of a conditional annealing that go through the temperatures together.
 _CHAINS_AT_ONCE = 2048
 #: Up to so many states (log2), ``method="auto"`` enumerates.
@@ -210,21 +212,32 @@ class ConditionalLogPartition:
     n_chains: int = 0
     n_betas: int = 0
 
+    @property
+    def is_degenerate(self) -> bool:
+        """Whether the estimates are too low on average by more than some hundredths of a nat."""
+        return self.bias > MAX_BIAS
+
+    @property
+    def bias(self) -> float:
+        """By how much the rows' estimates are too low on average, to second order.
+
+        The logarithm of an unbiased estimate is low by half of its relative variance. Where few
+        chains carry an estimate the variance is underestimated, and this with it.
+        """
+        return float((self.standard_errors**2).mean() / 2)
+
     def mean(self) -> LogPartition:
         """Mean over the rows, with its 95 % interval.
 
         The rows' errors are independent, so the error of the mean is small; what does not average
-        out is that the logarithm of an unbiased estimate is low by half of its relative variance.
-        The upper end makes room for that.
+        out is their bias. The upper end makes room for it.
         """
-        n = len(self.values)
-        value, variances = float(self.values.mean()), self.standard_errors**2
-        error = float(np.sqrt(variances.sum()) / n)
-        bias = float(variances.mean() / 2)
+        value = float(self.values.mean())
+        error = float(np.sqrt((self.standard_errors**2).sum()) / len(self.values))
         return LogPartition(
             value=value,
             low=value - 1.96 * error,
-            high=value + bias + 1.96 * error,
+            high=value + self.bias + 1.96 * error,
             standard_error=error,
             effective_chains=float(self.effective_chains.mean()),
             method=self.method,

@@ -484,7 +484,7 @@ def test_the_number_of_threads_changes_nothing(form, method):
     for key, x in one.params_.items():
         assert x.dtype == np.float32
         np.testing.assert_array_equal(two.params_[key], x, err_msg=key)
-    short = {"betas": 5, "n_chains": 2}
+    short = {"betas": 30, "n_chains": 4}
     a, b = (m.log_likelihood(data, **short).log_partition for m in (one, two))
     np.testing.assert_array_equal(a.values, b.values)
 
@@ -585,6 +585,20 @@ def test_bad_arguments_get_a_sentence():
             call()
     with pytest.raises(AttributeError, match="every step of an RNN-RBM has a log Z of its own"):
         rnn.log_partition()
+
+
+def test_a_short_annealing_is_said_to_flatter_the_model():
+    rnn, data = _fitted(), _sequences()
+    for x in rnn.params_.values():
+        x *= 5
+    with pytest.warns(RuntimeWarning, match="the annealing is short for this model: on average"):
+        rnn.log_likelihood(data, method="ais", betas=2, n_chains=5)
+    exact = rnn.log_likelihood(data, method="exact")
+    assert not exact.log_partition.is_degenerate
+    assert str(exact).endswith("nats a step (exact)")
+    long = rnn.log_likelihood(data, method="ais", betas=1000, n_chains=50)
+    assert not long.log_partition.is_degenerate
+    assert "50 chains a step, of which" in str(long)
 
 
 def test_the_mean_of_estimates_makes_room_for_their_bias():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,8 @@ class SequenceLikelihood:
             return f"{self.mean:.3f} nats a step (exact)"
         return (
             f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}] nats a step (95 %; annealed "
-            f"importance sampling, {how.n_chains} chains a step, {how.n_betas} inverse "
+            f"importance sampling, {how.n_chains} chains a step, of which "
+            f"{how.effective_chains.mean():.1f} carry its log Z, {how.n_betas} inverse "
             f"temperatures)"
         )
 
@@ -583,7 +585,18 @@ class RNNRBM(EnergyEstimator):
         X = X.astype(self._dtype, copy=False)
         if method == "auto":
             method = self._auto_method()
-        return self._log_likelihood(X, counts, method, betas, n_chains, random_state, progress)
+        found = self._log_likelihood(X, counts, method, betas, n_chains, random_state, progress)
+        z = found.log_partition
+        if z.is_degenerate:
+            warnings.warn(
+                f"the annealing is short for this model: the log-likelihood is too high by "
+                f"{z.bias:.2f} nats or more. On average {z.effective_chains.mean():.1f} of "
+                f"{n_chains} chains carry a step's log Z; use more inverse temperatures (now "
+                f"{z.n_betas}) or chains.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return found
 
     def _auto_method(self) -> str:
         """How log Z is computed where nobody says how."""
