@@ -13,7 +13,7 @@ Peterson & Anderson, "A mean field theory learning algorithm for neural networks
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,6 +28,7 @@ def mean_field(
     *,
     tolerance: float = 1e-8,
     max_steps: int = 1000,
+    blocks: Sequence[Sequence[str]] | None = None,
     n_threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Mean-field means of all units that are not known.
@@ -41,6 +42,9 @@ def mean_field(
     tolerance : float
         A row is done when no mean moves by more than this in one step.
     max_steps : int
+    blocks : sequence of sequences of str, optional
+        Order of the updates, in which the first to move should be those that hear most of what is
+        known; the default is that of a Gibbs sweep.
 
     Returns
     -------
@@ -54,7 +58,8 @@ def mean_field(
         x = known.get(g, np.full((n, *unit.shape), np.nan, params[g].dtype))
         free[g] = np.isnan(x)
         means[g] = np.where(free[g], alone, x)
-    blocks = [[g for g in block if free[g].any()] for block in energy.blocks()]
+    order = energy.blocks() if blocks is None else blocks
+    blocks = [[g for g in block if free[g].any()] for block in order]
     moving = np.arange(n) if any(blocks) else np.arange(0)
     for _ in range(max_steps):
         if not len(moving):

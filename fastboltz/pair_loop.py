@@ -210,6 +210,8 @@ class PairLoop:
             return None
         if trainer.limit is not None or sample_weight is not None:
             return None
+        if trainer.activities or trainer.decrements:
+            return None
         kinds = {x.dtype for x in params.values()}
         if len(kinds) > 1 or not kinds <= {np.dtype(np.float32), np.dtype(np.float64)}:
             return None

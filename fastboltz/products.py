@@ -34,7 +34,7 @@ def as_bits(unit: Unit | None, x: np.ndarray, n_weights: int) -> packed.Bits | N
 
 
 def product(
-    unit: Unit,
+    unit: Unit | None,
     x: np.ndarray,
     w: np.ndarray,
     out: np.ndarray,

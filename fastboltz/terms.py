@@ -479,17 +479,22 @@ class DenseTerm(Term):
 
     @cached_property
     def _sides(self) -> tuple[list[Slot], list[Slot]] | None:
-        """Slots by their letters, where there are two kinds with no letter in common.
+        """Slots by their letters, where there are two kinds with no letter in common, or one.
 
-        "h_k v_i z_i" is a matrix W_ki between h and the products v_i z_i.
+        "h_k v_i z_i" is a matrix W_ki between h and the products v_i z_i. With one kind, as in
+        "v_i z_i", the second list is empty and the term a sum over single products.
         """
         kinds: dict[str, list[Slot]] = {}
         for s in self.slots:
             kinds.setdefault(s.letters, []).append(s)
-        if self.lateral or len(kinds) != 2 or set.intersection(*map(set, kinds)):
+        if (
+            self.lateral
+            or len(kinds) > 2
+            or (len(kinds) == 2 and set.intersection(*map(set, kinds)))
+        ):
             return None
-        first, second = kinds.values()
-        return first, second
+        first, *second = kinds.values()
+        return first, [s for side in second for s in side]
 
     def _pointwise(self, state: State, slots: Sequence[Slot], dtype: Any) -> np.ndarray:
         """Product of some slots with the same letters, as rows."""
@@ -511,13 +516,17 @@ class DenseTerm(Term):
         """`add_field` where the term is a matrix between products of slots."""
         if self._sides is None:
             return False
-        here = self.slots[at]
+        here, w = self.slots[at], params[self.name]
+        if not self._sides[1]:
+            x = self._pointwise(state, [s for s in self.slots if s is not here], out.dtype)
+            out += x.reshape(out.shape) * _typed(w, out.dtype)
+            return True
         transpose = here in self._sides[0]
         mine, others = self._sides if transpose else self._sides[::-1]
         gates = [s for s in mine if s is not here]
         x = self._pointwise(state, others, out.dtype)
         first, second = (self.units[side[0].group].size for side in self._sides)
-        w = np.ascontiguousarray(params[self.name], dtype=out.dtype).reshape(first, second)
+        w = _typed(w, out.dtype).reshape(first, second)
         target, unit = as_rows(out), self._product_unit(others)
         if not gates:
             products.product(unit, x, w, target, transpose=transpose, beta=1.0, n_threads=n_threads)
@@ -539,6 +548,12 @@ class DenseTerm(Term):
         """`add_statistics` where the term is a matrix between products of slots."""
         if self._sides is None:
             return False
+        if not self._sides[1]:
+            x, y = (self._pointwise(state, s, target.dtype) for s in _halves(self.slots))
+            if weights is not None:
+                y = y * weights[:, None].astype(y.dtype)
+            target += scale * np.einsum("na,na->a", x, y).reshape(target.shape)
+            return True
         x, y = (self._pointwise(state, side, target.dtype) for side in self._sides)
         products.outer(
             (self._product_unit(self._sides[0]), self._product_unit(self._sides[1])),
@@ -1141,6 +1156,10 @@ def as_rows(x: np.ndarray, dtype: Any = None) -> np.ndarray:
     if x.dtype != dtype or not x.flags.c_contiguous:
         x = np.ascontiguousarray(x, dtype=dtype)
     return x if x.ndim == 2 else x.reshape(len(x), math.prod(x.shape[1:]))
+
+
+def _halves(slots: Sequence[Slot]) -> tuple[Sequence[Slot], Sequence[Slot]]:
+    return slots[:1], slots[1:]
 
 
 def _grid_shape(rows: State, states: State) -> tuple[int, int]:

@@ -185,6 +185,10 @@ class Trainer:
     decrements : dict of str to float
         Parameter -> what is taken off each of its entries after every update. Off the biases of
         hidden units, it makes them sparse.
+    activities : dict of str to (float, float)
+        Group of units -> (target, strength): ``strength * (target - mean activity)``, with the mean
+        over the minibatch in the positive phase, is added to the gradient of each bias (Lee,
+        Ekanadham & Ng, NIPS 2007). Every unit then has its share of the data to be active for.
     monitor : callable or None
         Called after each epoch with the parameters and the training's state, before anybody else
         sees them; a true answer makes this epoch the last.
@@ -217,6 +221,7 @@ class Trainer:
             key: (l1, l2) for key in energy.parameter_shapes() if key not in own and (l1 or l2)
         }
         self.decrements: dict[str, float] = {}
+        self.activities: dict[str, tuple[float, float]] = {}
         self.monitor: Callable[[Params, TrainingState], bool] | None = None
         self._gradient: Params | None = None
         self._lateral = [t for t in energy.terms if isinstance(t, DenseTerm) and t.lateral]
@@ -249,6 +254,9 @@ class Trainer:
             else:
                 offsets = {g: m.copy() for g, m in means.items()}
             centre(self.energy, gradient, offsets, self.n_threads)
+        for g, (target, strength) in self.activities.items():
+            dtype = gradient[g].dtype.type
+            gradient[g] += dtype(strength) * (dtype(target) - means[g])
         for term in self._lateral:
             # Symmetric but for rounding, which would add up over many updates.
             gradient[term.name][...] = term.symmetrized(gradient[term.name])

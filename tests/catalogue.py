@@ -546,7 +546,7 @@ def _models() -> list[Entry]:
         Entry(
             "point-wise gated, components of two and of one hidden unit",
             {"v": bits(3), "z": onehot(3, 2), "h0": bits(2), "h1": bits(1)},
-            ["h0_k v_i z_i0", "h1_k v_i z_i1", "v_i z_ir"],
+            ["h0_k v_i z_i0", "h1_k v_i z_i1", "v_i z_i0", "v_i z_i1"],
             n_blocks=3,
             criteria=visible,
         ),
@@ -560,7 +560,7 @@ def _models() -> list[Entry]:
         Entry(
             "point-wise gated, a label meets one component",
             {"v": bits(2), "z": onehot(2, 2), "h0": bits(2), "h1": bits(1), "y": onehot(3)},
-            ["h0_k v_i z_i0", "h1_k v_i z_i1", "v_i z_ir", "h0_k y_c"],
+            ["h0_k v_i z_i0", "h1_k v_i z_i1", "v_i z_i0", "v_i z_i1", "h0_k y_c"],
             n_blocks=3,
             criteria=[label, (("v", "y"), ()), (("y",), ("v", "z"))],
         ),

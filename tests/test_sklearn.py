@@ -25,6 +25,8 @@ from fastboltz import (
     ClassGatedRBMClassifier,
     DeepBeliefNetwork,
     DeepBoltzmannMachine,
+    PointwiseGatedRBM,
+    PointwiseGatedRBMClassifier,
     RBMClassifier,
     TwoGroupRBMClassifier,
 )
@@ -140,6 +142,21 @@ CHECKED = [
     (DeepBoltzmannMachine((4, 3), **DEEP), REFUSED),
     (DeepBeliefNetwork((4, 3), visible="gaussian", n_iter=2), UNEQUAL_DRAWS),
     (DeepBeliefNetwork((4, 3), n_iter=2), REFUSED),
+    (PointwiseGatedRBM((4, 2), visible="gaussian", n_iter=2, n_pretraining=1), UNEQUAL_DRAWS),
+    (
+        PointwiseGatedRBMClassifier(
+            (8, 2),
+            visible="gaussian",
+            n_iter=40,
+            n_pretraining=5,
+            activity=0.4,
+            mask_bias=1.0,
+            alpha=0.01,
+            momentum=0.9,
+            random_state=0,
+        ),
+        UNEQUAL_DRAWS,
+    ),
     # The default units on data that are brought into range first.
     (make_pipeline(MinMaxScaler(clip=True), RBMClassifier(**LEARNING)), CLASSIFIER_IN_PIPELINE),
     (make_pipeline(MinMaxScaler(clip=True), RBM(random_state=0, **SMALL)), IN_PIPELINE),

@@ -5,6 +5,7 @@ from .class_rbm import ClassGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassi
 from .deep import DeepBeliefNetwork, DeepBoltzmannMachine
 from .gated import GatedRBM
 from .higher_order import HigherOrderBoltzmannMachine
+from .point_wise_gated import PointwiseGatedRBM, PointwiseGatedRBMClassifier
 from .rbm import RBM, BernoulliRBM
 from .rnn_rbm import RNNRBM
 
@@ -18,6 +19,8 @@ __all__ = [
     "DeepBoltzmannMachine",
     "GatedRBM",
     "HigherOrderBoltzmannMachine",
+    "PointwiseGatedRBM",
+    "PointwiseGatedRBMClassifier",
     "RBMClassifier",
     "TwoGroupRBMClassifier",
 ]

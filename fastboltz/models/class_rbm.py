@@ -256,13 +256,16 @@ class _LabelMachine(
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        check_count("n_components", self.n_components)
+        self._check_size()
         one_of("objective", self.objective, OBJECTIVES)
         check_number("alpha", self.alpha, 0)
         check_number("beta", self.beta, 0)
         check_number("sparsity", self.sparsity, 0)
         check_number("validation_fraction", self.validation_fraction, 0, below=1, strict=True)
         check_count("n_iter_no_change", self.n_iter_no_change)
+
+    def _check_size(self) -> None:
+        check_count("n_components", self.n_components)
 
     def _check_rows_of(self, X: Any, *, reset: bool, y: Any = "no_validation") -> Any:
         if y is not None and not isinstance(y, str):

@@ -1,0 +1,1090 @@
+"""Point-wise gated machines: a switch at each visible unit chooses who explains it.
+
+The units of a component see the visible units switched to it and no others, so that one component
+can learn what matters for a task while another takes what does not (Sohn, Zhou, Lee & Lee, ICML
+2013). Given the visible units, switches and hidden units depend on each other, so the posterior is
+no closed form: it is inferred by mean field or by Gibbs sweeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import entr, logsumexp
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+
+from .. import rng, threads
+from ..energy import Energy
+from ..enumeration import split
+from ..gibbs import Gibbs
+from ..mean_field import mean_field
+from ..objectives import LogLikelihood, Objective, PhaseState
+from ..terms import Params
+from ..training import Callback, Rows, Trainer
+from ..units import Bernoulli, Categorical, Unit
+from ..validation import check_count, check_number, one_of
+from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .class_rbm import UNLABELLED, _LabelMachine
+from .rbm import RBM
+
+INFERENCES = ("mean-field", "gibbs")
+#: A switch's states are told apart by one digit.
+_MOST_COMPONENTS = 10
+#: Mean field has settled when no mean moves by more.
+_TOLERANCE = 1e-5
+#: The posterior of a row is enumerated up to so many states, if nothing else is asked for.
+_EXACT_LOG2_STATES = 12
+
+
+# -- what is maximised -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A log-likelihood whose unobserved groups are first inferred from some of the observed ones.
+
+    Attributes
+    ----------
+    likelihood : LogLikelihood
+        Of complete rows.
+    known : tuple of str
+        Groups that the others are inferred from.
+    labelled : bool or None
+        Which rows it applies to: those with a label, those without, or all.
+    """
+
+    likelihood: LogLikelihood
+    known: tuple[str, ...]
+    labelled: bool | None = None
+
+
+class _InferredObjective(Objective):
+    """A weighted sum of log-likelihoods of rows that inference completes.
+
+    With a factorial posterior q held, the gradient of the variational bound
+    ``E_q[log p(v, z, h)] + H(q)`` is that of ``log p(v, E_q[z], E_q[h])``. And since
+    ``log p(y | v) >= E[log p(y | v, z)]`` with z from ``p(z | v)``, a classifier that is given the
+    switches inferred without the label maximises a bound too, as long as these are held.
+    """
+
+    def __init__(
+        self, energy: Energy, parts: Sequence[_Part], inference: _Inference, n_threads: int
+    ) -> None:
+        super().__init__(energy, [part.likelihood for part in parts], n_threads)
+        self.parts = list(parts)
+        self.inference = inference
+        self.observed = tuple(g for g in ("v", "y") if g in energy.groups)
+        for phases in self._phases:
+            # Hidden units last in a sweep: their means stand for them in the statistics.
+            blocks = phases.sampler.blocks
+            phases.sampler.blocks = sorted(blocks, key=lambda b: b[0] in _hidden(energy))
+
+    def step(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        state: PhaseState,
+        weights: np.ndarray | None = None,
+        out: Params | None = None,
+    ) -> tuple[Params, dict[str, np.ndarray], PhaseState]:
+        """Gradient of one minibatch; see `Objective.step`."""
+        out = self.energy.zeros(params) if out is None else out
+        for x in out.values():
+            x.fill(0)
+        n, chains = len(batch["v"]), list(state.chains)
+        means: dict[str, np.ndarray] = {}
+        for number, part in enumerate(self.parts):
+            seed = (state.seed + number * 0x9E3779B97F4A7C15) % 2**64
+            rows, w, share = np.arange(n), weights, 1.0
+            if part.labelled is not None:
+                rows = np.flatnonzero(np.isnan(batch["y"][:, 0]) != part.labelled)
+                share = len(rows) / n
+                if weights is not None:
+                    w = weights[rows]
+                    share = float(w.sum() / weights.sum())
+            if share == 0:
+                continue
+            data = {g: x[rows] for g, x in batch.items()}
+            address = rng.Address.of(seed, "unknown", step=state.update * self.inference.n_steps)
+            inferred = self.inference(params, {g: data[g] for g in part.known}, address)
+            found, chains[number] = self._phases[number].add_gradient(
+                params,
+                inferred | data if part.labelled is not False else inferred,
+                out,
+                part.likelihood.weight * share,
+                w,
+                seed,
+                state.update,
+                chains[number],
+            )
+            means |= found  # those of the last part, which knows all groups, stay
+        for g in self.energy.groups:
+            means.setdefault(g, np.zeros_like(params[g]))
+        return out, means, PhaseState(state.seed, state.update + 1, chains)
+
+
+@dataclass(frozen=True)
+class _Inference:
+    """Values of the unknown groups of rows: mean-field means, or the state of a chain."""
+
+    energy: Energy
+    method: str
+    n_steps: int
+    n_threads: int
+
+    def blocks(self, known: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
+        """Hidden units first, since they hear the data even where the switches say nothing yet."""
+        order = (_hidden(self.energy), ("z", "y"))
+        return [
+            tuple(g for g in block if g in self.energy.groups and g not in known) for block in order
+        ]
+
+    def __call__(
+        self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address
+    ) -> dict[str, np.ndarray]:
+        """All groups: known ones as they are, the others inferred."""
+        if self.method == "mean-field":
+            return mean_field(
+                self.energy,
+                params,
+                known,
+                tolerance=_TOLERANCE,
+                max_steps=self.n_steps,
+                blocks=self.blocks(known),
+                n_threads=self.n_threads,
+            )
+        return self._sweeps(params, known, address)[-1]
+
+    def _sweeps(
+        self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address, more: int = 0
+    ) -> list[dict[str, np.ndarray]]:
+        """States of chains with the known groups held, after `n_steps` sweeps and `more` times."""
+        sampler = Gibbs(self.energy, clamp=tuple(known), n_threads=self.n_threads)
+        sampler.blocks = self.blocks(known)
+        state = sampler.start(params, len(known["v"]), address, known)
+        state = sampler.step(params, state, self.n_steps)
+        found = [dict(state.values)]
+        for _ in range(more):
+            state = sampler.step(params, state)
+            found.append(dict(state.values))
+        return found
+
+    def means(
+        self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address
+    ) -> dict[str, np.ndarray]:
+        """Posterior means of all groups; by Gibbs, averages over `n_steps` sweeps after as many."""
+        if self.method == "mean-field":
+            return self(params, known, address)
+        states = self._sweeps(params, known, address, self.n_steps - 1)
+        return {g: np.mean([x[g] for x in states], axis=0) for g in self.energy.groups}
+
+    def switches(
+        self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address
+    ) -> list[np.ndarray]:
+        """Means of the switches, or draws of them."""
+        if self.method == "mean-field":
+            return [self(params, known, address)["z"]]
+        return [x["z"] for x in self._sweeps(params, known, address, self.n_steps - 1)]
+
+
+# -- what both models share ------------------------------------------------------------------------
+
+
+class _PointwiseGated(EnergyEstimator):
+    """The energy, its inference and its answers; a label y is an observed group like any other."""
+
+    n_components: Any
+    visible: Any
+    inference: str
+    n_inference: int
+    n_pretraining: int
+    mask_bias: float
+    sparsity: float
+    activity: float
+
+    @property
+    def _generative_weight(self) -> float:
+        """Weight of the model of the visible units in what is maximised."""
+        return 1.0
+
+    # -- the description -----------------------------------------------------------------------
+
+    def _sizes(self) -> tuple[int, ...]:
+        """Hidden units of each component."""
+        given = self.n_components
+        if np.ndim(given) == 0:
+            n = check_count("n_components", given)
+            return (n, n)
+        sizes = tuple(
+            check_count(f"n_components[{r}]", n, minimum=int(r == 0)) for r, n in enumerate(given)
+        )
+        if not 2 <= len(sizes) <= _MOST_COMPONENTS:
+            raise ValueError(
+                f"n_components={given!r} lists {len(sizes)} components; give from 2 to "
+                f"{_MOST_COMPONENTS} numbers of hidden units, or one number for two equal ones."
+            )
+        return sizes
+
+    def _declare(self, data: Data) -> Energy:
+        visible = self._unit("visible", data["v"].shape[1])
+        if len(visible.shape) != 1 or visible.event_axes:
+            raise ValueError(
+                f"visible={visible!r} has several axes; a switch needs visible units that are "
+                f"single numbers, such as 'bernoulli' or 'gaussian'."
+            )
+        sizes = self._sizes()
+        groups: dict[str, Unit] = {"v": visible}
+        if "y" in data:
+            groups["y"] = Categorical(data["y"].shape[1])
+        groups["z"] = Categorical(visible.size, len(sizes))
+        terms = [_bias_term(r) for r in range(len(sizes))]
+        for r, n in enumerate(sizes):
+            if n:
+                groups[f"h{r}"] = Bernoulli(n)
+                terms.append(_weight_term(r))
+        if "y" in data:
+            terms.append("h0_k y_c")
+        return Energy(groups, terms)
+
+    def _inference(self, energy: Energy, method: str | None = None) -> _Inference:
+        n_threads = threads.resolve(self.n_threads)
+        return _Inference(energy, method or self.inference, self.n_inference, n_threads)
+
+    def _trainer(self, energy: Energy) -> Trainer:
+        trainer = EnergyEstimator._trainer(self, energy)
+        # A penalty of the model of v: it weighs as much as that.
+        if strength := self.sparsity * self._generative_weight:
+            trainer.activities = dict.fromkeys(_hidden(energy), (self.activity, strength))
+        return trainer
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        self._check_size()
+        one_of("inference", self.inference, INFERENCES)
+        check_count("n_inference", self.n_inference)
+        check_count("n_pretraining", self.n_pretraining, minimum=0)
+        check_number("mask_bias", self.mask_bias)
+        check_number("sparsity", self.sparsity, 0)
+        check_number("activity", self.activity, 0, below=1, strict=True)
+
+    def _check_size(self) -> None:
+        self._sizes()
+
+    def _check_component(self, component: Any) -> int:
+        n = len(self._sizes())
+        if isinstance(component, bool) or component not in range(n):
+            raise ValueError(
+                f"component must be a whole number from 0, the task-relevant one, to {n - 1}; "
+                f"got {component!r}."
+            )
+        return int(component)
+
+    # -- fitting -------------------------------------------------------------------------------
+
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        super()._begin(data, weight)
+        if self.sparsity:
+            rest = np.log(self.activity / (1 - self.activity))
+            for g in _hidden(self.energy_):
+                self.params_[g] += np.asarray(rest, self._dtype)
+        # Visible units are left to the others until hidden units of component 0 claim them.
+        self.params_[_bias_term(0)] += np.asarray(self.mask_bias, self._dtype)
+
+    def _learn(self, data: Data, labels: np.ndarray | None, weight: np.ndarray | None) -> None:
+        """Learn from rows anew; where there are labels they order the units of the pretraining."""
+        self._begin(data, weight)
+        if self.n_pretraining:
+            self.params_.update(self._pretrained(data["v"], labels, weight))
+        self._train(data, weight, self.n_iter, decay=True)
+
+    def _pretrained(self, X: Any, labels: np.ndarray | None, weight: np.ndarray | None) -> Params:
+        """Components made of the hidden units of one RBM, the most relevant to the class first."""
+        sizes = self._sizes()
+        rbm = _SparseRBM(
+            sum(sizes),
+            visible=self.energy_.groups["v"],
+            n_iter=self.n_pretraining,
+            random_state=int(np.random.default_rng(self._seed).integers(2**31)),
+            **{name: getattr(self, name) for name in _OF_THE_RBM},
+        )
+        rbm.activity, rbm.sparsity = self.activity, self.sparsity
+        rbm.fit(X, sample_weight=weight)
+        order = np.arange(sum(sizes))
+        if labels is not None:
+            features = RBM._plain(rbm.transform, X)
+            order = np.argsort(-relevance(features, labels), kind="stable")
+        params = {key: x for key, x in rbm.params_.items() if key.split(".")[0] == "v"}
+        parts = np.split(order, np.cumsum(sizes)[:-1])
+        for r, units in enumerate(parts):
+            if len(units):
+                params[f"h{r}"] = rbm.intercept_hidden_[units]
+                # Undecided switches let through one part in R: the fields are then the RBM's.
+                params[_weight_term(r)] = len(sizes) * rbm.components_[units]
+        return {key: np.array(x, order="C") for key, x in params.items()}
+
+    # -- what was learnt -----------------------------------------------------------------------
+
+    @property
+    def components_(self) -> list[np.ndarray]:
+        """Weights of each component, (n_components[r], n_features)."""
+        params = self._learnt("components_")
+        empty = np.empty((0, self.energy_.groups["v"].size), self._dtype)
+        return [params.get(_weight_term(r), empty) for r in range(len(self._sizes()))]
+
+    @property
+    def intercept_hidden_(self) -> np.ndarray:
+        """Biases of the hidden units, component after component."""
+        params = self._learnt("intercept_hidden_")
+        return np.concatenate([params[g] for g in _hidden(self.energy_)])
+
+    @property
+    def intercept_visible_(self) -> np.ndarray:
+        """Biases of the visible units in each component, (number of components, n_features)."""
+        params = self._learnt("intercept_visible_")
+        return np.stack([params["v"] + params[_bias_term(r)] for r in range(len(self._sizes()))])
+
+    @property
+    def _n_features_out(self) -> int:
+        return sum(self._sizes())
+
+    # -- inference -----------------------------------------------------------------------------
+
+    def _posterior(self, data: Data, groups: Sequence[str]) -> list[np.ndarray]:
+        """Posterior means of some groups, (n_rows, *shape) each."""
+        inference = self._inference(self.energy_)
+        parts = []
+        with threads.single_threaded_blas():
+            for number, known in enumerate(self._chunks(data)):
+                means = inference.means(self.params_, known, self._at(number))
+                parts.append([means[g] for g in groups])
+        return [np.concatenate(x) for x in zip(*parts, strict=True)]
+
+    def _at(self, chunk: int) -> rng.Address:
+        """Where the random numbers of inference begin for a chunk of rows."""
+        return rng.Address.of(self._seed, "unknown", row=chunk * CHUNK_ROWS)
+
+    def _means_of_hidden(self, data: Data, component: int | None) -> np.ndarray:
+        wanted = range(len(self._sizes()))
+        if component is not None:
+            wanted = range(self._check_component(component), component + 1)
+        groups = [g for g in _hidden(self.energy_) if int(g[1:]) in wanted]
+        if not groups:
+            return np.empty((data["v"].shape[0], 0), self._dtype)
+        return np.hstack(self._posterior(data, groups))
+
+    def _masks(self, data: Data, component: int) -> np.ndarray:
+        component = self._check_component(component)
+        (z,) = self._posterior(data, ["z"])
+        return np.ascontiguousarray(z[..., component])
+
+    def _log_likelihood(self, data: Data, method: str) -> np.ndarray:
+        """``log p(data)`` of each row, or a lower bound on it."""
+        one_of("method", method, ("auto", "exact", "bound"))
+        free = [g for g in self.energy_.groups if g not in data]
+        if method == "auto":
+            try:
+                is_small = split(self.energy_, free).log2_states <= _EXACT_LOG2_STATES
+            except ValueError:
+                is_small = False
+            method = "exact" if is_small else "bound"
+        with threads.single_threaded_blas():
+            if method == "exact":
+                parts = [self.energy_.log_partition(self.params_, x) for x in self._chunks(data)]
+            else:
+                parts = [self._bound(x) for x in self._chunks(data)]
+        return np.concatenate(parts) - self.log_partition_.value
+
+    def _bound(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Lower bound on ``log sum exp(-E)`` over the groups that are not known, for each row.
+
+        ``H(q) + log sum_h exp(-E(v, E_q[z], h))``: the sum over h is log-convex in z (and y), so it
+        is a bound whether or not mean field has settled.
+        """
+        inference = self._inference(self.energy_, "mean-field")
+        means = inference(self.params_, known, self._at(0))
+        entropy: Any = 0.0
+        for g in ("z", "y"):
+            if g in means and g not in known:
+                entropy += entr(means[g]).reshape(len(means[g]), -1).sum(axis=1, dtype=np.float64)
+        free = self.energy_.free_energy(
+            self.params_, means, _hidden(self.energy_), n_threads=inference.n_threads, check=False
+        )
+        return np.asarray(entropy - free)
+
+
+class _SparseRBM(RBM):
+    """RBM whose hidden units are each pulled towards the same mean activity."""
+
+    activity = 0.05
+    sparsity = 0.0
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        params = super()._starting_params(energy, dtype)
+        if self.sparsity:
+            params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
+        return params
+
+    def _trainer(self, energy: Energy) -> Trainer:
+        trainer = super()._trainer(energy)
+        if self.sparsity:
+            trainer.activities["h"] = (self.activity, self.sparsity)
+        return trainer
+
+
+#: What the RBM of the pretraining has from its machine.
+_OF_THE_RBM = ("batch_size", "momentum", "l1", "l2", "centered", "n_threads")
+
+
+def _bias_term(component: int) -> str:
+    return f"v_i z_i{component}"
+
+
+def _weight_term(component: int) -> str:
+    # The hidden units stand first, so that the weights are components_ as they are.
+    return f"h{component}_k v_i z_i{component}"
+
+
+def _hidden(energy: Energy) -> tuple[str, ...]:
+    """Groups of hidden units, one a component that has some."""
+    return tuple(g for g in energy.groups if g not in ("v", "y", "z"))
+
+
+def relevance(H: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Share of each column's variance that lies between the classes (correlation ratio).
+
+    Parameters
+    ----------
+    H : ndarray of shape (n_samples, n_units)
+    labels : ndarray of shape (n_samples,)
+        Rows labelled -1 are left out.
+
+    Returns
+    -------
+    ndarray of shape (n_units,)
+        In [0, 1]; 0 for columns that do not vary.
+    """
+    known = np.asarray(labels != UNLABELLED)
+    H, labels = H[known].astype(np.float64), labels[known]
+    mean = H.mean(axis=0)
+    total = ((H - mean) ** 2).sum(axis=0)
+    between = np.zeros(H.shape[1])
+    for label in np.unique(labels):
+        rows = H[labels == label]
+        between += len(rows) * (rows.mean(axis=0) - mean) ** 2
+    return np.divide(between, total, out=np.zeros_like(total), where=total > 0)
+
+
+# -- the models ------------------------------------------------------------------------------------
+
+
+class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _PointwiseGated):
+    r"""Point-wise gated restricted Boltzmann machine.
+
+    Each visible unit v_i has a switch z_i, one-hot over R components, and the hidden units of a
+    component see the visible units that are switched to it:
+
+    ``E(v, z, h) = base(v) + base(z) - sum_r sum_ik z_ir v_i W_rki h_rk - sum_rk b_rk h_rk
+    - sum_ir c_ir z_ir v_i``.
+
+    Given switches and visible units, hidden units are independent; given the hidden ones, so are
+    the pairs (z_i, v_i). Given the visible units alone nothing is factorial: answers are mean-field
+    or Gibbs estimates. A component without hidden units is a plain background, and with two
+    components the switches are then a binary mask in front of the hidden units.
+
+    Parameters
+    ----------
+    n_components : int or sequence of int, default=(256, 64)
+        Hidden units of each component. A number n is short for (n, n). All but the first,
+        the task-relevant one, may be 0.
+    visible : str or unit type, default="bernoulli"
+        As in `RBM`, one number a unit. Hidden units are Bernoulli.
+    inference : {"mean-field", "gibbs"}, default="mean-field"
+        How switches and hidden units are inferred, in learning and in answers.
+    n_inference : int, default=5
+        Steps of mean field, or sweeps of Gibbs (answers average over as many more).
+    n_pretraining : int, default=10
+        Passes of the RBM of all hidden units together that learning begins with; its units are
+        given to the components, those first that tell the classes apart best where `fit` knows
+        labels. 0 begins with random weights.
+    mask_bias : float, default=-1.0
+        What c_i0 begins with: below zero a visible unit is left to the other components until the
+        hidden units of component 0 claim it.
+    sparsity : float, default=1.0
+        Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias
+        (Lee, Ekanadham & Ng 2007), in the pretraining too. Without it an RBM of noisy data uses a
+        few of its units and leaves the others without weights.
+    activity : float, default=0.1
+    method : {"cd", "pcd", "exact"}, default="cd"
+        Negative phase; "exact" enumerates, in the positive phase too.
+    n_gibbs, n_chains : int
+        As in `RBM`.
+    learning_rate : "auto", float or schedule, default="auto"
+        As in `RBM`.
+    optimizer, momentum : default="sgd", 0.5
+    batch_size, n_iter, l1, l2, centered, n_threads, callbacks, verbose, random_state
+        As in `RBM`. The pretraining has the rates of an RBM of its own.
+
+    Attributes
+    ----------
+    components_ : list of ndarray of shape (n_components[r], n_features)
+        W_r.
+    intercept_hidden_ : ndarray of shape (number of hidden units,)
+        b_r, component after component.
+    intercept_visible_ : ndarray of shape (number of components, n_features)
+        Bias of v_i while it is switched to each component.
+    energy_ : Energy
+        With groups "v", "z", "h0", "h1", ...
+    params_ : dict of arrays
+    log_partition_ : LogPartition
+    history_ : dict of lists
+    n_iter_, n_features_in_ : int
+
+    References
+    ----------
+    Sohn, Zhou, Lee & Lee, "Learning and selecting features jointly with point-wise gated Boltzmann
+    machines", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import PointwiseGatedRBM
+    >>> X = (np.random.default_rng(0).random((50, 6)) < 0.5).astype(np.float32)
+    >>> gated = PointwiseGatedRBM((3, 2), n_iter=2, random_state=0).fit(X)
+    >>> gated.transform(X).shape, gated.transform(X, component=1).shape, gated.masks(X).shape
+    ((50, 5), (50, 2), (50, 6))
+    """
+
+    def __init__(
+        self,
+        n_components: Any = (256, 64),
+        *,
+        visible: Any = "bernoulli",
+        inference: str = "mean-field",
+        n_inference: int = 5,
+        n_pretraining: int = 10,
+        mask_bias: float = -1.0,
+        sparsity: float = 1.0,
+        activity: float = 0.1,
+        method: str = "cd",
+        n_gibbs: int = 1,
+        n_chains: int | None = None,
+        learning_rate: Any = "auto",
+        batch_size: int = 50,
+        n_iter: int = 50,
+        optimizer: Any = "sgd",
+        momentum: float = 0.5,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = True,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.visible = visible
+        self.inference = inference
+        self.n_inference = n_inference
+        self.n_pretraining = n_pretraining
+        self.mask_bias = mask_bias
+        self.sparsity = sparsity
+        self.activity = activity
+        self.method = method
+        self.n_gibbs = n_gibbs
+        self.n_chains = n_chains
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.n_iter = n_iter
+        self.optimizer = optimizer
+        self.momentum = momentum
+        self.l1 = l1
+        self.l2 = l2
+        self.centered = centered
+        self.n_threads = n_threads
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def _likelihoods(self) -> LogLikelihood:
+        return self._likelihood("v", n_positive=self.n_inference)
+
+    def _objective(self, energy: Energy, n_threads: int) -> Objective:
+        if self.method == "exact" or self.inference == "gibbs":
+            return super()._objective(energy, n_threads)
+        complete = _Part(self._likelihood(tuple(energy.groups)), ("v",))
+        return _InferredObjective(energy, [complete], self._inference(energy), n_threads)
+
+    # -- fitting -------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> PointwiseGatedRBM:
+        """Learn the parameters from rows of X.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+            float32 and float64 are kept, and are the precision of the parameters; all else
+            becomes float32.
+        y : array-like of shape (n_samples,), optional
+            Labels, -1 where there is none. They serve only to give the units of the pretraining
+            that tell them apart best to component 0.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        X, weight = self._check_fit(X, sample_weight, reset=True)
+        labels = None
+        if y is not None:
+            labels = column_or_1d(y)
+            if len(labels) != X.shape[0]:
+                raise ValueError(
+                    f"y has {len(labels)} labels, but X has {X.shape[0]} rows; give one label a "
+                    f"row, or none at all."
+                )
+            check_classification_targets(labels)
+        self._learn({"v": X}, labels, weight)
+        return self
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> PointwiseGatedRBM:
+        """Make one pass over X in minibatches, going on from where the model stands.
+
+        Without a `fit` before, learning begins with random weights: there is no pretraining.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
+        self._partial_fit({"v": X}, weight)
+        return self
+
+    def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
+        self._check_parameters()
+        X = self._check_rows_of(X, reset=reset)
+        if not reset:
+            X = X.astype(self._dtype, copy=False)
+        return X, self._check_weights(sample_weight, X)
+
+    def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64))
+        unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
+        self._check_support(unit, X)
+        return X
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def transform(self, X: Any, component: int | None = None) -> np.ndarray:
+        """Posterior means of the hidden units.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        component : int, optional
+            The hidden units of one component; all by default, component after component.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, number of hidden units)
+        """
+        check_is_fitted(self, "params_")
+        return self._means_of_hidden({"v": self._check_rows_of(X)}, component)
+
+    def masks(self, X: Any, component: int = 0) -> np.ndarray:
+        """Posterior probability that each visible unit is switched to a component.
+
+        Where a visible unit is zero its switch matters to nothing, and the probability is that of
+        the switch alone.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        component : int
+            0 is the task-relevant one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self, "params_")
+        return self._masks({"v": self._check_rows_of(X)}, component)
+
+    def score_samples(self, X: Any, method: str = "auto") -> np.ndarray:
+        r"""Log-likelihood of each row in nats, or a lower bound on it.
+
+        "bound" is the variational one with the mean-field posterior q of the switches,
+        ``log p(v) >= log sum_h exp(-E(v, E_q[z], h)) + H(q) - log Z``. With an annealed log Z both
+        carry the error of `log_partition_`.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        method : {"auto", "exact", "bound"}
+            "auto" is exact where at most 2**12 states have to be listed for a row.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            With ``method="exact"``, where there are too many states.
+        """
+        check_is_fitted(self, "params_")
+        return self._log_likelihood({"v": self._check_rows_of(X)}, method)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean of `score_samples`.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        float
+        """
+        return float(self.score_samples(X).mean())
+
+    def sample(
+        self,
+        n_samples: int = 1,
+        n_steps: int = 100,
+        *,
+        init: Any = None,
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Draw visible vectors by Gibbs sampling.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of rows, each a chain of its own.
+        n_steps : int
+            Sweeps that each chain makes.
+        init : array-like of shape (n_samples, n_features), optional
+            Visible vectors to start from; the default is independent units with the visible
+            biases.
+        random_state : None, int, RandomState or Generator
+            None goes on in the model's own sequence, so that calls differ, repeatably.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self, "params_")
+        check_count("n_samples", n_samples)
+        check_count("n_steps", n_steps, minimum=0)
+        values: dict[str, np.ndarray] = {}
+        if init is not None:
+            start = self._check_rows_of(init)
+            if start.shape[0] != n_samples:
+                raise ValueError(f"init has {start.shape[0]} rows; expected n_samples={n_samples}.")
+            shape = self.energy_.groups["v"].shape
+            values["v"] = Rows(start, shape, self._dtype).take(slice(None))
+        address = rng.Address.of(self._sampling_seed(random_state), "sample")
+        sampler = Gibbs(self.energy_, n_threads=self.n_threads)
+        # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
+        sampler.blocks = [_hidden(self.energy_), ("z",), ("v",)]
+        state = sampler.start(self.params_, n_samples, address, values)
+        return sampler.step(self.params_, state, n_steps).values["v"]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+class PointwiseGatedRBMClassifier(_PointwiseGated, _LabelMachine):
+    r"""Point-wise gated class RBM: `PointwiseGatedRBM` whose component 0 meets a label.
+
+    ``E(v, y, z, h) = E(v, z, h) - d'y - sum_kc h_0k U_kc y_c``. The label couples to the hidden
+    units of component 0 alone and so takes part in inferring the switches. Given the switches all
+    but component 0 cancels: ``p(y | v, z)`` is that of a class RBM that sees the units switched to
+    component 0. Predictions take the switches' mean-field means (or average over Gibbs draws of
+    them), inferred without the label.
+
+    Parameters
+    ----------
+    n_components : int or sequence of int, default=(256, 64)
+        Hidden units of each component. A number n is short for (n, n). All but the first,
+        the task-relevant one, may be 0.
+    objective : {"hybrid", "discriminative", "generative", "semi-supervised"}, default="hybrid"
+        What is maximised: ``log p(y | v, z) + alpha log p(v, y)`` with z inferred from v, whose
+        first part is a lower bound on ``log p(y | v)`` where z is drawn; that part alone, which
+        leaves all but component 0 as the pretraining left it; ``log p(v, y)``; or the hybrid on
+        labelled rows ``+ beta log p(v)`` on those labelled -1. With ``method="exact"``,
+        ``log p(y | v)`` itself is maximised.
+    alpha : float, default=0.1
+        Weight of ``log p(v, y)`` (and of the sparsity).
+    beta : float, default=0.1
+        Weight of ``log p(v)`` on unlabelled rows.
+    visible, inference, n_inference, n_pretraining, mask_bias, sparsity, activity, method, \
+n_gibbs, n_chains, optimizer, momentum
+        As in `PointwiseGatedRBM`.
+    learning_rate : "auto", float or schedule, default="auto"
+        As in `RBMClassifier`.
+    batch_size, n_iter, l1, l2, centered, n_threads, callbacks, verbose, random_state
+        As in `RBM`.
+    early_stopping, validation_fraction, n_iter_no_change
+        As in `RBMClassifier`.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    components_ : list of ndarray of shape (n_components[r], n_features)
+        W_r.
+    class_components_ : ndarray of shape (n_components[0], n_classes)
+        U.
+    intercept_hidden_ : ndarray of shape (number of hidden units,)
+    intercept_visible_ : ndarray of shape (number of components, n_features)
+    intercept_class_ : ndarray of shape (n_classes,)
+    energy_ : Energy
+        With groups "v", "y", "z", "h0", "h1", ...
+    params_ : dict of arrays
+    history_ : dict of lists
+        One entry an epoch; with early stopping also ``validation_error`` and
+        ``validation_log_likelihood``.
+    best_iter_ : int
+        With early stopping, the epoch whose parameters were kept.
+    log_partition_ : LogPartition
+    n_iter_, n_features_in_ : int
+
+    References
+    ----------
+    Sohn, Zhou, Lee & Lee, "Learning and selecting features jointly with point-wise gated Boltzmann
+    machines", ICML 2013.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import PointwiseGatedRBMClassifier
+    >>> X = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=np.float32)
+    >>> model = PointwiseGatedRBMClassifier((4, 2), n_iter=200, batch_size=4, random_state=0)
+    >>> model.fit(X, ["left", "left", "right", "right"]).predict(X).tolist()
+    ['left', 'left', 'right', 'right']
+    """
+
+    def __init__(
+        self,
+        n_components: Any = (256, 64),
+        *,
+        objective: str = "hybrid",
+        alpha: float = 0.1,
+        beta: float = 0.1,
+        visible: Any = "bernoulli",
+        inference: str = "mean-field",
+        n_inference: int = 5,
+        n_pretraining: int = 10,
+        mask_bias: float = -1.0,
+        sparsity: float = 1.0,
+        activity: float = 0.1,
+        method: str = "cd",
+        n_gibbs: int = 1,
+        n_chains: int | None = None,
+        learning_rate: Any = "auto",
+        batch_size: int = 50,
+        n_iter: int = 50,
+        optimizer: Any = "sgd",
+        momentum: float = 0.5,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        centered: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 10,
+        n_threads: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        verbose: int = 0,
+        random_state: Any = None,
+    ) -> None:
+        _LabelMachine.__init__(
+            self,
+            n_components,
+            objective=objective,
+            alpha=alpha,
+            beta=beta,
+            visible=visible,
+            sparsity=sparsity,
+            method=method,
+            n_gibbs=n_gibbs,
+            n_chains=n_chains,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            n_iter=n_iter,
+            optimizer=optimizer,
+            momentum=momentum,
+            l1=l1,
+            l2=l2,
+            centered=centered,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            n_iter_no_change=n_iter_no_change,
+            n_threads=n_threads,
+            callbacks=callbacks,
+            verbose=verbose,
+            random_state=random_state,
+        )
+        self.inference = inference
+        self.n_inference = n_inference
+        self.n_pretraining = n_pretraining
+        self.mask_bias = mask_bias
+        self.activity = activity
+
+    # -- the description -----------------------------------------------------------------------
+
+    def _terms(self, slots: dict[str, str]) -> list[str]:
+        raise AssertionError("the energy is declared as a whole")
+
+    def _trainer(self, energy: Energy) -> Trainer:
+        trainer = super()._trainer(energy)
+        trainer.monitor = self._monitor
+        return trainer
+
+    def _objective(self, energy: Energy, n_threads: int) -> Objective:
+        if self.method == "exact":
+            return Objective(energy, self._likelihoods(), n_threads)
+        # What Gibbs does not draw here, the likelihood's own positive phase does.
+        of = tuple(energy.groups) if self.inference == "mean-field" else ("v", "y")
+        n = self.n_inference
+        parts = []
+        if self.objective != "generative":
+            parts.append(_Part(LogLikelihood("y", ("v", "z"), negative="exact"), ("v",), True))
+        if self.objective == "semi-supervised" and self.beta:
+            alone = tuple(energy.groups) if self.inference == "mean-field" else ("v",)
+            likelihood = self._likelihood(alone, weight=self.beta, n_positive=n)
+            parts.append(_Part(likelihood, ("v",), False))
+        if weight := self._generative_weight:
+            parts.append(_Part(self._likelihood(of, weight=weight, n_positive=n), ("v", "y"), True))
+        return _InferredObjective(energy, parts, self._inference(energy), n_threads)
+
+    @property
+    def _generative_weight(self) -> float:
+        fixed = {"generative": 1.0, "discriminative": 0.0}
+        return fixed.get(self.objective, self.alpha)
+
+    def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
+        y = data["y"]
+        self._learn(data, np.where(np.isnan(y[:, 0]), UNLABELLED, y.argmax(axis=1)), weight)
+
+    # -- what was learnt -----------------------------------------------------------------------
+
+    @property
+    def class_components_(self) -> np.ndarray:
+        """Weights of the label, (n_components[0], n_classes)."""
+        return self._learnt("class_components_")["h0_k y_c"]
+
+    def _log_proba(self, params: Params, X: Any) -> np.ndarray:
+        inference = self._inference(self.energy_)
+        parts = []
+        with threads.single_threaded_blas():
+            for number, known in enumerate(self._chunks({"v": X})):
+                draws = inference.switches(params, known, self._at(number))
+                p = [
+                    self.energy_.log_probabilities(
+                        params, "y", known | {"z": z}, n_threads=inference.n_threads, check=False
+                    )
+                    for z in draws
+                ]
+                parts.append(logsumexp(p, axis=0) - np.log(len(p)))
+        return np.concatenate(parts)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def _check_data(self, X: Any, y: Any) -> dict[str, Any]:
+        check_is_fitted(self, "params_")
+        X = self._check_rows_of(X, reset=False)
+        data = {"v": X}
+        if y is not None:
+            numbers = self._numbers(self._check_labels(y, X.shape[0]), "y")
+            if (numbers < 0).any():
+                raise ValueError("y marks rows as unlabelled; give every label, or no y at all.")
+            data["y"] = self._one_hot(numbers, self._dtype)
+        return data
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Log of the probability of each label, ``log p(y | v, z)`` with z inferred from v.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), float64
+            Columns in the order of ``classes_``.
+        """
+        return super().predict_log_proba(X)
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each label in the order of ``classes_``: (n_samples, n_classes)."""
+        return super().predict_proba(X)
+
+    def transform(self, X: Any, y: Any = None, component: int | None = None) -> np.ndarray:
+        """Posterior means of the hidden units, given the labels too where there are some.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+            Labels to be taken as known.
+        component : int, optional
+            The hidden units of one component; all by default, component after component.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, number of hidden units)
+        """
+        return self._means_of_hidden(self._check_data(X, y), component)
+
+    def masks(self, X: Any, y: Any = None, component: int = 0) -> np.ndarray:
+        """Posterior probability that each visible unit is switched to a component.
+
+        Where a visible unit is zero its switch matters to nothing, and the probability is that of
+        the switch alone.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+            Labels to be taken as known.
+        component : int
+            0 is the task-relevant one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        return self._masks(self._check_data(X, y), component)
+
+    def score_samples(self, X: Any, y: Any = None, method: str = "auto") -> np.ndarray:
+        """``log p(v)`` of each row in nats, ``log p(v, y)`` with labels, or a lower bound on it.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,), optional
+        method : {"auto", "exact", "bound"}
+            As in `PointwiseGatedRBM`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+        """
+        return self._log_likelihood(self._check_data(X, y), method)
