@@ -244,6 +244,7 @@ def conditional_ais(
     random_state: Any = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    collect: Callable[[slice, dict[str, np.ndarray], np.ndarray], None] | None = None,
 ) -> ConditionalLogPartition:
     """Annealed importance sampling of log Z for every given row, all rows together.
 
@@ -260,6 +261,10 @@ def conditional_ais(
         Chains of each row.
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of rows.
+    collect : callable, optional
+        Called as ``collect(rows, values, weights)`` with a slice of rows, the ends of their chains
+        (n * n_chains, *shape), and weights (n, n_chains) that sum to one for each row: weighted so,
+        the groups that are not summed out have the model's distribution.
 
     Returns
     -------
@@ -288,6 +293,8 @@ def conditional_ais(
             log_z[rows] = top[:, 0] + np.log(mean) + chains.shift()[::n_chains]
             errors[rows] = w.std(axis=1, ddof=1) / (mean * np.sqrt(n_chains))
             effective[rows] = w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+            if collect is not None:
+                collect(rows, chains.values, w / w.sum(axis=1, keepdims=True))
             if progress is not None:
                 progress(rows.stop, n_rows)
     log_z += path.log_z_reference()

@@ -28,7 +28,7 @@ divided by their number, wherever the shuffling puts the rows that have no label
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -404,6 +404,14 @@ class _Phases:
             energy.lateral_terms(g) for g in self.hidden
         )
         self.in_one = one.negative == "exact" and self._lists_of()
+        #: Terms of one free unit, where the hidden groups have means: linear in it.
+        self.linear = tuple(
+            t
+            for t in energy.terms
+            if self.closed and sum(t.multiplicity[g] for g in t.groups if g not in self.given) == 1
+        )
+        if not self.given:
+            self.linear = ()
         # Hidden groups are drawn last in a sweep, so that their means can stand for them.
         self.sampler = Gibbs(energy, clamp=self.given, n_threads=n_threads)
         self.sampler.blocks = sorted(
@@ -444,9 +452,12 @@ class _Phases:
             means = self._add_score(params, batch, out, scale, weights)
             if means is not None:
                 return means, None
+        inputs = {g: x for g, x in (inputs or {}).items() if g in self.given}
+        if self.linear and one.negative == "cd":
+            means, _ = self.contrast(params, batch, out, scale, weights, seed, update, inputs)
+            return means, None
         before = {g: out[g].copy() for g in self.energy.groups}
         draw = one.negative == "cd" or (one.negative == "pcd" and chains is None)
-        inputs = {g: x for g, x in (inputs or {}).items() if g in self.given}
         values = self.positive(params, batch, out, scale, weights, seed, update, draw, inputs)
         means = {g: (out[g] - x) / scale for g, x in before.items()} if scale else {}
         chains = self.negative(params, values, out, scale, weights, seed, update, chains, inputs)
@@ -480,6 +491,94 @@ class _Phases:
             means[g] = np.tensordot(w.astype(batch[g].dtype), batch[g], axes=1)
         return means
 
+    def _infer(
+        self, params: Params, values: dict[str, np.ndarray], seed: int, update: int, draw: bool
+    ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """With the hidden groups' samples (if ``draw``), with their means, and their fields."""
+        start, fields = dict(values), {}
+        for g in self.hidden:
+            at = rng.Address.of(seed, "positive", self.sampler.number[g], update)
+            f, mean, sample = layer(
+                self.energy,
+                params,
+                values,
+                g,
+                at,
+                mean=True,
+                sample=draw,
+                n_threads=self.n_threads,
+            )
+            values[g] = mean  # type: ignore[assignment]
+            if sample is not None:
+                start[g] = sample
+            if f is not None:
+                fields[g] = f
+        return start, values, fields
+
+    def contrast(
+        self,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        out: Params,
+        scale: float,
+        weights: np.ndarray | None,
+        seed: int,
+        update: int,
+        inputs: Mapping[str, np.ndarray] | None = None,
+        begin: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None,
+    ) -> tuple[dict[str, np.ndarray], ChainState]:
+        """Both phases of contrastive divergence where groups are given and the hidden ones closed.
+
+        Chains and data have the same rows, so a term of one free group alone sees the difference
+        of its two values, once. ``begin`` may exchange the values that chains start from.
+
+        Returns the mean activities in the positive phase, and the chains' ends.
+        """
+        energy, one = self.energy, self.one
+        values = {g: batch[g] for g in (*one.of, *self.given)}
+        start, values, fields = self._infer(params, values, seed, update, True)
+        if begin is not None:
+            start = begin(start)
+        n = len(next(iter(start.values())))
+        at = rng.Address.of(seed, "chains", step=update * one.n_gibbs)
+        chains = self.sampler.start(params, n, at, start)
+        chains = self.sampler.step(params, chains, one.n_gibbs, means=True)
+        after = {**chains.values, **chains.means}
+        w = None if weights is None else weights / weights.sum()
+        each = scale if w is not None else scale / n
+        change = {g: x if g in self.given else x - after[g] for g, x in values.items()}
+        for t in energy.terms:
+            if set(t.groups) <= set(self.given):
+                continue
+            sides = [(change, each)]
+            if t not in self.linear:
+                sides = [(values, each), (after, -each)]
+            for state, sign in sides:
+                t.add_statistics(params, state, out, sign, w, self.n_threads)
+                for g, into in (inputs or {}).items():
+                    if g not in t.groups:
+                        continue
+                    field = np.zeros(into.shape, into.dtype)
+                    t.add_field(params, state, g, field, self.n_threads)
+                    factor = sign if w is None else _by_rows(sign * w, field)
+                    into += np.asarray(factor, field.dtype) * field
+        means = {}
+        for g, unit in energy.groups.items():
+            means[g] = _average(values[g], w)
+            if g in self.given:
+                continue
+            own = energy.own(params, g)
+            out[g] += np.asarray(scale, out[g].dtype) * _average(change[g], w)
+            for p in unit.parameters[1:]:
+                key, both = energy.own_key(g, p), []
+                for state, of in ((values, fields), (after, chains.fields)):
+                    if g in of:
+                        both.append(unit.mean_statistics(own, of[g])[p])
+                    else:
+                        both.append(unit.statistics(own, state[g])[p])
+                out[key] += np.asarray(scale, out[key].dtype) * _average(both[0] - both[1], w)
+        return means, chains
+
     def positive(
         self,
         params: Params,
@@ -501,26 +600,8 @@ class _Phases:
         n = len(next(iter(values.values())))
         w = None if weights is None else weights / weights.sum()
         each = scale if w is not None else scale / n
-        start = dict(values)
         if self.closed:
-            fields = {}
-            for g in self.hidden:
-                at = rng.Address.of(seed, "positive", self.sampler.number[g], update)
-                f, mean, sample = layer(
-                    self.energy,
-                    params,
-                    values,
-                    g,
-                    at,
-                    mean=True,
-                    sample=draw,
-                    n_threads=self.n_threads,
-                )
-                values[g] = mean  # type: ignore[assignment]
-                if sample is not None:
-                    start[g] = sample
-                if f is not None:
-                    fields[g] = f
+            start, values, fields = self._infer(params, values, seed, update, draw)
             self.energy.add_statistics(
                 params,
                 values,
@@ -534,7 +615,7 @@ class _Phases:
             return start
         if one.negative == "exact":
             self._add_moments(params, values, out, scale, weights, inputs)
-            return start
+            return values
         assert self.inference is not None
         at = rng.Address.of(seed, "positive", step=update * one.n_positive)
         state = self.inference.start(params, n, at, values)
@@ -638,6 +719,13 @@ class _Phases:
             field = self.energy.field(params, values, g, n_threads=self.n_threads, check=False)
             each = scale if weights is None else _by_rows(scale * weights, field)
             into += np.asarray(each, field.dtype) * field
+
+
+def _average(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Average over rows, with weights that sum to one."""
+    if weights is None:
+        return np.add.reduce(x, axis=0) / x.dtype.type(len(x))
+    return np.tensordot(weights.astype(x.dtype), x, axes=1)
 
 
 def _by_rows(weights: np.ndarray, x: np.ndarray) -> np.ndarray:

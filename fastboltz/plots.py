@@ -3,6 +3,11 @@
 - `FiltersDisplay`: weights of the hidden units, as images.
 - `SamplesDisplay`: samples, beside data where some is given.
 - `HistoryDisplay`: what was recorded, epoch by epoch.
+- `ImagesDisplay`: rows of images under names; three pictures of models are made of it:
+  `AnalogyDisplay` (gated machines), `ClassSamplesDisplay` (classifiers), `CompletionDisplay`
+  (unknown pixels).
+- `ClassFiltersDisplay`, `FilterPairsDisplay`: weights that a label or a second image gates.
+- `ComparisonDisplay`: estimators of gradients side by side.
 - `demo_figure`: filters, data and samples in one picture.
 
 A display keeps what it drew: ``ax_``, ``figure_`` and the artists. matplotlib is imported when
@@ -12,9 +17,9 @@ something is drawn.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -25,6 +30,8 @@ _GAP = 1
 _MOSAIC_GAP = 5
 
 _INK = "#222222"
+#: Pixels that are not known.
+_UNKNOWN = "#a9c9e8"
 
 
 class FiltersDisplay:
@@ -70,6 +77,7 @@ class FiltersDisplay:
         *,
         image_shape: tuple[int, int] | None = None,
         n_filters: int = 64,
+        components: str = "components_",
         ax: Any = None,
         **kwargs: Any,
     ) -> FiltersDisplay:
@@ -77,12 +85,14 @@ class FiltersDisplay:
 
         Parameters
         ----------
-        estimator : object with ``components_`` of shape (n_components, n_features)
+        estimator : object with ``components_`` of shape (..., n_features)
             Any of this package's models, or of scikit-learn's.
         image_shape : tuple of int, optional
             Rows and columns of pixels; the default is a square.
         n_filters : int
             At most so many are drawn: those of largest norm, largest first.
+        components : str
+            The attribute that holds the weights, e.g. ``"nuisance_components_"``.
         ax : matplotlib Axes, optional
             The default is a new figure.
         **kwargs
@@ -92,7 +102,8 @@ class FiltersDisplay:
         -------
         FiltersDisplay
         """
-        weights = _components(estimator)
+        weights = _components(estimator, components)
+        weights = weights.reshape(-1, weights.shape[-1])
         shape = _image_shape(image_shape, weights.shape[1])
         check_count("n_filters", n_filters)
         order = np.argsort(-np.linalg.norm(weights, axis=1), kind="stable")[:n_filters]
@@ -123,11 +134,7 @@ class FiltersDisplay:
         self
         """
         one_of("scale", scale, ("each", "common"))
-        filters = self.filters.astype(np.float64)
-        top = np.abs(filters).max(axis=1, keepdims=True)
-        if scale == "common":
-            top = np.full_like(top, top.max())
-        filters = np.divide(filters, top, out=np.zeros_like(filters), where=top > 0)
+        filters = _scaled(self.filters, together=scale == "common")
         tiles = _mosaic(filters, self.image_shape, n_columns)
         self.ax_ = _axes(ax, tiles.shape)
         self.figure_ = self.ax_.figure
@@ -241,10 +248,7 @@ class SamplesDisplay:
         width = sum(t.shape[1] + _MOSAIC_GAP for t in tiles.values()) - _MOSAIC_GAP
         self.ax_ = _axes(ax, (height, width))
         self.figure_ = self.ax_.figure
-        low = min(float(np.nanmin(x)) for x in images.values())
-        high = max(float(np.nanmax(x)) for x in images.values())
-        if low >= 0 and high <= 1:
-            low, high = 0.0, 1.0
+        low, high = _limits(list(images.values()))
         self.images_ = []
         left = 0
         for name, t in tiles.items():
@@ -397,6 +401,594 @@ class HistoryDisplay:
         return self
 
 
+class ImagesDisplay:
+    """Rows of images, each under a name.
+
+    Parameters
+    ----------
+    rows : dict of str to ndarray of shape (n_images, n_pixels)
+        From the top downwards. NaN is an unknown pixel, and is drawn in light blue.
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    image_ : matplotlib AxesImage
+
+    Examples
+    --------
+    >>> from fastboltz.datasets import load_digits
+    >>> from fastboltz.plots import ImagesDisplay
+    >>> train, test = load_digits()
+    >>> display = ImagesDisplay({"train": train.X[:8], "test": test.X[:8]}, (8, 8)).plot()
+    """
+
+    ax_: Any
+    figure_: Any
+    image_: Any
+
+    def __init__(self, rows: Mapping[str, Any], image_shape: tuple[int, int]) -> None:
+        self.rows = {name: _dense(x) for name, x in rows.items()}
+        self.image_shape = image_shape
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        cmap: Any = "gray_r",
+        limits: tuple[float, float] | None = None,
+        column_labels: Sequence[Any] | None = None,
+    ) -> Self:
+        """Draw the rows.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        cmap : str or Colormap
+        limits : pair of float, optional
+            Values of the two ends of the colour scale; the default is 0 and 1 where all pixels lie
+            between, else the least and the greatest.
+        column_labels : sequence, optional
+            One a column, written under the last row.
+
+        Returns
+        -------
+        self
+        """
+        matplotlib = _matplotlib()
+        images = list(self.rows.values())
+        n_columns = max(len(x) for x in images)
+        rows, columns = self.image_shape
+        # Each row is filled up with images of NaN, so that all are as long as the longest.
+        shown, unknown = (np.full((len(images), n_columns, rows * columns), np.nan) for _ in "ab")
+        for k, x in enumerate(images):
+            shown[k, : len(x)] = x
+            unknown[k, : len(x)] = np.isnan(x)
+        tiles, unknown = (
+            _mosaic(x.reshape(-1, rows * columns), self.image_shape, n_columns)
+            for x in (shown, unknown)
+        )
+        low, high = _limits(images) if limits is None else limits
+        self.ax_ = _axes(ax, tiles.shape)
+        self.figure_ = self.ax_.figure
+        extent = (0.0, float(tiles.shape[1]), float(tiles.shape[0]), 0.0)
+        self.image_ = _show(self.ax_, tiles, cmap, low, high, extent)
+        if (unknown == 1).any():
+            one = matplotlib.colors.ListedColormap([_UNKNOWN])
+            self.ax_.imshow(
+                np.ma.masked_where(unknown != 1, unknown),
+                cmap=one,
+                extent=extent,
+                interpolation="nearest",
+            )
+        # The axes are bare, so names are texts beside the rows.
+        style = {"textcoords": "offset points", "color": _INK, "annotation_clip": False}
+        for k, name in enumerate(self.rows):
+            middle = _GAP + k * (rows + _GAP) + rows / 2
+            self.ax_.annotate(name, (0, middle), (-4, 0), ha="right", va="center", **style)
+        for k, name in enumerate(column_labels or ()):
+            middle = _GAP + k * (columns + _GAP) + columns / 2
+            at = (middle, tiles.shape[0])
+            self.ax_.annotate(str(name), at, (0, -3), ha="center", va="top", **style)
+        return self
+
+
+class AnalogyDisplay(ImagesDisplay):
+    """What a gated machine takes from pairs of images, applied to new ones.
+
+    Parameters
+    ----------
+    rows : dict of str to ndarray of shape (n_images, n_pixels)
+        As `from_estimator` names them: the pairs, the new images, what the machine makes of them,
+        and what it should.
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_, figure_, image_
+        As in `ImagesDisplay`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import GatedRBM
+    >>> from fastboltz.plots import AnalogyDisplay
+    >>> X = (np.random.default_rng(0).random((100, 16)) < 0.3).astype(np.float32)
+    >>> Y = np.roll(X, 4, axis=1)
+    >>> gated = GatedRBM(4, n_iter=5, random_state=0).fit(X, Y)
+    >>> display = AnalogyDisplay.from_estimator(gated, X, Y, X[::-1], Y[::-1])
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        Y: Any,
+        X_new: Any,
+        Y_new: Any = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_images: int = 10,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> AnalogyDisplay:
+        """Draw analogies of a fitted model.
+
+        Parameters
+        ----------
+        estimator : object with ``analogy(X, Y, X_new)``
+        X, Y : array-like of shape (n_rows, n_features)
+            Pairs of images.
+        X_new : array-like of shape (n_rows, n_features)
+            Images that are to become what Y is to X, row by row.
+        Y_new : array-like of shape (n_rows, n_features), optional
+            The right answers.
+        image_shape : tuple of int, optional
+            Rows and columns of pixels; the default is a square.
+        n_images : int
+            The first so many rows are drawn, each as a column.
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        AnalogyDisplay
+        """
+        check_count("n_images", n_images)
+        _check_fitted(estimator)
+        X, Y, X_new = (_dense(x)[:n_images] for x in (X, Y, X_new))
+        rows = {"x": X, "y": Y, "new x": X_new, "prediction": estimator.analogy(X, Y, X_new)}
+        if Y_new is not None:
+            rows["new y"] = _dense(Y_new)[:n_images]
+        return cls(rows, _image_shape(image_shape, X.shape[1])).plot(ax, **kwargs)
+
+
+class ClassSamplesDisplay(ImagesDisplay):
+    """Samples of a classifier with a label held, one row a class.
+
+    Parameters
+    ----------
+    rows : dict of str to ndarray of shape (n_images, n_pixels)
+        Samples by class.
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_, figure_, image_
+        As in `ImagesDisplay`.
+
+    Examples
+    --------
+    >>> from fastboltz import RBMClassifier
+    >>> from fastboltz.datasets import load_digits
+    >>> from fastboltz.plots import ClassSamplesDisplay
+    >>> train, _ = load_digits()
+    >>> model = RBMClassifier(32, objective="generative", n_iter=5, random_state=0)
+    >>> display = ClassSamplesDisplay.from_estimator(model.fit(train.X, train.y))
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_samples: int = 10,
+        n_steps: int = 1000,
+        random_state: Any = 0,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> ClassSamplesDisplay:
+        """Draw samples of ``p(v | y)`` for every class of a fitted model.
+
+        Parameters
+        ----------
+        estimator : object with ``classes_`` and ``sample(n_samples, label, n_steps=...)``
+        image_shape : tuple of int, optional
+            Rows and columns of pixels; the default is a square.
+        n_samples : int
+            Of each class.
+        n_steps : int
+            Gibbs sweeps before each sample.
+        random_state : None, int, RandomState or Generator
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        ClassSamplesDisplay
+        """
+        check_count("n_samples", n_samples)
+        _check_fitted(estimator)
+        classes = estimator.classes_
+        labels = np.repeat(classes, n_samples)
+        drawn, _ = estimator.sample(len(labels), labels, n_steps=n_steps, random_state=random_state)
+        images = drawn.reshape(len(classes), n_samples, -1)
+        rows = {str(c): x for c, x in zip(classes, images, strict=True)}
+        return cls(rows, _image_shape(image_shape, drawn.shape[1])).plot(ax, **kwargs)
+
+
+class CompletionDisplay(ImagesDisplay):
+    """Images with unknown pixels, and draws of what is not known.
+
+    Parameters
+    ----------
+    rows : dict of str to ndarray of shape (n_images, n_pixels)
+        What is known, draws, and the truth where it was given.
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_, figure_, image_
+        As in `ImagesDisplay`.
+
+    Examples
+    --------
+    >>> from fastboltz import RBM
+    >>> from fastboltz.datasets import load_digits
+    >>> from fastboltz.plots import CompletionDisplay
+    >>> train, test = load_digits()
+    >>> rbm = RBM(n_components=32, n_iter=5, random_state=0).fit(train.X)
+    >>> known = test.X.copy()
+    >>> known[:, 32:] = float("nan")
+    >>> display = CompletionDisplay.from_estimator(rbm, known, test.X)
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        truth: Any = None,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_images: int = 10,
+        n_draws: int = 3,
+        n_steps: int = 200,
+        random_state: Any = 0,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> CompletionDisplay:
+        """Draw completions by a fitted model.
+
+        Parameters
+        ----------
+        estimator : object with ``sample(n_samples, n_steps, given=..., random_state=...)``
+        X : array-like of shape (n_rows, n_features)
+            NaN marks unknown pixels.
+        truth : array-like of shape (n_rows, n_features), optional
+        image_shape : tuple of int, optional
+            Rows and columns of pixels; the default is a square.
+        n_images : int
+            The first so many rows are drawn, each as a column.
+        n_draws : int
+            Draws of the unknown pixels, one below the other.
+        n_steps : int
+            Gibbs sweeps before each draw.
+        random_state : None, int, RandomState or Generator
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        CompletionDisplay
+        """
+        check_count("n_images", n_images)
+        check_count("n_draws", n_draws)
+        _check_fitted(estimator)
+        X = np.asarray(X)[:n_images]
+        drawn = estimator.sample(
+            n_draws * len(X), n_steps, given=np.tile(X, (n_draws, 1)), random_state=random_state
+        )
+        rows = {"known": X}
+        for k, x in enumerate(drawn.reshape(n_draws, *X.shape), start=1):
+            rows[f"draw {k}" if n_draws > 1 else "draw"] = x
+        if truth is not None:
+            rows["truth"] = _dense(truth)[:n_images]
+        return cls(rows, _image_shape(image_shape, X.shape[1])).plot(ax, **kwargs)
+
+
+class ClassFiltersDisplay(ImagesDisplay):
+    """Weights that the label gates, one row a class.
+
+    Blue weights are positive, red ones negative; each filter has a colour scale of its own.
+
+    Parameters
+    ----------
+    rows : dict of str to ndarray of shape (n_filters, n_pixels)
+        Filters by class, the greatest weight of each 1 or -1.
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_, figure_, image_
+        As in `ImagesDisplay`.
+
+    Examples
+    --------
+    >>> from fastboltz import ClassGatedRBMClassifier
+    >>> from fastboltz.datasets import load_digits
+    >>> from fastboltz.plots import ClassFiltersDisplay
+    >>> train, _ = load_digits()
+    >>> model = ClassGatedRBMClassifier(16, n_iter=5, random_state=0).fit(train.X, train.y)
+    >>> display = ClassFiltersDisplay.from_estimator(model)
+    """
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_filters: int = 10,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> ClassFiltersDisplay:
+        """Draw the filters of a fitted model.
+
+        Parameters
+        ----------
+        estimator : object with ``classes_``, ``components_`` of shape \
+(n_classes, n_components, n_features)
+        image_shape : tuple of int, optional
+            Rows and columns of pixels; the default is a square.
+        n_filters : int
+            Of each class: those of largest norm, largest first.
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        ClassFiltersDisplay
+        """
+        weights = _components(estimator)
+        if weights.ndim != 3:
+            raise TypeError(
+                f"the label does not gate the weights of this {type(estimator).__name__}: "
+                f"components_ has shape {weights.shape}, expected (n_classes, n_components, "
+                f"n_features). Use FiltersDisplay."
+            )
+        check_count("n_filters", n_filters)
+        rows = {}
+        for c, filters in zip(estimator.classes_, weights, strict=True):
+            order = np.argsort(-np.linalg.norm(filters, axis=1), kind="stable")[:n_filters]
+            rows[str(c)] = _scaled(filters[order])
+        shape = _image_shape(image_shape, weights.shape[-1])
+        return cls(rows, shape).plot(ax, **{"cmap": "RdBu", "limits": (-1, 1)} | kwargs)
+
+
+class FilterPairsDisplay:
+    """Factors of a gated machine: the filter of x above that of y.
+
+    Their products make the evidence for a transformation. Blue weights are positive, red ones
+    negative; each filter has a colour scale of its own.
+
+    Parameters
+    ----------
+    filters_x, filters_y : ndarray of shape (n_filters, n_pixels)
+    image_shape : tuple of int
+        Rows and columns of pixels.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+    figure_ : matplotlib Figure
+    image_ : matplotlib AxesImage
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import GatedRBM
+    >>> from fastboltz.plots import FilterPairsDisplay
+    >>> X = (np.random.default_rng(0).random((100, 16)) < 0.3).astype(np.float32)
+    >>> gated = GatedRBM(4, n_factors=8, n_iter=5, random_state=0)
+    >>> display = FilterPairsDisplay.from_estimator(gated.fit(X, np.roll(X, 4, axis=1)))
+    """
+
+    ax_: Any
+    figure_: Any
+    image_: Any
+
+    def __init__(self, filters_x: Any, filters_y: Any, image_shape: tuple[int, int]) -> None:
+        self.filters_x = np.asarray(filters_x)
+        self.filters_y = np.asarray(filters_y)
+        self.image_shape = image_shape
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        n_filters: int = 24,
+        ax: Any = None,
+        **kwargs: Any,
+    ) -> FilterPairsDisplay:
+        """Draw the factors of a fitted `GatedRBM` with ``n_factors``.
+
+        Parameters
+        ----------
+        estimator : GatedRBM
+        image_shape : tuple of int, optional
+            Rows and columns of pixels, of both images; the default is a square.
+        n_filters : int
+            At most so many pairs are drawn: those of which the product of all three norms is
+            largest, largest first.
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        **kwargs
+            Of `plot`.
+
+        Returns
+        -------
+        FilterPairsDisplay
+        """
+        _check_fitted(estimator)
+        check_count("n_filters", n_filters)
+        from .terms import FactoredTerm
+
+        term = estimator.energy_.terms[0]
+        if not isinstance(term, FactoredTerm):
+            raise TypeError(
+                f"this {type(estimator).__name__} has no factors: its weights are one array, "
+                f"{term.name!r}. Fit it with n_factors."
+            )
+        # Each (rank, size of the group).
+        factors = [estimator.params_[key].reshape(-1, term.rank).T for key in term.parameter_shapes]
+        norms = np.prod([np.linalg.norm(f, axis=1) for f in factors], axis=0)
+        order = np.argsort(-norms, kind="stable")[:n_filters]
+        x, y = factors[0][order], factors[1][order]
+        return cls(x, y, _image_shape(image_shape, x.shape[1])).plot(ax, **kwargs)
+
+    def plot(
+        self, ax: Any = None, *, n_columns: int | None = None, cmap: Any = "RdBu"
+    ) -> FilterPairsDisplay:
+        """Draw the pairs.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, optional
+            The default is a new figure.
+        n_columns : int, optional
+            The default makes the mosaic about square.
+        cmap : str or Colormap
+
+        Returns
+        -------
+        self
+        """
+        rows, columns = self.image_shape
+        x, y = (_scaled(f) for f in (self.filters_x, self.filters_y))
+        # A line between the two of a pair, and two more below it.
+        line = np.full((len(x), columns), np.nan)
+        pairs = np.concatenate([x, line, y, line, line], axis=1)
+        tiles = _mosaic(pairs, (2 * rows + 3, columns), n_columns)[:-2]
+        self.ax_ = _axes(ax, tiles.shape)
+        self.figure_ = self.ax_.figure
+        self.image_ = _show(self.ax_, tiles, cmap, -1, 1)
+        return self
+
+
+class ComparisonDisplay:
+    """Estimators of gradients side by side: bias, variance, seconds, and variance times seconds.
+
+    Short is good in every panel. The tick across a bias is what chance alone would give; biased
+    methods are drawn in red.
+
+    Parameters
+    ----------
+    comparison : fastboltz.gradients.Comparison
+
+    Attributes
+    ----------
+    axes_ : ndarray of matplotlib Axes
+    figure_ : matplotlib Figure
+    bars_ : list of matplotlib BarContainer
+        Of each panel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastboltz import gradients
+    >>> from fastboltz.plots import ComparisonDisplay
+    >>> def cost(Y):
+    ...     return (Y.sum(axis=1) - 2) ** 2
+    >>> methods = [gradients.ScoreFunction(b) for b in ("none", "optimal")]
+    >>> found = gradients.compare(methods, cost, gradients.Bernoulli(np.zeros(5)), random_state=0)
+    >>> display = ComparisonDisplay(found).plot()
+    """
+
+    axes_: Any
+    figure_: Any
+    bars_: list[Any]
+
+    def __init__(self, comparison: Any) -> None:
+        self.comparison = comparison
+
+    def plot(self, axes: Any = None) -> ComparisonDisplay:
+        """Draw the panels.
+
+        Parameters
+        ----------
+        axes : sequence of four matplotlib Axes, optional
+            The default is a new figure. Without an exact gradient the bias is left out: three.
+
+        Returns
+        -------
+        self
+        """
+        columns = self.comparison.to_dict()
+        panels = {
+            "bias": "bias",
+            "variance": "variance",
+            "seconds": "seconds a call",
+            "variance_seconds": "variance x seconds",
+        }
+        if not self.comparison.exact:
+            del panels["bias"]
+        n = len(columns["method"])
+        if axes is None:
+            size = (2.6 * len(panels) + 1.6, 0.34 * n + 0.9)
+            axes = _pyplot().subplots(
+                1, len(panels), figsize=size, sharey=True, layout="constrained"
+            )[1]
+        self.axes_ = np.asarray(axes)
+        if self.axes_.shape != (len(panels),):
+            raise ValueError(f"axes has shape {self.axes_.shape}; expected {(len(panels),)}.")
+        self.figure_ = self.axes_[0].figure
+        self.bars_ = []
+        colours = ["#b03a2e" if biased else "#31688e" for biased in columns["biased"]]
+        for ax, (key, title) in zip(self.axes_, panels.items(), strict=True):
+            x = np.array(columns[key])
+            # Exact methods have no variance: no bar on a scale of powers of ten.
+            x[x < 1e-12 * x.max()] = np.nan
+            self.bars_.append(ax.barh(np.arange(n), x, height=0.6, color=colours))
+            if key == "bias":
+                ax.plot(columns["bias_error"], np.arange(n), "|", color=_INK, markersize=12)
+            ax.set_xscale("log")
+            ax.set_title(title, fontsize=10, color=_INK)
+            ax.spines[["top", "right"]].set_visible(False)
+        self.axes_[0].set_yticks(np.arange(n), columns["method"])
+        self.axes_[0].set_ylim(n - 0.5, -0.5)
+        return self
+
+
 def demo_figure(
     estimator: Any,
     X: Any,
@@ -489,12 +1081,12 @@ def _check_fitted(estimator: Any) -> None:
     check_is_fitted(estimator)
 
 
-def _components(estimator: Any) -> np.ndarray:
+def _components(estimator: Any, name: str = "components_") -> np.ndarray:
     _check_fitted(estimator)
-    weights = getattr(estimator, "components_", None)
+    weights = getattr(estimator, name, None)
     if weights is None:
         raise TypeError(
-            f"{type(estimator).__name__} has no components_; expected a model with weights of "
+            f"{type(estimator).__name__} has no {name}; expected a model with weights of "
             f"shape (n_components, n_features)."
         )
     return np.asarray(weights)
@@ -537,6 +1129,22 @@ def _mosaic(
     grid = tiles.reshape(down, across, rows + _GAP, columns + _GAP).transpose(0, 2, 1, 3)
     inner = grid.reshape(down * (rows + _GAP), across * (columns + _GAP))[:-_GAP, :-_GAP]
     return np.pad(inner, _GAP, constant_values=np.nan)
+
+
+def _scaled(filters: np.ndarray, together: bool = False) -> np.ndarray:
+    """Filters divided by the greatest absolute weight, of each or of all."""
+    filters = filters.astype(np.float64)
+    top = np.abs(filters).max(axis=1, keepdims=True)
+    if together:
+        top = np.full_like(top, top.max())
+    return np.divide(filters, top, out=np.zeros_like(filters), where=top > 0)
+
+
+def _limits(images: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Ends of the colour scale."""
+    known = np.concatenate([np.ravel(x[~np.isnan(x)]) for x in images])
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 1.0)
+    return (0.0, 1.0) if low >= 0 and high <= 1 else (low, high)
 
 
 def _axes(ax: Any, shape: tuple[int, int]) -> Any:

@@ -493,17 +493,16 @@ class SequenceObjective(Objective):
             for x in out.values():
                 x.fill(0)
         seen = chains.seen[numbers]
-        start = phases.positive(
-            params, rows, out, 1.0, None, state.seed, state.update, not seen.all(), inputs
-        )
-        means = {g: out[g].copy() for g in self.energy.groups}
-        h = chains.bits.take(numbers).unpack(dtype=params["h"].dtype)
-        if not seen.all():
+
+        def begin(start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            # A sweep draws v first, so the visible side of a chain need not be kept.
+            h = chains.bits.take(numbers).unpack(dtype=params["h"].dtype)
             h[~seen] = start["h"][~seen]
-        # A sweep draws v first, so the visible side of a chain need not be kept.
-        start = {**rows, "h": h}
-        end = phases.negative(params, start, out, 1.0, None, state.seed, state.update, None, inputs)
-        assert end is not None
+            return {**start, "h": h}
+
+        means, end = phases.contrast(
+            params, rows, out, 1.0, None, state.seed, state.update, inputs, begin
+        )
         chains.put(numbers, end.values["h"])
         return out, means
 

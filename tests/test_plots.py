@@ -12,7 +12,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM as SklearnRBM
 
 import fastboltz as fb
-from fastboltz.plots import FiltersDisplay, HistoryDisplay, SamplesDisplay, demo_figure
+from fastboltz.plots import (
+    AnalogyDisplay,
+    ClassFiltersDisplay,
+    ClassSamplesDisplay,
+    CompletionDisplay,
+    FilterPairsDisplay,
+    FiltersDisplay,
+    HistoryDisplay,
+    ImagesDisplay,
+    SamplesDisplay,
+    demo_figure,
+)
 
 matplotlib.use("Agg")
 
@@ -132,6 +143,144 @@ def test_samples_alone_and_sparse_data(rbm, X):
     np.testing.assert_array_equal(dense.data, sparse.data)
 
 
+# ----------------------------------------------------------------------------------- rows of images
+
+
+def names(display):
+    return [text.get_text() for text in display.ax_.texts]
+
+
+def check_rows(display, rows):
+    """Each image of each row is where it should be, and the rows have their names."""
+    assert list(display.rows) == list(rows)
+    for r, (name, images) in enumerate(rows.items()):
+        assert names(display)[r] == name
+        for c, image in enumerate(images):
+            np.testing.assert_array_equal(tile(display.image_, r, c), np.reshape(image, SHAPE))
+
+
+def test_rows_of_images_have_names_and_may_be_of_different_length(X):
+    display = ImagesDisplay({"some": X[:5], "fewer": csr_matrix(X[5:7])}, SHAPE)
+    display.plot(column_labels=range(5))
+    check_rows(display, {"some": X[:5], "fewer": X[5:7]})
+    assert np.isnan(tile(display.image_, 1, 2)).all()
+    assert names(display)[2:] == ["0", "1", "2", "3", "4"]
+    assert display.image_.get_clim() == (0, 1)
+    assert len(display.ax_.images) == 1
+    display = ImagesDisplay({"": 2 * X[:2]}, SHAPE).plot(limits=(-3, 3))
+    assert display.image_.get_clim() == (-3, 3)
+
+
+def test_unknown_pixels_have_a_colour_of_their_own(X):
+    """Deliberate bug that this catches: empty places taken for unknown pixels."""
+    known = X[:3].copy()
+    known[1, 4] = np.nan
+    display = ImagesDisplay({"known": known, "one": X[:1]}, SHAPE).plot()
+    _, unknown = display.ax_.images
+    marked = ~np.ma.getmaskarray(unknown.get_array())
+    wanted = np.zeros_like(marked)
+    wanted[2, 1 + (SHAPE[1] + 1) + 1] = True  # the second image; pixel 4 is in row 1, column 1
+    np.testing.assert_array_equal(marked, wanted)
+    assert unknown.get_extent() == display.image_.get_extent()
+    everything = ImagesDisplay({"": np.full((1, 12), np.nan)}, SHAPE).plot()
+    assert everything.image_.get_clim() == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def gated(X):
+    return fb.GatedRBM(3, n_factors=5, n_iter=2, random_state=0).fit(X, X[:, ::-1])
+
+
+def test_analogies_stand_below_the_pairs_that_they_come_from(gated, X):
+    Y = X[:, ::-1]
+    display = AnalogyDisplay.from_estimator(
+        gated, X, Y, X[5:], Y[5:], image_shape=SHAPE, n_images=4
+    )
+    made = gated.analogy(X[:4], Y[:4], X[5:9])
+    rows = {"x": X[:4], "y": Y[:4], "new x": X[5:9], "prediction": made, "new y": Y[5:9]}
+    check_rows(display, rows)
+    short = AnalogyDisplay.from_estimator(gated, X, Y, X[5:], image_shape=SHAPE, n_images=4)
+    assert list(short.rows) == list(rows)[:4]
+
+
+def test_samples_of_a_class_stand_in_its_row(X):
+    """Deliberate bug that this catches: labels that go round in the place of rows of one label."""
+    y = np.array(["a", "b"])[X[:, 0].astype(int)]
+    # Long enough that the label matters: it is the first pixel.
+    model = fb.RBMClassifier(4, objective="generative", n_iter=200, random_state=0).fit(X, y)
+    display = ClassSamplesDisplay.from_estimator(
+        model, image_shape=SHAPE, n_samples=3, n_steps=5, random_state=7
+    )
+    drawn, labels = model.sample(6, ["a"] * 3 + ["b"] * 3, n_steps=5, random_state=7)
+    assert list(labels) == ["a"] * 3 + ["b"] * 3
+    check_rows(display, {"a": drawn[:3], "b": drawn[3:]})
+    assert not np.array_equal(drawn[:3], drawn[3:])
+
+
+@pytest.mark.parametrize("kind", ["RBM", "BoltzmannMachine"])
+def test_completions_keep_what_is_known(kind, rbm, X):
+    model = rbm
+    if kind == "BoltzmannMachine":
+        groups = {"v": fb.Bernoulli(12), "h": fb.Bernoulli(3)}
+        model = fb.BoltzmannMachine(groups, ["v_i h_j"], visible="v", n_iter=1).fit(X)
+    known = X.copy()
+    known[:, 6:] = np.nan
+    display = CompletionDisplay.from_estimator(
+        model, known, X, image_shape=SHAPE, n_images=4, n_draws=2, n_steps=3
+    )
+    drawn = display.rows["draw 1"], display.rows["draw 2"]
+    check_rows(
+        display, {"known": known[:4], "draw 1": drawn[0], "draw 2": drawn[1], "truth": X[:4]}
+    )
+    for x in drawn:
+        np.testing.assert_array_equal(x[:, :6], X[:4, :6])
+        assert np.isin(x, (0, 1)).all()
+    assert not np.array_equal(*drawn)
+    one = CompletionDisplay.from_estimator(
+        model, known, image_shape=SHAPE, n_images=4, n_draws=1, n_steps=3
+    )
+    assert list(one.rows) == ["known", "draw"]
+
+
+def test_filters_of_a_class_stand_in_its_row(X):
+    """Deliberate bug that this catches: the axes of class and component exchanged."""
+    model = fb.ClassGatedRBMClassifier(4, n_iter=2, random_state=0).fit(X, X[:, 0].astype(int))
+    display = ClassFiltersDisplay.from_estimator(model, image_shape=SHAPE, n_filters=3)
+    for row, (c, weights) in enumerate(zip("01", model.components_, strict=True)):
+        assert names(display)[row] == c
+        order = np.argsort(-np.linalg.norm(weights, axis=1))[:3]
+        for place, w in enumerate(weights[order]):
+            drawn = tile(display.image_, row, place)
+            np.testing.assert_allclose(drawn, (w / np.abs(w).max()).reshape(SHAPE), rtol=1e-5)
+    assert display.image_.get_clim() == (-1, 1)
+    every = FiltersDisplay.from_estimator(model, image_shape=SHAPE)
+    assert len(every.filters) == 8
+
+
+def test_filters_of_another_attribute_can_be_drawn(X):
+    model = fb.TwoGroupRBMClassifier(4, n_nuisance=3, n_iter=2, random_state=0)
+    model.fit(X, X[:, 0].astype(int))
+    display = FiltersDisplay.from_estimator(
+        model, image_shape=SHAPE, components="nuisance_components_"
+    )
+    w = model.nuisance_components_
+    np.testing.assert_array_equal(display.filters, w[np.argsort(-np.linalg.norm(w, axis=1))])
+
+
+def test_the_filters_of_a_pair_stand_one_above_the_other(gated):
+    display = FilterPairsDisplay.from_estimator(gated, image_shape=SHAPE, n_filters=4, n_columns=2)
+    x, y, h = (gated.params_[f"x_i y_j h_k | 5 @ {slot}"] for slot in ("x_i", "y_j", "h_k"))
+    norms = np.prod([np.linalg.norm(f, axis=0) for f in (x, y, h)], axis=0)
+    image = np.ma.filled(display.image_.get_array(), np.nan)
+    for place, f in enumerate(np.argsort(-norms)[:4]):
+        row, column = divmod(place, 2)
+        top, left = 1 + row * (2 * SHAPE[0] + 4), 1 + column * (SHAPE[1] + 1)
+        for k, w in enumerate((x[:, f], y[:, f])):
+            start = top + k * (SHAPE[0] + 1)
+            drawn = image[start : start + SHAPE[0], left : left + SHAPE[1]]
+            np.testing.assert_allclose(drawn, (w / np.abs(w).max()).reshape(SHAPE), rtol=1e-5)
+
+
 # ------------------------------------------------------------------------------------------ history
 
 
@@ -227,6 +376,20 @@ def test_a_shape_that_does_not_fit_is_told_what_would(rbm):
         FiltersDisplay.from_estimator(rbm, image_shape=SHAPE, n_filters=0)
     with pytest.raises(ValueError, match="scale must be one of 'each', 'common'"):
         FiltersDisplay.from_estimator(rbm, image_shape=SHAPE, scale="own")
+
+
+def test_weights_that_are_not_there_are_named(rbm, gated, X):
+    with pytest.raises(TypeError, match=r"RBM has no nuisance_components_; expected a model with"):
+        FiltersDisplay.from_estimator(rbm, components="nuisance_components_")
+    with pytest.raises(TypeError, match=r"the label does not gate .* \(7, 12\).* FiltersDisplay"):
+        ClassFiltersDisplay.from_estimator(rbm, image_shape=SHAPE)
+    full = fb.GatedRBM(2, n_iter=0).fit(X, X)
+    with pytest.raises(TypeError, match=r"GatedRBM has no factors: .* Fit it with n_factors"):
+        FilterPairsDisplay.from_estimator(full, image_shape=SHAPE)
+    with pytest.raises(ValueError, match="n_draws must be a whole number >= 1; got 0"):
+        CompletionDisplay.from_estimator(rbm, X, image_shape=SHAPE, n_draws=0)
+    with pytest.raises(ValueError, match=r"12 features make no square image"):
+        AnalogyDisplay.from_estimator(gated, X, X, X)
 
 
 def test_data_of_other_width_is_refused(rbm, X):

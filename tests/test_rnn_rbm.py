@@ -164,8 +164,8 @@ def test_the_gradient_is_that_of_differences_of_the_log_likelihood(form):
 @pytest.mark.parametrize("form", [{}, {"emits": ("biases", "weights"), "weight_rank": 2}], ids=str)
 @pytest.mark.parametrize("method", ["cd", "pcd"])
 def test_long_chains_give_the_exact_gradient(form, method):
-    """Means over independent calls, within their own standard errors. Deliberate bugs that this
-    catches: chains of one step used for another, a negative phase without the emitted biases."""
+    """Means over independent calls, within their own standard errors. Deliberate bug that this
+    catches: a negative phase without the emitted biases."""
     exact = _fitted(form)
     one = _sequences((3,))
     many = one * 50
@@ -219,14 +219,21 @@ def test_annealing_agrees_with_enumeration(form):
     np.testing.assert_array_equal(again.log_partition.values, z.values)
 
 
-def test_sampled_predictions_are_the_exact_ones_within_their_error(monkeypatch):
+def test_annealed_predictions_are_the_exact_ones_within_their_error(monkeypatch):
+    """Deliberate bugs that this catches: chains without their weights, weights of other rows."""
     rnn, data = _fitted({"emits": ("biases", "weights"), "weight_rank": 2}), _sequences((4,))
+    for x in rnn.params_.values():
+        x *= 1.5
     exact = rnn.predict(data)[0]
+    # A short ladder, so that the weights matter.
+    options = {"betas": 4, "n_chains": 4000, "random_state": 0}
+    found = rnn.log_likelihood(data, method="ais", **options).log_partition
+    assert 1000 < found.effective_chains.min() < 3800
     monkeypatch.setattr(rnn_rbm, "AUTO_LOG2_STATES", -1)
-    n = 4000
-    sampled = rnn.predict(data, n_chains=n, n_gibbs=30)[0]
+    sampled = rnn.predict(data, **options)[0]
     # Means of conditional means, whose variance is below that of the bits themselves.
-    assert (np.abs(sampled - exact) < Z_LIMIT * np.sqrt(exact * (1 - exact) / n)).all()
+    error = np.sqrt(exact * (1 - exact) / found.effective_chains[:, None])
+    assert (np.abs(sampled - exact) < Z_LIMIT * error).all()
     assert np.abs(sampled - exact).max() > 0
 
 
@@ -595,3 +602,38 @@ def test_the_mean_of_estimates_makes_room_for_their_bias():
 def test_progress_is_shown(capsys):
     RNNRBM(2, 2, n_iter=2, verbose=1, random_state=0).fit(_sequences())
     assert "2/2" in capsys.readouterr().err
+
+
+def test_a_persistent_chain_goes_on_where_it_was_at_the_same_step():
+    """Sequences are shuffled between passes; chains stay with their steps. Deliberate bugs that
+    this catches: chains taken or put back by their place in the minibatch, chains begun anew."""
+    lengths = np.array([5, 3, 8, 1, 2, 6])
+    data = _sequences(lengths)
+    rnn = _fitted({}, method="pcd", n_gibbs=1)
+    trainer = rnn._trainer(rnn.energy_)
+    (phases,) = trainer.objective._phases
+    sampler, step = phases.sampler, trainer.objective.step
+    sweep = sampler.step
+    numbers, left, n_met = [], {}, 0
+
+    def spy_step(params, batch, *rest):
+        numbers[:] = batch["rows"][batch["mask"]]
+        return step(params, batch, *rest)
+
+    def spy_sweep(params, start, *rest, **options):
+        nonlocal n_met
+        end = sweep(params, start, *rest, **options)
+        for k, row in enumerate(numbers):
+            if row in left:
+                np.testing.assert_array_equal(start.values["h"][k], left[row])
+                n_met += 1
+            left[row] = end.values["h"][k].copy()
+        return end
+
+    trainer.objective.step, sampler.step = spy_step, spy_sweep
+    frames = rnn_rbm.Rows(np.concatenate(data), (V,), np.float64)
+    state = trainer.init(rnn.params_, 0)
+    options = {"n_streams": 2, "chunk": 4, "n_epochs": 4, "seed": 0}
+    list(trainer.sequence_epochs(rnn.params_, frames, lengths, state, **options))
+    assert n_met == 3 * lengths.sum()
+    assert len({h.tobytes() for h in left.values()}) > 1

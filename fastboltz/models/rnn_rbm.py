@@ -33,8 +33,11 @@ from .base import _LARGEST_CHANGE, Data, EnergyEstimator, _is_real, _ProgressBar
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
-#: Steps whose predictions are sampled together.
-_STEPS_AT_ONCE = 256
+#: Sequences whose states are computed together.
+_SEQUENCES_AT_ONCE = 256
+#: The annealing of the validation sequences: few chains, but a ladder that does not flatter models
+#: with strong weights.
+_VALIDATION_BETAS, _VALIDATION_CHAINS = 200, 2
 #: Networks by name.
 _NETWORKS: dict[str, Callable[[], Recurrent]] = {"tanh": Tanh, "gru": GRU}
 
@@ -504,8 +507,8 @@ class RNNRBM(EnergyEstimator):
         # The longest first: streams of one sequence each, alike in length.
         order = np.argsort(-lengths, kind="stable")
         first = np.cumsum(lengths) - lengths
-        for start in range(0, len(order), _STEPS_AT_ONCE):
-            members = order[start : start + _STEPS_AT_ONCE]
+        for start in range(0, len(order), _SEQUENCES_AT_ONCE):
+            members = order[start : start + _SEQUENCES_AT_ONCE]
             rows = np.full((lengths[members[0]], len(members)), -1)
             for s, one in enumerate(members):
                 rows[: lengths[one], s] = first[one] + np.arange(lengths[one])
@@ -607,25 +610,12 @@ class RNNRBM(EnergyEstimator):
             free = self.energy_.free_energy(
                 self.params_, state, "h", n_threads=n_threads, check=False
             )
-        given = {"u": before}
         if method == "exact":
-            log_z = Enumeration(self.energy_, self.params_, given).log_partition()
+            log_z = Enumeration(self.energy_, self.params_, {"u": before}).log_partition()
             none = np.zeros(len(log_z))
             partition = ConditionalLogPartition(log_z, none, np.full(len(log_z), np.inf))
         else:
-            own = self.energy_.own(self.params_, "v")
-            bias = self.energy_.groups["v"].reference_bias(own, self._base_rates["v"])
-            partition = conditional_ais(
-                self.energy_,
-                self.params_,
-                given,
-                reference={"v": {"bias": bias}},
-                betas=betas,
-                n_chains=n_chains,
-                random_state=self._seed if random_state is None else random_state,
-                n_threads=self.n_threads,
-                progress=progress,
-            )
+            partition = self._anneal(before, betas, n_chains, random_state, progress=progress)
         values = -free - partition.values
         z, mean = partition.mean(), float(values.mean())
         return SequenceLikelihood(
@@ -679,24 +669,23 @@ class RNNRBM(EnergyEstimator):
         sequences: Any,
         lengths: Any = None,
         *,
+        betas: int | Sequence[float] | np.ndarray = 100,
         n_chains: int = 10,
-        n_gibbs: int = 25,
         random_state: Any = None,
     ) -> Any:
         """Mean of every step given those before it: row t is ``E[v(t) | v(1), ..., v(t - 1)]``.
 
-        Where one side of the RBM is small it is exact; else an average over Gibbs chains. What the
-        last row of a sequence holds has no part in its own prediction: a row of zeros at the end
-        asks for the step that follows.
+        Where the hidden side of the RBM is small it is exact; else a mean over annealed chains with
+        their importance weights, which finds the modes of an RBM where chains at its own
+        temperature would have to cross between them. What the last row of a sequence holds has no
+        part in its own prediction: a row of zeros at the end asks for the step that follows.
 
         Parameters
         ----------
         sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
         lengths : array-like of int, optional
-        n_chains : int
-            Chains of a step.
-        n_gibbs : int
-            Sweeps of a chain.
+        betas, n_chains
+            Of `fastboltz.likelihood.conditional_ais`; chains are those of one step.
         random_state : None, int, RandomState or Generator
             None is the model's own seed, so that the answer is repeatable.
 
@@ -705,47 +694,52 @@ class RNNRBM(EnergyEstimator):
         list of arrays of shape (n_steps, n_features), or one array
         """
         check_is_fitted(self, "params_")
-        check_count("n_chains", n_chains)
-        check_count("n_gibbs", n_gibbs)
         X, counts, listed = self._check_sequences(sequences, lengths)
-        seed = rng.seed_from(self._seed if random_state is None else random_state)
         with threads.single_threaded_blas():
             before, _ = self._states(X, counts)
-            means = np.empty_like(X, dtype=self._dtype)
-            for start in range(0, len(X), _STEPS_AT_ONCE):
-                u = before[start : start + _STEPS_AT_ONCE]
-                means[start : start + len(u)] = self._means(u, n_chains, n_gibbs, seed, start)
+            means = self._means(before, betas, n_chains, random_state)
         return _as_given(means, counts, listed)
 
-    def _means(
-        self, u: np.ndarray, n_chains: int, n_gibbs: int, seed: int, first: int
-    ) -> np.ndarray:
+    def _means(self, u: np.ndarray, betas: Any, n_chains: int, random_state: Any) -> np.ndarray:
         """``E[v | u]``, (n_rows, n_features)."""
         energy, params = self.energy_, self.params_
-        v, h = energy.groups["v"], energy.groups["h"]
-        if h.n_units <= AUTO_LOG2_STATES:
+        if energy.groups["h"].n_units <= AUTO_LOG2_STATES:
             exact = Enumeration(energy, params, {"u": u}, listed=("h",)).mean("v")
             return exact.reshape(len(u), -1)
-        address = rng.Address.of(seed, "sample", row=first * n_chains)
-        state = self._draw(np.repeat(u, n_chains, axis=0), address, n_gibbs)
-        return state.reshape(len(u), n_chains, v.size).mean(axis=1)
-
-    def _draw(
-        self, u: np.ndarray, address: rng.Address, n_gibbs: int, sample: bool = False
-    ) -> np.ndarray:
-        """Chains of v given u, from independent units: the last means, or the last samples."""
-        energy, params, number = self.energy_, self.params_, 2
-        v = energy.groups["v"]
+        means = np.empty((len(u), energy.groups["v"].size), self._dtype)
         sampler = Gibbs(energy, "u", n_threads=self.n_threads)
-        # v is drawn last, so that a sweep ends at it.
         sampler.blocks = [("h",), ("v",)]
-        own = energy.own(params, "v")
-        own = own | {"bias": v.reference_bias(own, self._base_rates["v"]).astype(self._dtype)}
-        _, start = v.draw(own, np.zeros((len(u), *v.shape), self._dtype), address.at(group=number))
-        assert start is not None
-        state = sampler.start(params, len(u), address, {"u": u, "v": start})
-        state = sampler.step(params, state, n_gibbs, means=not sample)
-        return as_rows(state.values["v"] if sample else state.means["v"], self._dtype)
+        address = rng.Address.of(self._seed, "reconstruct")
+
+        def collect(rows: slice, values: dict[str, np.ndarray], weights: np.ndarray) -> None:
+            # A sweep leaves the distribution as it is, and means vary less than draws.
+            at = address.at(step=rows.start)
+            state = sampler.step(
+                params, sampler.start(params, weights.size, at, values), means=True
+            )
+            v = state.means["v"].reshape(*weights.shape, -1)
+            means[rows] = np.einsum("nc,nci->ni", weights.astype(v.dtype), v)
+
+        self._anneal(u, betas, n_chains, random_state, collect=collect)
+        return means
+
+    def _anneal(
+        self, u: np.ndarray, betas: Any, n_chains: int, random_state: Any, **options: Any
+    ) -> ConditionalLogPartition:
+        """Annealed importance sampling of every step's RBM."""
+        own = self.energy_.own(self.params_, "v")
+        bias = self.energy_.groups["v"].reference_bias(own, self._base_rates["v"])
+        return conditional_ais(
+            self.energy_,
+            self.params_,
+            {"u": u},
+            reference={"v": {"bias": bias}},
+            betas=betas,
+            n_chains=n_chains,
+            random_state=self._seed if random_state is None else random_state,
+            n_threads=self.n_threads,
+            **options,
+        )
 
     def accuracy(
         self,
@@ -834,10 +828,25 @@ class RNNRBM(EnergyEstimator):
             none = np.zeros((1, n), bool)
             for t in range(done, n_steps):
                 at = address.at(step=t * (n_gibbs + 1))
-                out[:, t] = self._draw(u, at, n_gibbs, sample=True)
+                out[:, t] = self._draw(u, at, n_gibbs)
                 x = np.ascontiguousarray(out[None, :, t])
                 u = self.recurrent_.forward(params, unit, x, none, u, n_threads).after[-1]
         return out[0] if n_sequences is None else out
+
+    def _draw(self, u: np.ndarray, address: rng.Address, n_gibbs: int) -> np.ndarray:
+        """One v for every u, by Gibbs sampling from independent units, (n_rows, n_features)."""
+        energy, params = self.energy_, self.params_
+        v = energy.groups["v"]
+        sampler = Gibbs(energy, "u", n_threads=self.n_threads)
+        # v is drawn last, so that a sweep ends at it.
+        sampler.blocks = [("h",), ("v",)]
+        own = energy.own(params, "v")
+        own = own | {"bias": v.reference_bias(own, self._base_rates["v"]).astype(self._dtype)}
+        at = address.at(group=sampler.number["u"])
+        _, start = v.draw(own, np.zeros((len(u), *v.shape), self._dtype), at)
+        assert start is not None
+        state = sampler.start(params, len(u), address, {"u": u, "v": start})
+        return as_rows(sampler.step(params, state, n_gibbs).values["v"], self._dtype)
 
 
 class _Best:
@@ -857,7 +866,9 @@ class _Best:
         if state.epoch % self.model.validate_every:
             state.record(validation=np.nan)
             return False
-        score = self.model._log_likelihood(self.X, self.lengths, self.method, 40, 4).mean
+        score = self.model._log_likelihood(
+            self.X, self.lengths, self.method, _VALIDATION_BETAS, _VALIDATION_CHAINS
+        ).mean
         state.record(validation=score)
         self.since += 1
         if score > self.score:
