@@ -255,13 +255,13 @@ def digits_fit(dtype: str, n_iter: int, n_threads: int) -> Local:
     return Local(lambda: digits_model(n_iter, n_threads).fit(x))
 
 
-def gibbs(n_steps: int, n_threads: int) -> Local:
+def gibbs(n_steps: int, n_threads: int, precision: str = "full") -> Local:
     """Sweeps of many chains."""
     import fastboltz as fb
 
     rbm = energy()
     params = rbm.init(0, 0.05)
-    sampler = fb.Gibbs(rbm, n_threads=n_threads)
+    sampler = fb.Gibbs(rbm, n_threads=n_threads, precision=precision)
     state = sampler.init(params, n_chains=N_CHAINS, random_state=0)
 
     def call() -> None:
@@ -634,6 +634,18 @@ CASES: list[Case] = [
             **floors(sweep_products(N_CHAINS), times=SWEEPS),
         },
         goals=[Goal(SKLEARN, 9), Goal(RBMS, 9)],
+    ),
+    Case(
+        name="gibbs-low",
+        title=f"Gibbs sweep, sums of 16 bits, {V} x {H}, {N_CHAINS} chains",
+        unit="us a chain",
+        scale=1e6 / (N_CHAINS * SWEEPS),
+        contenders={
+            OURS: partial(gibbs, SWEEPS, precision="low"),
+            SKLEARN: partial(sklearn_gibbs, SWEEPS),
+            **floors(sweep_products(N_CHAINS), times=SWEEPS),
+        },
+        goals=[Goal(SKLEARN, 14), Goal(RBMS, 14)],
     ),
     Case(
         name="ais",

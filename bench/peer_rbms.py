@@ -81,7 +81,7 @@ def annealing(n_threads: int) -> Callable[[], object]:
 
 def main() -> None:
     """Serve."""
-    served = {"gibbs": gibbs, "ais": annealing}
+    served = {"gibbs": gibbs, "gibbs-low": gibbs, "ais": annealing}
     for size in (128, 1024):
         for name, rows, method, centered in (
             ("pcd1", cases.binary_rows, "pcd", False),

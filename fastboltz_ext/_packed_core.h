@@ -365,18 +365,18 @@ typedef struct {
 
 /* -- sums of 16 bits -------------------------------------------------------------------------- */
 
-/* Tables of one panel, [word][half of a word][column][4]: the 16 units of a half choose by five,
- * five and six bits among 32, 32 and 64 sums of 16 bits, one, one and two registers. */
-PACKED_TARGET FB_UNUSED static void packed_low_tables_avx512(const packed_weights *w,
-                                                             ptrdiff_t first, int16_t *values,
-                                                             int32_t *tables, int32_t *sums)
+/* Words of inputs whose tables, 20 KB, are in the first cache at a time. */
+#define PACKED_LOW_WORDS 5
+/* Blocks of 64 rows whose sums are kept meanwhile. */
+#define PACKED_LOW_BLOCKS 32
+
+/* Columns of a panel as integers, values[column][input], and their sums. */
+PACKED_TARGET FB_UNUSED static void packed_low_values(const packed_weights *w, ptrdiff_t first,
+                                                      int16_t *values, int32_t *sums)
 {
     const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
     const ptrdiff_t padded_in = 32 * packed_words(w->n_in);
     const float one = (float)((int32_t)1 << w->low);
-    static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
-                                      0xFFFF0000u};
-    int16_t *to = (int16_t *)tables;
     memset(values, 0, (size_t)(padded_in * PACKED_PANEL) * sizeof(int16_t));
     if (w->c_step != 1)
         for (ptrdiff_t c = 0; c < columns; c++) {
@@ -395,7 +395,16 @@ PACKED_TARGET FB_UNUSED static void packed_low_tables_avx512(const packed_weight
             total += values[c * padded_in + k];
         sums[c] = (int32_t)((uint32_t)total << (PACKED_SHIFT - w->low));
     }
-    for (ptrdiff_t k = 0; k < padded_in; k += 16)
+}
+
+/* Tables of words [begin, end), [word][half of a word][column][4]: the 16 units of a half choose by
+ * five, five and six bits among 32, 32 and 64 sums of 16 bits, one, one and two registers. */
+PACKED_TARGET FB_UNUSED static void packed_low_tables(const int16_t *values, ptrdiff_t padded_in,
+                                                      ptrdiff_t begin, ptrdiff_t end, int16_t *to)
+{
+    static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
+                                      0xFFFF0000u};
+    for (ptrdiff_t k = 32 * begin; k < 32 * end; k += 16)
         for (ptrdiff_t c = 0; c < PACKED_PANEL; c++, to += 128) {
             const int16_t *v = values + c * padded_in + k;
             __m512i t[3];
@@ -412,29 +421,42 @@ PACKED_TARGET FB_UNUSED static void packed_low_tables_avx512(const packed_weight
         }
 }
 
-/* A table in a register: left alone, compilers load it anew for each of its uses. */
-__attribute__((always_inline)) PACKED_TARGET static inline __m512i packed_load_once(
-    const int16_t *table)
-{
-    __m512i x;
-    __asm__("vmovdqa64 %[m], %[x]" : [x] "=v"(x) : [m] "m"(*(const __m512i *)table));
-    return x;
-}
+/* One column, a table of 32 or of 64 sums, for two times 32 rows. Assembly for the reasons that are
+ * given in _packed_tables.h. */
+#define PACKED_LOW_COLUMN(table, i0, i1, c)                                                       \
+    __asm__("vmovdqa64 %[m], %[t]\n\tvpermw %[t], %[x0], %[p]\n\tvpermw %[t], %[x1], %[q]\n\t"     \
+            "vpaddw %[p], %[s0], %[s0]\n\tvpaddw %[q], %[s1], %[s1]"                              \
+            : [s0] "+v"(sum[0][c]), [s1] "+v"(sum[1][c]), [t] "=&v"(low_half), [p] "=&v"(one),    \
+              [q] "=&v"(other)                                                                   \
+            : [m] "m"(*(const __m512i *)(table)), [x0] "v"(i0), [x1] "v"(i1))
+#define PACKED_LOW_COLUMN6(table, i0, i1, c)                                                      \
+    __asm__("vmovdqa64 %[m], %[t]\n\tvmovdqa64 %[n], %[u]\n\t"                                   \
+            "vmovdqa64 %[x0], %[p]\n\tvpermi2w %[u], %[t], %[p]\n\t"                             \
+            "vmovdqa64 %[x1], %[q]\n\tvpermi2w %[u], %[t], %[q]\n\t"                             \
+            "vpaddw %[p], %[s0], %[s0]\n\tvpaddw %[q], %[s1], %[s1]"                              \
+            : [s0] "+v"(sum[0][c]), [s1] "+v"(sum[1][c]), [t] "=&v"(low_half),                    \
+              [u] "=&v"(high_half), [p] "=&v"(one), [q] "=&v"(other)                             \
+            : [m] "m"(*(const __m512i *)(table)), [n] "m"(*(const __m512i *)((table) + 32)),      \
+              [x0] "v"(i0), [x1] "v"(i1))
 
-/* sums[row group of 16][column][lane] of 64 rows, in multiples of 2^-PACKED_SHIFT. */
-PACKED_TARGET FB_UNUSED static void packed_low_sums_avx512(const uint32_t *x, ptrdiff_t n_words,
-                                                           ptrdiff_t n_groups,
-                                                           const int32_t *tables, int low,
-                                                           int32_t *out)
+/* Adds the look-ups of words [begin, end) to the sums of 64 rows, [32 rows][column][32 rows: even and
+ * odd lanes are rows of the first and of the second group of 16]. */
+PACKED_TARGET FB_UNUSED static void packed_low_look_up(const uint32_t *x, ptrdiff_t n_words,
+                                                       ptrdiff_t n_groups, ptrdiff_t begin,
+                                                       ptrdiff_t end, const int16_t *t,
+                                                       int16_t *sums)
 {
-    const int16_t *t = (const int16_t *)tables;
+    __m512i low_half, high_half, one, other;
     /* the last 32 rows may stand alone: they are then taken twice */
     const ptrdiff_t apart = n_groups > 2 ? 2 : 0;
     __m512i sum[2][PACKED_PANEL];
 #pragma GCC unroll 8
     for (int c = 0; c < PACKED_PANEL; c++)
-        sum[0][c] = sum[1][c] = _mm512_setzero_si512();
-    for (ptrdiff_t w = 0; w < n_words; w++) {
+#pragma GCC unroll 2
+        for (int s = 0; s < 2; s++)
+            sum[s][c] = begin == 0 ? _mm512_setzero_si512()
+                                   : _mm512_load_si512(sums + (s * PACKED_PANEL + c) * 32);
+    for (ptrdiff_t w = begin; w < end; w++) {
         __m512i half[2][2];
 #pragma GCC unroll 2
         for (int s = 0; s < 2; s++) {
@@ -446,37 +468,34 @@ PACKED_TARGET FB_UNUSED static void packed_low_sums_avx512(const uint32_t *x, pt
         for (int h = 0; h < 2; h++, t += 128 * PACKED_PANEL) {
             const __m512i i0 = half[h][0], i1 = half[h][1];
 #pragma GCC unroll 8
-            for (int c = 0; c < PACKED_PANEL; c++) {
-                const __m512i table = packed_load_once(t + 128 * c);
-                sum[0][c] = _mm512_add_epi16(sum[0][c], _mm512_permutexvar_epi16(i0, table));
-                sum[1][c] = _mm512_add_epi16(sum[1][c], _mm512_permutexvar_epi16(i1, table));
-            }
+            for (int c = 0; c < PACKED_PANEL; c++)
+                PACKED_LOW_COLUMN(t + 128 * c, i0, i1, c);
             const __m512i j0 = _mm512_srli_epi16(i0, 5), j1 = _mm512_srli_epi16(i1, 5);
 #pragma GCC unroll 8
-            for (int c = 0; c < PACKED_PANEL; c++) {
-                const __m512i table = packed_load_once(t + 128 * c + 32);
-                sum[0][c] = _mm512_add_epi16(sum[0][c], _mm512_permutexvar_epi16(j0, table));
-                sum[1][c] = _mm512_add_epi16(sum[1][c], _mm512_permutexvar_epi16(j1, table));
-            }
+            for (int c = 0; c < PACKED_PANEL; c++)
+                PACKED_LOW_COLUMN(t + 128 * c + 32, j0, j1, c);
             const __m512i k0 = _mm512_srli_epi16(i0, 10), k1 = _mm512_srli_epi16(i1, 10);
 #pragma GCC unroll 8
-            for (int c = 0; c < PACKED_PANEL; c++) {
-                const __m512i low_half = packed_load_once(t + 128 * c + 64);
-                const __m512i high_half = packed_load_once(t + 128 * c + 96);
-                sum[0][c] = _mm512_add_epi16(sum[0][c],
-                                             _mm512_permutex2var_epi16(low_half, k0, high_half));
-                sum[1][c] = _mm512_add_epi16(sum[1][c],
-                                             _mm512_permutex2var_epi16(low_half, k1, high_half));
-            }
+            for (int c = 0; c < PACKED_PANEL; c++)
+                PACKED_LOW_COLUMN6(t + 128 * c + 64, k0, k1, c);
         }
     }
-    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - low);
-#pragma GCC unroll 2
-    for (int s = 0; s < 2; s++)
 #pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++)
+#pragma GCC unroll 2
+        for (int s = 0; s < 2; s++)
+            _mm512_store_si512(sums + (s * PACKED_PANEL + c) * 32, sum[s][c]);
+}
+
+/* out[row group of 16][column][lane] of 64 rows, in multiples of 2^-PACKED_SHIFT. */
+PACKED_TARGET FB_UNUSED static void packed_low_widen(const int16_t *sums, int low, int32_t *out)
+{
+    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - low);
+    for (int s = 0; s < 2; s++)
         for (int c = 0; c < PACKED_PANEL; c++) {
-            const __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(sum[s][c], 16), 16);
-            const __m512i odd = _mm512_srai_epi32(sum[s][c], 16);
+            const __m512i sum = _mm512_load_si512(sums + (s * PACKED_PANEL + c) * 32);
+            const __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(sum, 16), 16);
+            const __m512i odd = _mm512_srai_epi32(sum, 16);
             _mm512_store_si512(out + ((2 * s) * PACKED_PANEL + c) * 16, _mm512_sll_epi32(even, up));
             _mm512_store_si512(out + ((2 * s + 1) * PACKED_PANEL + c) * 16,
                                _mm512_sll_epi32(odd, up));
@@ -815,7 +834,8 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
 FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
 {
     if (low)
-        return 32 * packed_words(n_in) * PACKED_PANEL * 5 + 32;
+        return PACKED_LOW_WORDS * PACKED_PANEL * 128 + PACKED_LOW_BLOCKS * 32 * PACKED_PANEL +
+               16 * packed_words(n_in) * PACKED_PANEL;
     ptrdiff_t blocks = packed_blocks(n_groups) + 1; /* two sets may both end in half a block */
     blocks = blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
     return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, blocks) +
@@ -829,18 +849,32 @@ PACKED_TARGET FB_UNUSED static void packed_low_layer_avx512(const packed_rows *s
                                                             int32_t *scratch)
 {
     const ptrdiff_t n_words = packed_words(w->n_in), n_groups = packed_groups(set->n_rows);
-    int16_t *values = (int16_t *)(scratch + 32 * n_words * PACKED_PANEL * 4);
-    int32_t sums[4 * PACKED_PANEL * 16] __attribute__((aligned(64)));
-    for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
-         first += PACKED_PANEL) {
-        int32_t all[PACKED_PANEL];
-        packed_low_tables_avx512(w, first, values, scratch, all);
-        for (ptrdiff_t g = 0; g < n_groups; g += 4) {
-            packed_low_sums_avx512(set->x + g * n_words * 16, n_words, n_groups - g, scratch,
-                                   w->low, sums);
-            for (ptrdiff_t s = 0; s < 4 && g + s < n_groups; s += 2)
-                packed_epilogue_avx512(sums + s * PACKED_PANEL * 16, all, set->o, first, w->n_out,
-                                       16 * (g + s), set->n_rows, n_groups);
+    const ptrdiff_t at_once = 4 * PACKED_LOW_BLOCKS;
+    int16_t *tables = (int16_t *)scratch;
+    int16_t *sums = tables + PACKED_LOW_WORDS * 2 * PACKED_PANEL * 128;
+    int16_t *values = sums + PACKED_LOW_BLOCKS * 64 * PACKED_PANEL;
+    for (ptrdiff_t group = 0; group < n_groups; group += at_once) {
+        const ptrdiff_t last = group + at_once < n_groups ? group + at_once : n_groups;
+        for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
+             first += PACKED_PANEL) {
+            int32_t all[PACKED_PANEL], wide[4 * PACKED_PANEL * 16] __attribute__((aligned(64)));
+            packed_low_values(w, first, values, all);
+            ptrdiff_t word = 0;
+            do {
+                const ptrdiff_t next =
+                    word + PACKED_LOW_WORDS < n_words ? word + PACKED_LOW_WORDS : n_words;
+                packed_low_tables(values, 32 * n_words, word, next, tables);
+                for (ptrdiff_t g = group; g < last; g += 4)
+                    packed_low_look_up(set->x + g * n_words * 16, n_words, n_groups - g, word,
+                                       next, tables, sums + (g - group) / 4 * 64 * PACKED_PANEL);
+                word = next;
+            } while (word < n_words);
+            for (ptrdiff_t g = group; g < last; g += 4) {
+                packed_low_widen(sums + (g - group) / 4 * 64 * PACKED_PANEL, w->low, wide);
+                for (ptrdiff_t s = 0; s < 4 && g + s < last; s += 2)
+                    packed_epilogue_avx512(wide + s * PACKED_PANEL * 16, all, set->o, first,
+                                           w->n_out, 16 * (g + s), set->n_rows, n_groups);
+            }
         }
     }
 }

@@ -279,8 +279,8 @@ def test_more_threads_than_words_of_units_change_no_byte(kernel):
 
 @pytest.mark.parametrize("shape", [(40, 2100, 9, 33), (1150, 33, 9, 1100)], ids=str)
 def test_work_that_is_done_in_several_passes_changes_no_byte(shape):
-    """More blocks of units, or of rows of both phases, than tables serve at a time. Catches the sums
-    of one pass added to those of another, rows of the second phase left out."""
+    """More blocks of units, or of rows of both phases, than tables serve at a time. Catches sums of
+    one pass added to those of another, rows of the second phase left out."""
     case = Case(*shape, n_chains=1100 if shape[3] > 1000 else None, scale=0.05)
     results = []
     for kernel in KERNELS:

@@ -156,3 +156,35 @@ def test_sentences():
         packed.outer(bits, y[:3].copy(), out)
     with pytest.raises(ValueError, match="out has shape"):
         packed.outer(bits, y, out.T.copy())
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0])
+def test_gated_products_of_many_rows_are_the_sums_with_the_same_bytes_everywhere(low):
+    """More rows than tables serve in one pass, and a gate that is shut for blocks of them. Catches
+    gates of other rows, sums of one pass added to the next."""
+    n, n_in, n_gates, n_out = 1100, 33, 3, 9
+    random = np.random.default_rng(0)
+    x = np.where(random.random((n, n_in)) < 0.4, 1, low).astype(np.float32)
+    gate = random.standard_normal((n, n_gates)).astype(np.float32)
+    gate[200:900, 1] = 0
+    w = random.standard_normal((n_gates, n_in, n_out)).astype(np.float32)
+    bits = packed.Bits.pack(x, low=low)
+    before, made = packed.kernel(), []
+    try:
+        for name, n_threads in (("portable", 1), ("avx512", 1), ("avx512 tables", 3)):
+            try:
+                packed.kernel(name)
+            except ValueError:
+                continue
+            out = np.full((n, n_out), np.nan, dtype=np.float32)
+            packed.gated(bits, gate, w, out, n_threads=n_threads)
+            made.append(out)
+    finally:
+        packed.kernel(before)
+    rounded = np.rint(w.astype(float) * 2**20) / 2**20
+    each = np.einsum("ni,qij->nqj", x.astype(float), rounded)
+    exact = np.einsum("nq,nqj->nj", gate.astype(float), each)
+    # A product and an addition for each gate, rounded to single precision.
+    bound = 2 * n_gates * np.einsum("nq,nqj->nj", np.abs(gate), np.abs(each)) * 2.0**-24
+    assert (np.abs(made[0] - exact) <= bound + 1e-30).all()
+    assert all(m.tobytes() == made[0].tobytes() for m in made)
