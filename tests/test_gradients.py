@@ -975,6 +975,40 @@ def test_jitted_and_vectorised_costs_give_the_same_bits(family, n):
             np.testing.assert_equal(fast.standard_error, one.standard_error)
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", "binomial", "categorical"])
+def test_every_method_takes_jitted_costs(kind):
+    """Real costs, which round in their own ways; with rows the row is told."""
+    problem = Problem(kind, 2)
+    jitted = problem.jitted()
+    two = np.stack([problem.logits, problem.logits[::-1]])
+    made = {
+        "bernoulli": G.Bernoulli,
+        "categorical": G.Categorical,
+        "binomial": lambda x: G.Binomial(x, 3),
+    }[kind]
+
+    @nb.njit
+    def by_row(y, row):
+        return (1 + row) * jitted(y)
+
+    def of_rows(Y):
+        flat = problem.cost(Y.reshape(-1, *problem.logits.shape)).reshape(Y.shape[:2])
+        return np.array([1.0, 2.0]) * flat
+
+    chosen = [*unbiased(kind).values(), G.Enumerate(), G.VIMCO(2)]
+    for method in chosen:
+        if isinstance(method, G.REBAR) and not isinstance(method, G.RELAX):
+            continue  # it needs a gradient: see test_jitted_gradients
+        for slow, fast, family in (
+            (problem.cost, jitted, problem.distribution),
+            (of_rows, by_row, made(two)),
+        ):
+            one = method.estimate(slow, family, 50, random_state=0)
+            other = method.estimate(fast, family, 50, random_state=0)
+            np.testing.assert_allclose(one.value, other.value, rtol=1e-7, atol=1e-9)
+            np.testing.assert_allclose(one.cost, other.cost, rtol=1e-9)
+
+
 def test_the_compiled_generator_is_the_packages():
     """Words against a plain Philox, and so the uniforms of `rng`, bit for bit."""
     seed, step, stream = 0x123456789ABCDEF1, 7, 300

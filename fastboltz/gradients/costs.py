@@ -99,7 +99,7 @@ def costs_of(cost: Cost, distribution: Distribution, y: np.ndarray, first: int) 
         from .kernels import evaluate
 
         out = np.empty((n, distribution.rows))
-        flat = np.ascontiguousarray(y.reshape(n, distribution.rows, -1))
+        flat = np.require(y.reshape(n, distribution.rows, -1), requirements=("C", "W"))
         ready = compiled(function, distribution)
         try:
             bad = evaluate(ready, flat, out)
@@ -127,7 +127,7 @@ def gradients_of(cost: Cost, distribution: Distribution, y: np.ndarray, first: i
     """``dJ / dy`` of samples (n, rows, *shape), as (n, rows, width)."""
     function, n = cost.gradient, len(y)
     assert function is not None
-    flat = np.ascontiguousarray(y.reshape(n, distribution.rows, -1))
+    flat = np.require(y.reshape(n, distribution.rows, -1), requirements=("C", "W"))
     if is_jitted(function):
         from .kernels import evaluate_gradient
 

@@ -943,7 +943,7 @@ class Enumerate(Method):
         """States with a number: probabilities, costs, scores, parameter gradients."""
         digits = np.arange(first, last)[:, None] // own.n_states ** np.arange(own.n_units)
         y = own.from_states(digits % own.n_states)[:, None]
-        y = np.ascontiguousarray(np.broadcast_to(y, (len(y), own.rows, *own.shape)))
+        y = np.array(np.broadcast_to(y, (len(y), own.rows, *own.shape)))
         p = np.exp(own.log_probability(y))
         j = costs_of(cost, own, y, first)
         d = parameter_gradients_of(cost, own, y, first)
