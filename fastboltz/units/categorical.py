@@ -9,7 +9,7 @@ import numpy as np
 from fastboltz_ext import layers
 
 from .. import rng
-from .base import Field, Own, Unit, scaled, sum_units
+from .base import Field, Own, Unit, sum_units
 
 
 class Categorical(Unit):
@@ -37,9 +37,9 @@ class Categorical(Unit):
         return np.log(np.exp(a - top).sum(axis=-1)) + top[..., 0]
 
     def mean(self, own: Own, field: Field) -> np.ndarray:
-        a = self._logits(own, field)
         if self.shape[-1] == 2:
-            return self._means_of_two(a)
+            return self._means_of_two(own, field)
+        a = self._logits(own, field)
         p = np.exp(a - a.max(axis=-1, keepdims=True))
         return p / p.sum(axis=-1, keepdims=True)
 
@@ -72,15 +72,16 @@ class Categorical(Unit):
         how: dict[str, Any] = {"scale": scale, "mean": mean, "sample": sample}
         if self.shape[-1] != 2:
             return super().draw(own, field, address, **how, n_threads=n_threads)
-        a = self._logits(own, scaled(field, scale))
-        means = self._means_of_two(a, n_threads) if mean else None
+        means = self._means_of_two(own, field, scale, n_threads) if mean else None
         if not sample:
             return means, None
         # State 0 where the uniform is below its probability, as `sample` has it.
-        zero = self._excess(a, 0)
+        excess, bias = self._excess(own, field, 0)
+        zero = np.empty_like(excess)
         layers.draw(
-            zero,
-            None,
+            excess,
+            bias,
+            scale=scale,
             sample=zero,
             seed=address.seed,
             stream=address.stream,
@@ -88,8 +89,10 @@ class Categorical(Unit):
             row0=address.row,
             n_threads=n_threads,
         )
-        zero = zero.reshape(a.shape[:-1])
-        return means, np.stack([zero, 1 - zero], axis=-1)
+        samples = np.empty((len(zero), *self.shape), zero.dtype)
+        samples[..., 0] = zero.reshape(samples.shape[:-1])
+        np.subtract(1, samples[..., 0], out=samples[..., 1])
+        return means, samples
 
     def states(self) -> np.ndarray:
         return np.eye(self.shape[-1])
@@ -115,18 +118,30 @@ class Categorical(Unit):
 
     # A unit of two states is a binary unit at the difference of its two fields: one compiled call.
 
-    @staticmethod
-    def _excess(a: np.ndarray, state: int) -> np.ndarray:
-        """What one of two states has more than the other, as rows."""
-        return (a[..., state] - a[..., 1 - state]).reshape(len(a), -1)
+    def _excess(self, own: Own, field: Field, state: int) -> tuple[np.ndarray, np.ndarray]:
+        """What one of two states has more than the other: of the field, as rows, and of the bias.
 
-    def _means_of_two(self, a: np.ndarray, n_threads: int = 1) -> np.ndarray:
-        p = np.empty_like(a)
+        Both in the precision of the sum of the two.
+        """
+        bias = own["bias"]
+        if np.ndim(field) == 0:
+            field = np.full((1, *self.shape), field, bias.dtype)
+        dtype = np.result_type(bias, field)
+        excess = np.subtract(field[..., state], field[..., 1 - state], dtype=dtype)
+        more = np.subtract(bias[..., state], bias[..., 1 - state], dtype=dtype)
+        return excess.reshape(len(excess), -1), more.reshape(-1)
+
+    def _means_of_two(
+        self, own: Own, field: Field, scale: float = 1.0, n_threads: int = 1
+    ) -> np.ndarray:
+        p: np.ndarray | None = None
         for state in (0, 1):
             # Each from its own side, so that the smaller one keeps its digits.
-            one = self._excess(a, state)
-            layers.draw(one, None, mean=one, n_threads=n_threads)
-            p[..., state] = one.reshape(a.shape[:-1])
+            one, bias = self._excess(own, field, state)
+            layers.draw(one, bias, scale=scale, mean=one, n_threads=n_threads)
+            p = np.empty((len(one), *self.shape), one.dtype) if p is None else p
+            p[..., state] = one.reshape(p.shape[:-1])
+        assert p is not None
         return p
 
     @staticmethod
