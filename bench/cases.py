@@ -26,6 +26,7 @@ NUMPY_BLAS = "NumPy's BLAS"
 SCIPY_BLAS = "SciPy's BLAS"
 ONE_THREAD = "one thread"
 RBMS = "rbms"
+NUMPY_PRODUCTS, NUMPY_EINSUM = "NumPy, matrix products", "NumPy, einsum"
 NUMPY = "NumPy"
 TORCH_RNN_RBM = "torch_rnn_rbm"
 #: In a goal: the faster of the two BLAS.
@@ -316,6 +317,77 @@ def third_order(term: str, sizes: tuple[int, int, int], n_rows: int, n_threads: 
         table = np.asarray(unit.states(), dtype=np.float32)
         state[g] = table[random.integers(0, len(table), (n_rows, *unit.unit_shape))]
     return Local(lambda: energy.field(params, state, names[-1], n_threads=n_threads, check=False))
+
+
+#: Two components of a point-wise gated machine.
+SWITCHED = (250, 250)
+
+
+@cache
+def switched() -> Any:
+    """A point-wise gated machine with parameters to begin with."""
+    from fastboltz import PointwiseGatedRBM
+
+    model = PointwiseGatedRBM(SWITCHED, n_iter=0, n_pretraining=0, random_state=0)
+    return model.fit(binary_rows(N_CHAINS))
+
+
+def switches(method: str, n_threads: int) -> Local:
+    """Sweeps of Gibbs, or steps of mean field, over switches and hidden units given the rows."""
+    from fastboltz.models.point_wise_gated import _Inference
+    from fastboltz.rng import Address
+    from fastboltz.threads import single_threaded_blas
+
+    model, x = switched(), binary_rows(N_CHAINS)
+    inference = _Inference(model.energy_, method, SWEEPS, n_threads)
+
+    def call() -> None:
+        with single_threaded_blas():
+            inference(model.params_, {"v": x}, Address(0))
+
+    return Local(call)
+
+
+def numpy_switches(method: str, how: str, n_threads: int) -> Local:
+    """The same in NumPy, by matrix products of the masked rows or by einsum of all there is."""
+    model, x = switched(), binary_rows(N_CHAINS)
+    params, components = model.params_, range(len(SWITCHED))
+    w = np.stack(model.components_)
+    b = np.stack([params[f"h{r}"] for r in components])
+    c = np.stack([params[f"v_i z_i{r}"] for r in components], axis=1)
+    random = np.random.default_rng(0)
+
+    def products_of_rows(z: np.ndarray) -> np.ndarray:
+        return np.stack([(x * z[..., r]) @ w[r].T for r in components], axis=1)
+
+    def products_of_hidden(h: np.ndarray) -> np.ndarray:
+        return x[..., None] * (np.stack([h[:, r] @ w[r] for r in components], axis=-1) + c)
+
+    def sums_over_rows(z: np.ndarray) -> np.ndarray:
+        return np.einsum("ni,nir,rki->nrk", x, z, w, optimize=True)
+
+    def sums_over_hidden(h: np.ndarray) -> np.ndarray:
+        return x[..., None] * (np.einsum("nrk,rki->nir", h, w, optimize=True) + c)
+
+    up, down = {
+        "products": (products_of_rows, products_of_hidden),
+        "einsum": (sums_over_rows, sums_over_hidden),
+    }[how]
+
+    def call() -> None:
+        z = np.full((*x.shape, len(SWITCHED)), 0.5, dtype=np.float32)
+        for _ in range(SWEEPS):
+            h = 1 / (1 + np.exp(-(up(z) + b)))
+            if method == "gibbs":
+                h = (random.random(h.shape, dtype=np.float32) < h).astype(np.float32)
+            a = down(h) + params["z"]
+            z = np.exp(a - a.max(axis=-1, keepdims=True))
+            z /= z.sum(axis=-1, keepdims=True)
+            if method == "gibbs":
+                first = random.random(x.shape, dtype=np.float32) < z[..., 0]
+                z = np.stack([first, ~first], axis=-1).astype(np.float32)
+
+    return Local(call)  # the runner holds BLAS at the number of threads
 
 
 # -- scikit-learn ----------------------------------------------------------------------------------
@@ -698,6 +770,22 @@ CASES: list[Case] = [
         repeats=3,
         calls=1,
         fresh=True,
+    ),
+    *(
+        Case(
+            name=f"switches-{method}",
+            title=f"switches given the rows, {V} x {' + '.join(map(str, SWITCHED))}, "
+            f"{N_CHAINS} rows, {what}",
+            unit="us a row",
+            scale=1e6 / (N_CHAINS * SWEEPS),
+            contenders={
+                OURS: partial(switches, method),
+                NUMPY_PRODUCTS: partial(numpy_switches, method, "products"),
+                NUMPY_EINSUM: partial(numpy_switches, method, "einsum"),
+            },
+            goals=[Goal(NUMPY_EINSUM, 5)],
+        )
+        for method, what in (("gibbs", "a Gibbs sweep"), ("mean-field", "a mean-field step"))
     ),
     Case(
         name="transform",
