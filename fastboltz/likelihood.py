@@ -331,7 +331,9 @@ def _anneal(
 
 def _ladder(betas: Any) -> np.ndarray:
     """Inverse temperatures, checked."""
-    ladder = annealing_ladder(betas) if np.ndim(betas) == 0 else np.asarray(betas, np.float64)
+    if np.ndim(betas) == 0:
+        return annealing_ladder(check_count("betas", betas, minimum=2))
+    ladder = np.asarray(betas, np.float64)
     rises = ladder.ndim == 1 and len(ladder) > 1 and bool((np.diff(ladder) > 0).all())
     if not (rises and ladder[0] == 0 and ladder[-1] == 1):
         raise ValueError(

@@ -218,11 +218,17 @@ class PairLoop:
         if any(not x.flags.c_contiguous for x in params.values()):
             return None
         rows = data[one.of[0]]
-        bits = rows.bits(energy.groups[one.of[0]].states())
+        states = energy.groups[one.of[0]].states()
+        bits = rows.bits(states)
         if bits is not None:
             return bits
         real = rows.plain()
-        return None if real is None or np.isnan(real).any() else real
+        if real is None or states is None:
+            return None
+        # Weights that fit promise fields in the range of fixed point only for values between the
+        # states; NaN is not between them.
+        low, high = states.min(), states.max()
+        return real if real.min(initial=low) >= low and real.max(initial=high) <= high else None
 
     def close(self) -> None:
         """Give the chains, and what was worked on in copies, back to the training."""

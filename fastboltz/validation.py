@@ -56,6 +56,13 @@ def check_number(
     return number
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Check a truth value."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}.")
+    return bool(value)
+
+
 def check_callbacks(callbacks: Any) -> None:
     """Check that callbacks are None or a sequence of callables."""
     if callbacks is None or (

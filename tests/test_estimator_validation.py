@@ -103,6 +103,10 @@ def _says(sentence, error=ValueError):
             ValueError,
             "hidden=Spin(4) has 4 units, but n_components is 3; make them equal.",
         ),
+        ({"centered": "no"}, TypeError, "centered must be True or False; got 'no'."),
+        ({"centered": None}, TypeError, "centered must be True or False; got None."),
+        ({"verbose": -1}, ValueError, "verbose must be a whole number >= 0; got -1."),
+        ({"verbose": "yes"}, TypeError, "verbose must be a whole number >= 0; got 'yes'."),
         (
             {"callbacks": [3]},
             TypeError,
@@ -156,6 +160,14 @@ def test_optimizers_and_schedules_refuse_what_cannot_be_followed():
         as_schedule(-1, "rate")
     with _says("optimizer must be one of 'sgd', 'adam'; got 'rmsprop'."):
         as_optimizer("rmsprop")
+
+
+@pytest.mark.parametrize("yes", [True, np.True_])
+def test_truth_values_of_every_library_are_truth_values(yes, capsys):
+    """scikit-learn's own example passes verbose=False, a grid may hold NumPy's."""
+    rbm = RBM(3, n_iter=1, centered=yes, verbose=yes).fit(_bits())
+    assert "epoch" in capsys.readouterr().err
+    assert rbm.n_iter_ == 1
 
 
 def test_numbers_of_every_library_are_numbers():
@@ -390,6 +402,15 @@ def test_samples_that_cannot_be_drawn_say_why():
         real.sample(3, given=[np.nan, np.inf, 0, 0, 0])
 
 
+def test_sweeps_from_no_visible_vector_are_refused():
+    """Catches an IndexError for a number, and a sentence about another method's argument."""
+    rbm = _fitted()
+    one = "expected one visible vector, or at least one row of them: (5,) or (n_samples, 5)."
+    for v in (1.0, np.zeros((0, 5)), np.zeros((2, 1, 5))):
+        with _says(f"v has shape {np.shape(v)}; {one}"):
+            rbm.gibbs(v)
+
+
 def test_a_one_hot_unit_is_known_wholly_or_not_at_all():
     """Catches a unit that ends in no state: not 1 where it is known, and 1 elsewhere refused."""
     rbm = RBM(2, visible=fb.Categorical(2, 3), n_iter=0).fit([[1, 0, 0, 0, 1, 0]])
@@ -465,8 +486,8 @@ def test_exact_training_of_a_large_model_names_the_other_methods():
             ValueError,
             "betas must rise strictly from 0 to 1, both ends included; got [].",
         ),
-        ({"betas": 1}, ValueError, "n_betas must be a whole number >= 2; got 1."),
-        ({"betas": 10.5}, TypeError, "n_betas must be a whole number >= 2; got 10.5."),
+        ({"betas": 1}, ValueError, "betas must be a whole number >= 2; got 1."),
+        ({"betas": 10.5}, TypeError, "betas must be a whole number >= 2; got 10.5."),
         ({"n_chains": 1}, ValueError, "n_chains must be a whole number >= 2; got 1."),
         ({"n_threads": 0}, ValueError, "n_threads must be a whole number >= 1; got 0."),
         (

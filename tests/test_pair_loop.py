@@ -575,6 +575,25 @@ def test_the_schedule_is_asked_for_each_update_by_its_number(calls, general):
     _assert_same(linear, _rbm({"learning_rate": Linear(0.2)}, n_iter=3).fit(X))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_far_outside_of_the_states_do_not_wrap_around(dtype):
+    """The drop-in takes them. One update against its formula: fields are in the thousands, so the
+    positive phase has means 0 and 1; the negative one, of units that are 0 or 1, is worth 1e-9.
+
+    Catches fields that leave the range of fixed point, and so come out with the other sign.
+    """
+    X = 1e6 * _rows({"grey": True}).astype(dtype)
+    options = {"learning_rate": 1e-9, "batch_size": len(X), "random_state": 0}
+    with pytest.warns(UserWarning, match="Bernoulli units need"):
+        start = fb.BernoulliRBM(33, n_iter=0, **options).fit(X).components_
+        end = fb.BernoulliRBM(33, n_iter=1, **options).fit(X).components_
+    field = X.astype(np.float64) @ start.T
+    assert np.abs(field).max() > 2048
+    step = 1e-9 * expit(field).T @ X / len(X)
+    assert step.max() > 1e-5
+    np.testing.assert_allclose(end - start, step, rtol=0, atol=1e-7)
+
+
 def _matrix(rbm):
     return rbm.params_[rbm.energy_.terms[0].name]
 

@@ -24,7 +24,7 @@ from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
 from ..training import Callback, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
-from ..validation import check_callbacks, check_count, check_number, one_of
+from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 CHUNK_ROWS = 4096
@@ -123,6 +123,9 @@ class EnergyEstimator(BaseEstimator, ABC):
         check_number("l1", self.l1, 0)
         check_number("l2", self.l2, 0)
         one_of("method", self.method, self._methods)
+        check_flag("centered", self.centered)
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_count("verbose", self.verbose, minimum=0)
         check_callbacks(self.callbacks)
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)

@@ -473,6 +473,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         """
         check_is_fitted(self, "params_")
         start = np.asarray(v.toarray() if hasattr(v, "toarray") else v, dtype=self._dtype)
+        if start.ndim not in (1, 2) or start.size == 0:
+            raise ValueError(
+                f"v has shape {start.shape}; expected one visible vector, or at least one row of "
+                f"them: ({self.n_features_in_},) or (n_samples, {self.n_features_in_})."
+            )
         rows = start.reshape(-1, start.shape[-1])
         new = self.sample(len(rows), n_steps, init=rows, random_state=random_state)
         return new.reshape(start.shape)
