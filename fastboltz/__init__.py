@@ -10,7 +10,8 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
   `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
-  images; `HigherOrderBoltzmannMachine`; `DeepBoltzmannMachine` and `DeepBeliefNetwork`;
+  images; `PointwiseGatedRBM` and `PointwiseGatedRBMClassifier`; `HigherOrderBoltzmannMachine`;
+  `DeepBoltzmannMachine` and `DeepBeliefNetwork`;
   `RNNRBM` for sequences; and `BoltzmannMachine`, any declared energy.
 """
 

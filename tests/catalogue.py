@@ -44,14 +44,24 @@ LAYOUTS = {
 class Entry:
     """One energy of the catalogue.
 
-    Attributes ---------- groups : dict of name to (kind, shape) terms : list of str or
-    ("hyperedges", group, edges) scale : float Standard deviation of the random weights. negative :
-    bool Whether every weight is made negative, which keeps products of ReLU units normalisable.
-    enumerable : bool Whether exact log Z is promised: at most one group of continuous units in the
-    way, and that one factorial. n_blocks : int The fewest blocks of a Gibbs sweep: colours of the
-    graph in which groups that share a term are neighbours. lateral : tuple of str Groups of which
-    two units meet in one term. criteria : list of (of, given) The conditional log-likelihoods whose
-    gradients are checked.
+    Attributes
+    ----------
+    groups : dict of name to (kind, shape)
+    terms : list of str or ("hyperedges", group, edges)
+    scale : float
+        Standard deviation of the random weights.
+    negative : bool
+        Whether every weight is made negative, which keeps products of ReLU units normalisable.
+    enumerable : bool
+        Whether exact log Z is promised: at most one group of continuous units in the way, and that
+        one factorial.
+    n_blocks : int
+        The fewest blocks of a Gibbs sweep: colours of the graph in which groups that share a term
+        are neighbours.
+    lateral : tuple of str
+        Groups of which two units meet in one term.
+    criteria : list of (of, given)
+        The conditional log-likelihoods whose gradients are checked.
     """
 
     name: str

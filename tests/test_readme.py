@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import fastboltz as fb
+
 README = Path(__file__).resolve().parents[1] / "README.md"
 
 pytestmark = pytest.mark.skipif(not README.is_file(), reason="the README is not beside the tests")
@@ -40,6 +42,14 @@ def test_python_blocks_run_and_print_what_is_shown(tmp_path, monkeypatch):
     assert namespace["completed"].shape == (10, 64)
     assert (namespace["completed"][:, :32] == namespace["known"][:, :32]).all()
     assert not list(tmp_path.iterdir()), "the README's code leaves files behind"
+
+
+def test_every_model_is_named():
+    """Catches a model that a newcomer cannot find."""
+    text = README.read_text(encoding="utf-8")
+    models = {name for name, where in fb._WHERE.items() if where == "models"}
+    assert {name for name in models if f"`{name}`" not in text} == set()
+    assert {name for name in models if f"`{name}`" not in str(fb.__doc__)} == set()
 
 
 def test_the_commands_for_ci_are_there_and_no_others():
