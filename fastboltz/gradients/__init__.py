@@ -22,6 +22,7 @@ True
 - `compare` measures methods side by side.
 - `bridges` for PyTorch and JAX.
 
+The first use on a machine compiles the loops, which takes some seconds; they are kept on disk.
 Samples are never stored: memory does not grow with their number. The same seed gives the same
 result for every number of threads.
 """

@@ -11,6 +11,9 @@ with rows                 ``cost(Y)``: (m, n_rows, *shape) ->      ``cost(y, row
 gradient by the sample    (m, ...) -> the same shape               ``gradient(y[, row], out)``
 ========================  =======================================  ===========================
 
+As always with Numba, arrays and numbers that a jitted function takes from outside are those of the
+moment in which it is compiled.
+
 Jitted ones run in compiled loops on all threads; Python functions are called on the caller's thread
 alone, a block of samples at a time.
 """

@@ -76,11 +76,7 @@ def finish(
         mean = totals.sum(axis=0) / n
         spread = np.full_like(mean, np.nan)
         if n > 1:
-            # About the ranges' own means first, so that little is taken from much.
-            inside = squares - totals**2 / sums.counts[..., None]
-            means = totals / sums.counts[..., None]
-            between = sums.counts[..., None] * (means - mean) ** 2
-            spread = np.maximum(inside.sum(axis=0) + between.sum(axis=0), 0) / (n - 1)
+            spread = np.maximum(squares.sum(axis=0) - n * mean**2, 0) / (n - 1)
         parts = (mean, np.sqrt(spread / n), spread)
         value, error, variance = (distribution.structured(x) for x in parts)
         rows = distribution.n_rows

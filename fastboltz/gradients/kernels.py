@@ -404,6 +404,8 @@ def accumulate(g: np.ndarray, h: np.ndarray, pieces: np.ndarray, moments: np.nda
 
 # -- the user's functions --------------------------------------------------------------------------
 
+#: Functions that are kept ready.
+_KEPT = 64
 _adapted: dict[tuple[int, tuple[int, ...], bool, bool], tuple[Any, Any]] = {}
 
 
@@ -442,6 +444,8 @@ def adapt(function: Any, shape: tuple[int, ...], with_row: bool, gradient: bool 
             made = lambda y, row: np.float64(function(y.reshape(shape)))  # noqa: E731
         signature = COST.signature
     adapted = nb.njit(signature, nogil=True)(made)
+    if len(_adapted) >= _KEPT:
+        del _adapted[next(iter(_adapted))]
     # The function is kept too, so that its id is not given to another.
     _adapted[key] = function, adapted
     return adapted

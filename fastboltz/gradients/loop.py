@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -73,19 +74,23 @@ class Sums:
         fit = _MOMENT_ENTRIES // (5 * rows * n_parameters)
         n = min(n_samples, max(MIN_RANGES, min(MAX_RANGES, fit)))
         return cls(
-            edges=np.arange(n + 1) * n_samples // n,
+            edges=edges(n_samples, n),
             shift=np.zeros((n, rows)),
             costs=np.zeros((n, 2, rows)),
             moments=np.zeros((n, 5, rows, n_parameters)),
             extra=[None] * n,
         )
 
+    def pieces(self, size: int) -> np.ndarray:
+        """Cuts of the ranges into at most so many samples."""
+        return pieces(self.n_samples, len(self.shift), size)
+
     @property
     def flat(self) -> np.ndarray:
         """The moments as (ranges, 5, rows * n_parameters)."""
         return self.moments.reshape(len(self.moments), 5, -1)
 
-    @property
+    @cached_property
     def counts(self) -> np.ndarray:
         """Samples of each range, shaped to stand beside (ranges, rows)."""
         return np.diff(self.edges)[:, None].astype(np.float64)
@@ -111,14 +116,21 @@ class Sums:
         return self.shift + self.costs[:, 0] / self.counts
 
 
-def pieces(edges: np.ndarray, size: int) -> np.ndarray:
+@lru_cache(maxsize=64)
+def pieces(n_samples: int, n_ranges: int, size: int) -> np.ndarray:
     """Cuts of the ranges: (first, one past the last, range, whether it opens the range)."""
-    cuts = -(-np.diff(edges) // size)
+    bounds = edges(n_samples, n_ranges)
+    cuts = -(-np.diff(bounds) // size)
     at = np.repeat(np.arange(len(cuts)), cuts)
     within = np.arange(len(at)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
-    first = edges[at] + within * size
-    last = np.minimum(first + size, edges[at + 1])
+    first = bounds[at] + within * size
+    last = np.minimum(first + size, bounds[at + 1])
     return np.stack([first, last, at, within == 0], axis=1)
+
+
+def edges(n_samples: int, n_ranges: int) -> np.ndarray:
+    """First samples of the ranges, and one past the last."""
+    return np.arange(n_ranges + 1) * n_samples // n_ranges
 
 
 # -- threads ---------------------------------------------------------------------------------------
@@ -214,7 +226,7 @@ def contributed(
                 own = {k: x[start - first : stop - first].sum(axis=0) for k, x in more.items()}
                 sums.extra[at] = own if opens else _plus(sums.extra[at], own)
 
-    over_ranges(pieces(sums.edges, size), work, n_threads if parallel else 1, size)
+    over_ranges(sums.pieces(size), work, n_threads if parallel else 1, size)
     return sums
 
 
@@ -296,7 +308,7 @@ def score_sums(
     if jitted:
         compiled(cost.value, distribution)
     size = _block(distribution)
-    over_ranges(pieces(sums.edges, size), work, n_threads if parallel else 1, size)
+    over_ranges(sums.pieces(size), work, n_threads if parallel else 1, size)
     return _finished(sums, distribution, by_state)
 
 
@@ -408,7 +420,7 @@ def _run_compiled(
                 if not np.isfinite(value):
                     raise not_finite(cost.value, distribution, x, sample, row, value)
 
-    cut = pieces(sums.edges, _FIRST_SAMPLES)
+    cut = sums.pieces(_FIRST_SAMPLES)
     over_ranges(cut, work, n_threads, _FIRST_SAMPLES, _CALL_SECONDS)
 
 

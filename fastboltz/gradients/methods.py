@@ -162,6 +162,11 @@ class Method(ABC):
         own = inner(distribution)
         self._check(own)
         check_count("n_samples", n_samples)
+        if n_samples * getattr(self, "n_particles", 1) >= 1 << 32:
+            raise ValueError(
+                f"n_samples must be below 2**32, after which samples would repeat; got "
+                f"{n_samples}. Make several steps, and average their estimates."
+            )
         seed, step = int(state["seed"]), int(state["step"])
         address = rng.Address.of(seed, "gradients", step=step)
         x = _inputs(distribution, inputs)
