@@ -6,7 +6,7 @@ All steps are *ascent* steps, since the objectives are log-likelihoods.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from fastboltz_ext import layers, updates
 
 from .energy import Energy
-from .terms import DenseTerm, Params
+from .terms import DenseTerm, EntryTerm, Params, Slot
 from .validation import check_number, one_of
 
 # -- learning-rate schedules -----------------------------------------------------------------------
@@ -253,8 +253,11 @@ def centre(
         dW = D_vh - mu D_h' - D_v lam',    db = D_v - dW lam,    dc = D_h - dW' mu.
 
     The likelihood is the same function; the direction no longer depends on which of its two values
-    a unit calls one. Every second-order term is centred; terms of higher order are left as they
-    are, since centring them would need terms that the energy may not have.
+    a unit calls one. Every second-order term is centred. So are matrices between a group and
+    products of units, as in ``h_k v_i z_i0``, where the energy has a term of these products alone
+    (``v_i z_i0``) that takes the place of their bias; their offset is the product of those of the
+    units. Other terms of higher order are left as they are, since centring them would need terms
+    that the energy may not have.
 
     Parameters
     ----------
@@ -268,12 +271,13 @@ def centre(
     Montavon & Mueller, "Deep Boltzmann machines and the centering trick", 2012;
     Melchior, Fischer & Wiskott, "How to center deep Boltzmann machines", JMLR 17, 2016.
     """
-    plain = {g: gradient[g].reshape(-1).copy() for g in energy.groups}
+    alone = {frozenset(t.slots): t.name for t in energy.terms if isinstance(t, _INDEXED)}
+    plain = {key: x.reshape(-1).copy() for key, x in gradient.items() if x.size}
     for term in energy.terms:
-        if not (isinstance(term, DenseTerm) and term.is_pair):
+        if not isinstance(term, _INDEXED) or (sides := _biases(term, alone)) is None:
             continue
-        a, b = (s.group for s in term.slots)
-        mu, lam = (np.ascontiguousarray(offsets[g], plain[g].dtype).reshape(-1) for g in (a, b))
+        (a, first), (b, second) = sides
+        mu, lam = (_offset(term, side, offsets, plain[a].dtype) for side in (first, second))
         dw = gradient[term.name].reshape(len(mu), len(lam))
         layers.outer(
             np.stack([mu, plain[a]]),
@@ -284,7 +288,42 @@ def centre(
             n_threads=n_threads,
         )
         if term.lateral:
+            assert isinstance(term, DenseTerm)
             dw *= term.distinct_matrix()
         else:
             gradient[b] -= (mu @ dw).reshape(gradient[b].shape)
         gradient[a] -= (dw @ lam).reshape(gradient[a].shape)
+
+
+_INDEXED = (DenseTerm, EntryTerm)
+
+
+def _biases(
+    term: DenseTerm | EntryTerm, alone: Mapping[frozenset[Slot], str]
+) -> list[tuple[str, Sequence[Slot]]] | None:
+    """The two sides of a matrix, and the key of what acts as the bias of each; None without."""
+    if isinstance(term, DenseTerm) and term.is_pair:
+        return [(s.group, [s]) for s in term.slots]
+    if (sides := term.sides) is None or not sides[1]:
+        return None
+    found: list[tuple[str, Sequence[Slot]]] = []
+    for side in sides:
+        is_group = len(side) == 1 and not any(c.isdigit() for c in side[0].letters)
+        key = side[0].group if is_group else alone.get(frozenset(side))
+        if key is None:
+            return None
+        found.append((key, side))
+    return found
+
+
+def _offset(
+    term: DenseTerm | EntryTerm, side: Sequence[Slot], offsets: Mapping[str, np.ndarray], dtype: Any
+) -> np.ndarray:
+    """Offset of the products of one side."""
+    total: Any = 1.0
+    for s in side:
+        x = offsets[s.group]
+        if isinstance(term, EntryTerm) and s.group in term.index:
+            x = x[term.index[s.group][1:]]
+        total = total * x
+    return np.ascontiguousarray(total, dtype).reshape(-1)

@@ -478,7 +478,7 @@ class DenseTerm(Term):
     # -- shared indices: a plain matrix between products, unit by unit --------------------------
 
     @cached_property
-    def _sides(self) -> tuple[list[Slot], list[Slot]] | None:
+    def sides(self) -> tuple[list[Slot], list[Slot]] | None:
         """Slots by their letters, where there are two kinds with no letter in common, or one.
 
         "h_k v_i z_i" is a matrix W_ki between h and the products v_i z_i. With one kind, as in
@@ -514,18 +514,18 @@ class DenseTerm(Term):
         self, params: Params, state: State, at: int, out: np.ndarray, n_threads: int
     ) -> bool:
         """`add_field` where the term is a matrix between products of slots."""
-        if self._sides is None:
+        if self.sides is None:
             return False
         here, w = self.slots[at], params[self.name]
-        if not self._sides[1]:
+        if not self.sides[1]:
             x = self._pointwise(state, [s for s in self.slots if s is not here], out.dtype)
             out += x.reshape(out.shape) * _typed(w, out.dtype)
             return True
-        transpose = here in self._sides[0]
-        mine, others = self._sides if transpose else self._sides[::-1]
+        transpose = here in self.sides[0]
+        mine, others = self.sides if transpose else self.sides[::-1]
         gates = [s for s in mine if s is not here]
         x = self._pointwise(state, others, out.dtype)
-        first, second = (self.units[side[0].group].size for side in self._sides)
+        first, second = (self.units[side[0].group].size for side in self.sides)
         w = _typed(w, out.dtype).reshape(first, second)
         target, unit = as_rows(out), self._product_unit(others)
         if not gates:
@@ -546,17 +546,17 @@ class DenseTerm(Term):
         n_threads: int,
     ) -> bool:
         """`add_statistics` where the term is a matrix between products of slots."""
-        if self._sides is None:
+        if self.sides is None:
             return False
-        if not self._sides[1]:
+        if not self.sides[1]:
             x, y = (self._pointwise(state, s, target.dtype) for s in _halves(self.slots))
             if weights is not None:
                 y = y * weights[:, None].astype(y.dtype)
             target += scale * np.einsum("na,na->a", x, y).reshape(target.shape)
             return True
-        x, y = (self._pointwise(state, side, target.dtype) for side in self._sides)
+        x, y = (self._pointwise(state, side, target.dtype) for side in self.sides)
         products.outer(
-            (self._product_unit(self._sides[0]), self._product_unit(self._sides[1])),
+            (self._product_unit(self.sides[0]), self._product_unit(self.sides[1])),
             x,
             y,
             target.reshape(x.shape[1], y.shape[1]),
@@ -800,6 +800,15 @@ class EntryTerm(Term):
                 self.index[s.group] = (slice(None), *at)
                 units[s.group] = _entries(groups[s.group], s.letters)
         self.dense = DenseTerm(name, plain, units)
+
+    @cached_property
+    def sides(self) -> tuple[list[Slot], list[Slot]] | None:
+        """As those of `DenseTerm`, with the digits."""
+        if (sides := self.dense.sides) is None:
+            return None
+        slot = {s.group: s for s in self.slots}
+        first, second = ([slot[s.group] for s in side] for side in sides)
+        return first, second
 
     @property
     def parameter_shapes(self) -> dict[str, tuple[int, ...]]:

@@ -172,7 +172,19 @@ def _shifted(entry, params, offsets, sign):
     b = b' - W lam, and so on.
     """
     out = {key: x.copy() for key, x in params.items()}
+    alone = {frozenset(t.slots): t for t in entry.machine.terms}
     for term in entry.machine.terms:
+        hidden, *gated = term.slots
+        products = alone.get(frozenset(gated))
+        shared = {"".join(c for c in index if c.isalpha()) for _, index in gated}
+        if len(gated) == 2 and len(shared) == 1 and "" not in shared and products is not None:
+            # "h_k v_i z_i0" with "v_i z_i0": the products v_i z_i0 have biases of their own.
+            for entries, positions in term.products:
+                w, k = params[term.name][positions[0]], positions[0][0]
+                mu = np.prod([offsets[g].reshape(-1)[i] for g, i in entries if g != hidden[0]])
+                out[hidden[0]][k] += sign * w * mu
+                out[products.name][positions[0][1]] += sign * w * offsets[hidden[0]][k]
+            continue
         if term.factors is not None or any(len(entries) != 2 for entries, _ in term.products):
             continue
         if len(term.name) == 0 or term.name.startswith("hyperedges"):
