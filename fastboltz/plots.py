@@ -908,7 +908,7 @@ class FilterPairsDisplay:
 class ComparisonDisplay:
     """Estimators of gradients side by side: bias, variance, seconds, and variance times seconds.
 
-    Short is good in every panel. The tick across a bias is what chance alone would give; biased
+    Left is good in every panel. The tick beside a bias is what chance alone would give; biased
     methods are drawn in red.
 
     Parameters
@@ -919,7 +919,7 @@ class ComparisonDisplay:
     ----------
     axes_ : ndarray of matplotlib Axes
     figure_ : matplotlib Figure
-    bars_ : list of matplotlib BarContainer
+    points_ : list of matplotlib PathCollection
         Of each panel.
 
     Examples
@@ -936,7 +936,7 @@ class ComparisonDisplay:
 
     axes_: Any
     figure_: Any
-    bars_: list[Any]
+    points_: list[Any]
 
     def __init__(self, comparison: Any) -> None:
         self.comparison = comparison
@@ -972,16 +972,23 @@ class ComparisonDisplay:
         if self.axes_.shape != (len(panels),):
             raise ValueError(f"axes has shape {self.axes_.shape}; expected {(len(panels),)}.")
         self.figure_ = self.axes_[0].figure
-        self.bars_ = []
+        self.points_ = []
         colours = ["#b03a2e" if biased else "#31688e" for biased in columns["biased"]]
+        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
         for ax, (key, title) in zip(self.axes_, panels.items(), strict=True):
             x = np.array(columns[key])
-            # Exact methods have no variance: no bar on a scale of powers of ten.
+            # Exact methods have no variance: no point on a scale of powers of ten.
             x[x < 1e-12 * x.max()] = np.nan
-            self.bars_.append(ax.barh(np.arange(n), x, height=0.6, color=colours))
+            ax.set_xscale("log")
+            self.points_.append(ax.scatter(x, np.arange(n), s=42, color=colours, zorder=3))
             if key == "bias":
                 ax.plot(columns["bias_error"], np.arange(n), "|", color=_INK, markersize=12)
-            ax.set_xscale("log")
+            ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+            ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
+            ax.xaxis.set_minor_formatter(NullFormatter())
+            ax.tick_params(axis="x", labelsize=8, labelrotation=30)
+            ax.grid(axis="y", color="#e2e2e2", linewidth=0.8)
             ax.set_title(title, fontsize=10, color=_INK)
             ax.spines[["top", "right"]].set_visible(False)
         self.axes_[0].set_yticks(np.arange(n), columns["method"])

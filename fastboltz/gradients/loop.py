@@ -197,7 +197,8 @@ def over_ranges(
 # -- sums ------------------------------------------------------------------------------------------
 
 #: What a method states: costs (n, rows), contributions and controls (n, rows, n_parameters) of
-#: samples ``first`` to ``first + n``; then what else it sums. Controls None: there are none.
+#: samples ``first`` to ``first + n``; then what else it sums, as a function of the slice of
+#: these samples. Controls None: there are none.
 Contribute = Callable[[int, int], tuple[np.ndarray, np.ndarray, "np.ndarray | None", Any]]
 
 
@@ -223,7 +224,7 @@ def contributed(
         _add(sums, some, g, h)
         if more is not None:
             for start, stop, at, opens in some:
-                own = {k: x[start - first : stop - first].sum(axis=0) for k, x in more.items()}
+                own = more(slice(start - first, stop - first))
                 sums.extra[at] = own if opens else _plus(sums.extra[at], own)
 
     over_ranges(sums.pieces(size), work, n_threads if parallel else 1, size)

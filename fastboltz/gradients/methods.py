@@ -766,22 +766,25 @@ class RELAX(REBAR):
         push, push_again = r.push(g), r.push_again(g)
         weight = -(g * s).sum(axis=-1, keepdims=True)
         at_b = weight * v * slope_b
-        grads = {
-            "net/d": weight.sum(axis=1),
-            "net/v": (weight * b).sum(axis=1),
-            "net/c": at_b.sum(axis=1),
-            "net/W": np.einsum("nri,nrk->nik", again, at_b),
-        }
-        # The derivative of r along a direction p: sum_k v_k (1 - tanh^2) (p W)_k.
-        for sign, x, t, slope, p in ((1, z, a, slope_a, push), (-1, again, b, slope_b, push_again)):
-            along = p @ W
-            grads["net/v"] += sign * (slope * along).sum(axis=1)
-            bent = -2 * v * t * slope * along
-            grads["net/c"] += sign * bent.sum(axis=1)
-            grads["net/W"] += sign * (
-                np.einsum("nri,nrk->nik", x, bent) + np.einsum("nri,nrk->nik", p, v * slope)
-            )
-        return h, grads
+        # Pairs (towards, from) whose outer products sum to the derivative by W. That of r along a
+        # direction p is sum_k v_k (1 - tanh^2) (p W)_k.
+        along, along_again = push @ W, push_again @ W
+        bent = -2 * v * a * slope_a * along
+        at_b = at_b + 2 * v * b * slope_b * along_again
+        by_v = weight * b + slope_a * along - slope_b * along_again
+        pairs = ((again, at_b), (z, bent), (push, v * slope_a), (-push_again, v * slope_b))
+
+        def gradients(part: slice) -> dict[str, np.ndarray]:
+            """Of half the sum of squares over some of the samples."""
+            both = ((0, 1), (0, 1))
+            return {
+                "net/d": weight[part].sum(axis=(0, 1)),
+                "net/v": by_v[part].sum(axis=(0, 1)),
+                "net/c": (at_b + bent)[part].sum(axis=(0, 1)),
+                "net/W": sum(np.tensordot(x[part], y[part], both) for x, y in pairs),
+            }
+
+        return h, gradients
 
     def _learn(self, state: State, sums: Sums) -> State:
         total = {k: sum(x[k] for x in sums.extra) for k in sums.extra[0]}
