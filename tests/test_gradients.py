@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import signal
+import time
 import tracemalloc
 
 import numba as nb
@@ -1060,15 +1061,25 @@ def test_ranges_depend_on_shapes_alone():
     for n in (1, 5, 31, 32, 33, 10_000):
         sums = loop.Sums.zeros(n, 1, 10)
         assert sums.edges[0] == 0 and sums.edges[-1] == n and (np.diff(sums.edges) > 0).all()
-        cut = sums.pieces(7)
-        assert (cut[1:, 0] == cut[:-1, 1]).all() and cut[-1, 1] == n
-        assert cut[:, 3].sum() == len(sums.edges) - 1
+        at, start, cut = 0, 0, []
+        while at < len(sums.edges) - 1:
+            some, at, start = loop.gather(sums.edges, at, start, len(sums.edges) - 1, 7)
+            assert 0 < (some[:, 1] - some[:, 0]).sum() <= 7
+            cut.extend(some)
+        cut = np.array(cut)
+        assert cut[0, 0] == 0 and (cut[1:, 0] == cut[:-1, 1]).all() and cut[-1, 1] == n
+        assert (cut[:, 0] >= sums.edges[cut[:, 2]]).all()
+        assert (cut[:, 1] <= sums.edges[cut[:, 2] + 1]).all()
+        np.testing.assert_array_equal(cut[cut[:, 3] == 1, 0], sums.edges[:-1])
     # Many parameters take fewer ranges, never fewer than eight.
     assert len(loop.Sums.zeros(1000, 100, 1000).edges) == 9
 
 
 def test_an_interrupt_stops_compiled_loops():
-    """Ctrl-C during a call that would last for minutes."""
+    """Ctrl-C during a call that would last for minutes.
+
+    Deliberate bug that this catches: all samples in one compiled call.
+    """
     distribution = G.Bernoulli(np.zeros(50))
     method = G.ScoreFunction("none")
     for threads in (1, 2):
@@ -1080,11 +1091,13 @@ def test_an_interrupt_stops_compiled_loops():
         old = signal.signal(signal.SIGALRM, ring)
         signal.setitimer(signal.ITIMER_REAL, 0.2)
         try:
+            begin = time.perf_counter()
             with pytest.raises(KeyboardInterrupt):
                 method.estimate(_whole, distribution, 10**9, n_threads=threads)
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, old)
+        assert time.perf_counter() - begin < 20
         # The pool is there as before.
         assert np.isfinite(method.estimate(_whole, distribution, 100, n_threads=threads).cost)
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
@@ -81,10 +81,6 @@ class Sums:
             extra=[None] * n,
         )
 
-    def pieces(self, size: int) -> np.ndarray:
-        """Cuts of the ranges into at most so many samples."""
-        return pieces(self.n_samples, len(self.shift), size)
-
     @property
     def flat(self) -> np.ndarray:
         """The moments as (ranges, 5, rows * n_parameters)."""
@@ -116,16 +112,25 @@ class Sums:
         return self.shift + self.costs[:, 0] / self.counts
 
 
-@lru_cache(maxsize=64)
-def pieces(n_samples: int, n_ranges: int, size: int) -> np.ndarray:
-    """Cuts of the ranges: (first, one past the last, range, whether it opens the range)."""
-    bounds = edges(n_samples, n_ranges)
-    cuts = -(-np.diff(bounds) // size)
-    at = np.repeat(np.arange(len(cuts)), cuts)
-    within = np.arange(len(at)) - np.repeat(np.cumsum(cuts) - cuts, cuts)
-    first = bounds[at] + within * size
-    last = np.minimum(first + size, bounds[at + 1])
-    return np.stack([first, last, at, within == 0], axis=1)
+def gather(
+    bounds: np.ndarray, at: int, start: int, end: int, size: int
+) -> tuple[np.ndarray, int, int]:
+    """Pieces of ranges, ``size`` samples in all, from sample ``start`` of range ``at`` and on.
+
+    Returns
+    -------
+    pieces : ndarray of (first sample, one past the last, range, whether it opens the range)
+    at, start : int
+        Where the next pieces begin; ``at == end`` where no range is left.
+    """
+    found = []
+    while at < end and size > 0:
+        stop = min(start + size, int(bounds[at + 1]))
+        found.append((start, stop, at, start == bounds[at]))
+        size -= stop - start
+        at += stop == bounds[at + 1]
+        start = stop
+    return np.array(found, dtype=np.int64), at, start
 
 
 def edges(n_samples: int, n_ranges: int) -> np.ndarray:
@@ -147,41 +152,38 @@ def _pool(n_threads: int) -> ThreadPoolExecutor:
 
 
 def over_ranges(
-    cut: np.ndarray,
+    bounds: np.ndarray,
     work: Callable[[np.ndarray], None],
     n_threads: int,
     samples: int,
     seconds: float = 0.0,
 ) -> None:
-    """Give pieces to threads, whole ranges to each, so many samples a call.
+    """Give the ranges between bounds to threads, so many samples a call.
 
     With ``seconds``, calls after the first are made as long as that. Between two calls a worker
     sees whether another has failed or the caller was interrupted. How pieces are gathered into
     calls changes no result.
     """
-    n_ranges = int(cut[-1, 2]) + 1
+    n_ranges = len(bounds) - 1
     n_threads = min(n_threads, n_ranges)
     stop: list[bool] = []
 
-    def run(mine: np.ndarray) -> None:
-        at, size = 0, samples
-        ends = np.cumsum(mine[:, 1] - mine[:, 0])
-        while at < len(mine) and not stop:
-            done = ends[at - 1] if at else 0
-            to = max(at + 1, int(np.searchsorted(ends, done + size, "right")))
+    def run(at: int, end: int) -> None:
+        start, size = int(bounds[at]), samples
+        while at < end and not stop:
+            some, at, start = gather(bounds, at, start, end, size)
             begin = time.perf_counter()
-            work(mine[at:to])
+            work(some)
             if seconds:
-                rate = (ends[to - 1] - done) / max(time.perf_counter() - begin, 1e-9)
+                rate = (some[-1, 1] - some[0, 0]) / max(time.perf_counter() - begin, 1e-9)
                 size = max(1, int(rate * seconds))
-            at = to
 
     if n_threads == 1:
-        run(cut)
+        run(0, n_ranges)
         return
-    bounds = np.searchsorted(cut[:, 2], np.arange(n_threads + 1) * n_ranges // n_threads)
+    shares = np.arange(n_threads + 1) * n_ranges // n_threads
     pool = _pool(n_threads)
-    futures: list[Future[None]] = [pool.submit(run, cut[a:b]) for a, b in pairwise(bounds)]
+    futures: list[Future[None]] = [pool.submit(run, int(a), int(b)) for a, b in pairwise(shares)]
     failed: BaseException | None = None
     for future in futures:
         try:
@@ -227,7 +229,7 @@ def contributed(
                 own = more(slice(start - first, stop - first))
                 sums.extra[at] = own if opens else _plus(sums.extra[at], own)
 
-    over_ranges(sums.pieces(size), work, n_threads if parallel else 1, size)
+    over_ranges(sums.edges, work, n_threads if parallel else 1, size)
     return sums
 
 
@@ -309,7 +311,7 @@ def score_sums(
     if jitted:
         compiled(cost.value, distribution)
     size = _block(distribution)
-    over_ranges(sums.pieces(size), work, n_threads if parallel else 1, size)
+    over_ranges(sums.edges, work, n_threads if parallel else 1, size)
     return _finished(sums, distribution, by_state)
 
 
@@ -421,8 +423,7 @@ def _run_compiled(
                 if not np.isfinite(value):
                     raise not_finite(cost.value, distribution, x, sample, row, value)
 
-    cut = sums.pieces(_FIRST_SAMPLES)
-    over_ranges(cut, work, n_threads, _FIRST_SAMPLES, _CALL_SECONDS)
+    over_ranges(sums.edges, work, n_threads, _FIRST_SAMPLES, _CALL_SECONDS)
 
 
 def resolve_threads(n_threads: int | None) -> int:
