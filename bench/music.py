@@ -244,7 +244,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--seeds", nargs="+", type=int, default=[0])
     add("--minutes", type=float, default=60.0, help="of one training, at the most")
     add("--epochs", type=int, default=16)
-    add("--plain-epochs", type=int, default=50, help="of the RBM without memory")
+    add("--plain-epochs", type=int, default=300, help="of the RBM without memory")
     add("--transpose", type=int, default=5, help="semitones up and down")
     add("--n-components", type=int, default=150)
     add("--n-recurrent", type=int, default=100)
