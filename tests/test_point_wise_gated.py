@@ -514,3 +514,27 @@ def test_likelihoods_that_are_too_large_to_enumerate_say_so():
         wide.score_samples(X, method="exact")
     with pytest.raises(AttributeError, match="call fit first"):
         _ = PointwiseGatedRBM().components_
+
+
+@pytest.mark.parametrize(
+    ("term", "sentence"),
+    [
+        (
+            "v_i z_i2 h_k",
+            "term 'v_i z_i2 h_k': 'z_i2' chooses entry 2 of an axis of 2",
+        ),
+        ("v_0 h_k", "term 'v_0 h_k': 'v_0' is one entry of group 'v'; keep a letter for at least"),
+        (
+            "z_i0 z_j1",
+            "term 'z_i0 z_j1' chooses entries by a digit and has group 'z' twice",
+        ),
+        (
+            "v_i z_j0 | 3",
+            "term 'v_i z_j0 | 3' chooses entries by a digit and has 3 factors",
+        ),
+    ],
+)
+def test_digits_that_choose_no_entry_get_a_sentence(term, sentence):
+    groups = {"v": fb.Bernoulli(3), "z": fb.Categorical(3, 2), "h": fb.Bernoulli(2)}
+    with _says(sentence):
+        fb.Energy(groups, terms=[term])
