@@ -7,6 +7,7 @@ temperatures; the mean of the importance weights estimates the ratio of the two 
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -615,6 +616,12 @@ def log_partition(
         Of `ais`: ``reference``, ``betas``, ``n_chains``, ``random_state``, ``n_threads``.
     """
     one_of("method", method, ("auto", "exact", "ais"))
+    known = list(inspect.signature(ais).parameters)[2:]
+    for name in options:
+        if name not in known:
+            raise TypeError(
+                f"log_partition has no option {name!r}; annealing takes {', '.join(known)}."
+            )
     if method == "auto":
         try:
             small = split(energy, list(energy.groups)).log2_states <= AUTO_LOG2_STATES

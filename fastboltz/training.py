@@ -364,6 +364,14 @@ class Trainer:
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
             if interrupted.is_set():  # since the last update
                 raise KeyboardInterrupt(f"interrupted after epoch {state.epoch}.")
+            for key, x in params.items():
+                if not np.isfinite(x).all():
+                    raise FloatingPointError(
+                        f"parameter {key!r} is not finite after epoch {state.epoch}: the training "
+                        f"has left the region in which the energy has a distribution. Lower the "
+                        f"learning rate, standardise real-valued columns, or take bounded hidden "
+                        f"units such as hidden='bernoulli'."
+                    )
             is_last = self.monitor is not None and self.monitor(params, state)
             yield state
             if is_last:

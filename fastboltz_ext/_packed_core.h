@@ -37,7 +37,7 @@
 #define PACKED_LIMIT ((int64_t)2000 << PACKED_SHIFT)
 #define PACKED_LANES 16
 #define PACKED_WORD 32
-/* Columns of a panel: with two groups of rows, 16 accumulators. */
+/* Columns that are finished together: what a byte of bits holds, and two counters' random words. */
 #define PACKED_PANEL 8
 
 typedef struct {
@@ -137,12 +137,15 @@ FB_UNUSED static int packed_low_shift(const float *w, ptrdiff_t n, ptrdiff_t m)
             row += a;
             columns[j] += a;
         }
-        most = most < row ? row : most; /* a NaN is found below */
+        most = most < row ? row : most;
     }
-    for (ptrdiff_t j = 0; j < m; j++)
-        most = columns[j] <= most ? most : columns[j];
+    int finite = 1; /* comparisons lose a NaN */
+    for (ptrdiff_t j = 0; j < m; j++) {
+        most = most < columns[j] ? columns[j] : most;
+        finite &= columns[j] < 4096.0;
+    }
     free(columns);
-    if (!(most < 4096.0))
+    if (!finite || !(most < 4096.0))
         return -1;
     /* each weight may be rounded up by half a unit */
     const double rounding = 0.5 * (double)(n > m ? n : m);

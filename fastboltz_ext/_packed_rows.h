@@ -1,6 +1,6 @@
 /* Products of binary units one row after the other, with units in the lanes: the rows of the
  * weights that belong to ones are added up. It runs on any processor, and it is the faster way for
- * few rows, which would not pay for the tables of _packed_core.h. Its integers are the same, and so
+ * few rows, which would not pay for the tables of _packed_tables.h. Its integers are the same, and so
  * is every float that is made of them: which of the two ways was taken never shows in a result.
  */
 #ifndef FASTBOLTZ_PACKED_ROWS_H

@@ -135,15 +135,15 @@ PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const int32_t *values, 
 #define PACKED_COLUMN4(c)                                                                        \
     __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
                 PACKED_TWO("x2", "x3", "s2", "s3")                                                \
-            : [s0] "+v"(sum[c][0]), [s1] "+v"(sum[c][1]), [s2] "+v"(sum[c][2]),                   \
-              [s3] "+v"(sum[c][3]), [t] "=&v"(low), [u] "=&v"(high), [p] "=&v"(one),              \
+            : [s0] "+&v"(sum[c][0]), [s1] "+&v"(sum[c][1]), [s2] "+&v"(sum[c][2]),                   \
+              [s3] "+&v"(sum[c][3]), [t] "=&v"(low), [u] "=&v"(high), [p] "=&v"(one),              \
               [q] "=&v"(other)                                                                   \
             : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
               [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
               [x1] "v"(x[1]), [x2] "v"(x[2]), [x3] "v"(x[3]))
 #define PACKED_COLUMN2(c)                                                                        \
     __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
-            : [s0] "+v"(sum[c][0]), [s1] "+v"(sum[c][1]), [t] "=&v"(low), [u] "=&v"(high),        \
+            : [s0] "+&v"(sum[c][0]), [s1] "+&v"(sum[c][1]), [t] "=&v"(low), [u] "=&v"(high),        \
               [p] "=&v"(one), [q] "=&v"(other)                                                   \
             : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
               [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \

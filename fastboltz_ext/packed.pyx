@@ -287,7 +287,9 @@ def kernel(name=None):
     global only_tables, use_avx512
     if name is not None:
         if name not in ("avx512", "avx512 tables", "portable"):
-            raise ValueError(f"kernel {name!r} does not exist; expected 'avx512' or 'portable'.")
+            raise ValueError(
+                f"kernel {name!r} does not exist; expected 'avx512', 'avx512 tables' or 'portable'."
+            )
         if name != "portable" and not packed_has_avx512():
             raise ValueError("this processor has no AVX-512; use 'portable'.")
         use_avx512 = name != "portable"
@@ -495,8 +497,9 @@ def layer(
         The sums of the cumulants at another bias and scale: annealing needs them at two inverse
         temperatures of one field.
     low : int
-        Round weights to multiples of ``2**-low`` and sum 16 bits at a time; at most `low_shift`
-        of the weights. 0 keeps the multiples of 2**-20.
+        Round weights to multiples of ``2**-low`` and sum 16 bits at a time. At most `low_shift`
+        of the weights: that is not looked at here, and larger sums would wrap. 0 keeps the
+        multiples of 2**-20.
     n_threads : int
         Threads to use; no effect on the result.
     """
@@ -759,6 +762,11 @@ cdef class PairLoop:
             raise ValueError(
                 f"max_rows, n_chains and n_gibbs are {max_rows}, {n_chains}, {n_gibbs}; "
                 f"expected at least 1 each."
+            )
+        if not persistent and n_chains != max_rows:
+            raise ValueError(
+                f"n_chains is {n_chains}; without persistent chains every row of a minibatch is "
+                f"one, so expected max_rows, {max_rows}."
             )
         q.n_visible = n_visible
         q.n_hidden = n_hidden

@@ -357,3 +357,12 @@ def test_pseudo_likelihood_of_any_energy_is_the_sum_of_enumerated_conditionals(n
         expected += top - special.logsumexp(each, axis=0)
     found = pseudo_log_likelihood(entry.energy, params, group, x, summed)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "ais"])
+def test_an_option_that_annealing_does_not_have_is_refused(method):
+    energy = fb.Energy({"v": fb.Bernoulli(2), "h": fb.Bernoulli(2)}, ["v_i h_j"])
+    with pytest.raises(
+        TypeError, match=r"has no option 'bats'; annealing takes .*betas"
+    ):
+        likelihood.log_partition(energy, energy.init(0), method, bats=3)

@@ -678,6 +678,8 @@ def test_low_precision_is_the_rounded_product_with_the_same_bytes_everywhere(
 def test_low_precision_leaves_weights_that_are_too_large():
     assert packed.low_shift(np.full((3, 2), 2000, np.float32)) == -1
     assert packed.low_shift(np.full((3, 2), np.nan, np.float32)) == -1
+    assert packed.low_shift(np.array([[3000, np.nan, 1]], np.float32)) == -1
+    assert packed.low_shift(np.array([[1, np.inf, 1]], np.float32)) == -1
     bits = packed.Bits.pack(np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match="low is 15; expected 0, or what low_shift"):
         packed.layer(bits, np.ones((3, 2), np.float32), None, low=15)

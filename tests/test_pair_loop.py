@@ -355,6 +355,10 @@ def test_sentences():
         (lambda: packed.PairLoop(w, b, c, **how | {"max_rows": 0}), "at least 1 each"),
         (lambda: packed.PairLoop(w, b, c, **how | {"n_chains": 0}), "at least 1 each"),
         (lambda: packed.PairLoop(w, b, c, n_gibbs=0, **how), "at least 1 each"),
+        (
+            lambda: packed.PairLoop(w, b, c, **how | {"persistent": False, "n_chains": 3}),
+            "n_chains is 3; without persistent chains",
+        ),
         (lambda: packed.PairLoop(w, b, c, n_threads=0, **how), "n_threads is 0"),
         (lambda: packed.PairLoop(w, b, c, seed=-1, **how), "seed is -1"),
         (lambda: packed.PairLoop(w, b, c, streams=(0, -1, 0), **how), r"streams\[1\] is -1"),

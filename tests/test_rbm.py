@@ -169,6 +169,15 @@ def _is_copositive(matrix):
     return True
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_training_that_leaves_the_numbers_says_so():
+    """Catches a fit that returns with NaN in its parameters."""
+    X = StandardScaler().fit_transform(load_breast_cancer(return_X_y=True)[0])
+    rbm = RBM(32, visible="gaussian", hidden="relu", learning_rate=1.0, random_state=0)
+    with pytest.raises(FloatingPointError, match=r"is not finite after epoch \d+: .*Lower the"):
+        rbm.fit(X.astype(np.float32))
+
+
 UNBOUNDED = pytest.mark.xfail(
     strict=True,
     reason="nothing keeps the couplings of two real groups small against the precisions",
