@@ -362,7 +362,5 @@ def test_pseudo_likelihood_of_any_energy_is_the_sum_of_enumerated_conditionals(n
 @pytest.mark.parametrize("method", ["auto", "exact", "ais"])
 def test_an_option_that_annealing_does_not_have_is_refused(method):
     energy = fb.Energy({"v": fb.Bernoulli(2), "h": fb.Bernoulli(2)}, ["v_i h_j"])
-    with pytest.raises(
-        TypeError, match=r"has no option 'bats'; annealing takes .*betas"
-    ):
+    with pytest.raises(TypeError, match=r"has no option 'bats'; annealing takes .*betas"):
         likelihood.log_partition(energy, energy.init(0), method, bats=3)
