@@ -272,9 +272,9 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     packed_lanes most;
     memcpy(&most, largest, sizeof most);
     const ptrdiff_t V = q->n_visible, m = V - i < 16 ? V - i : 16;
-    float mu[16], dv[16];
+    float mu[16], dv[16], rows[16];
     for (int l = 0; l < 16; l++)
-        mu[l] = dv[l] = row_part[l] = 0;
+        mu[l] = dv[l] = rows[l] = 0;
     if (centred)
         for (ptrdiff_t l = 0; l < m; l++) {
             mu[l] = q->mean_visible[i + l];
@@ -302,11 +302,14 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                 g[l] = step->scale0 * (float)d0[c][l] - step->scale1 * (float)d1[c][l];
         if (centred) {
             const float lam = q->mean_hidden[j], dh = q->delta_hidden[j];
+            float part[16]; /* copies, which nothing else can be stored to in between */
+            memcpy(part, column_part[c], sizeof part);
             for (int l = 0; l < 16; l++) {
                 g[l] = (g[l] - mu[l] * dh) - dv[l] * lam;
-                row_part[l] += g[l] * lam;
-                column_part[c][l] += g[l] * mu[l];
+                rows[l] += g[l] * lam;
+                part[l] += g[l] * mu[l];
             }
+            memcpy(column_part[c], part, sizeof part);
         }
         float *w = q->w + j * V + i;
         if (m == 16)
@@ -348,6 +351,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             for (ptrdiff_t l = 0; l < m; l++)
                 w[l] = old[l];
     }
+    memcpy(row_part, rows, sizeof rows);
     memcpy(largest, &most, sizeof most);
 }
 
