@@ -77,6 +77,8 @@ class Fresh:
     def _run(self) -> float:
         n = str(self.threads)
         env = {**os.environ, "OMP_NUM_THREADS": n, "OPENBLAS_NUM_THREADS": n}
+        # As after an installation: modules are compiled to bytecode once, not in each process.
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
         begin = time.perf_counter()
         done = subprocess.run(
             [sys.executable, "-P", "-c", self.code], env=env, check=True, capture_output=True

@@ -17,8 +17,9 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ._lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -124,16 +125,4 @@ __all__ = [
     "units",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _WHERE:
-        raise AttributeError(f"module 'fastboltz' has no attribute {name!r}")
-    where = _WHERE[name]
-    module = import_module(f".{where or name}", __name__)
-    value = module if where is None else getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_WHERE])
+__getattr__, __dir__ = lazy_names(globals(), _WHERE)
