@@ -1,8 +1,8 @@
-"""What every model that is trained as an energy has in common.
+"""What every model that is trained has in common, and what those trained as an energy have.
 
-A model is a description and a face. The description is two answers, `_declare` (the energy) and
-`_likelihoods` (what is maximised); the face checks what a person gives, and hands the observed
-groups to `_fit`. All between the two is here.
+A model of an energy is a description and a face. The description is two answers, `_declare` (the
+energy) and `_likelihoods` (what is maximised); the face checks what a person gives, and hands the
+observed groups to `_fit`. All between the two is here.
 """
 
 from __future__ import annotations
@@ -35,7 +35,118 @@ _LARGEST_CHANGE = 1.0
 Data = Mapping[str, Any]
 
 
-class EnergyEstimator(BaseEstimator, ABC):
+class TrainedEstimator(BaseEstimator):
+    """What every model that is trained in minibatches has in common.
+
+    A subclass has the parameters named here as constructor arguments, and in `fit` makes
+    ``params_``, the training's state and the model's sequence of seeds (``_draws``).
+
+    Attributes
+    ----------
+    params_ : dict of arrays
+    history_ : dict of lists
+        One entry an epoch.
+    n_iter_ : int
+        Epochs made.
+    """
+
+    method: str
+    learning_rate: Any
+    batch_size: int
+    n_iter: int
+    optimizer: Any
+    momentum: float
+    l1: float
+    l2: float
+    centered: bool
+    n_threads: int | None
+    callbacks: Sequence[Callback] | None
+    verbose: int
+    random_state: Any
+
+    #: What the parameter `method` may name.
+    _methods: tuple[str, ...]
+
+    params_: Params
+    _training: TrainingState
+    _seed: int
+    _draws: np.random.Generator
+
+    # -- checks --------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        """Raise a sentence if a parameter common to all models makes no sense."""
+        check_count("batch_size", self.batch_size)
+        check_count("n_iter", self.n_iter, minimum=0)
+        check_number("momentum", self.momentum, 0, below=1)
+        check_number("l1", self.l1, 0)
+        check_number("l2", self.l2, 0)
+        one_of("method", self.method, self._methods)
+        check_flag("centered", self.centered)
+        if not isinstance(self.verbose, (bool, np.bool_)):
+            check_count("verbose", self.verbose, minimum=0)
+        check_callbacks(self.callbacks)
+
+    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
+        """Weights of the rows of X, or None."""
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        if weight.sum() == 0:
+            raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        return weight
+
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+        """Raise a sentence if rows hold values that the units cannot take."""
+        if not hasattr(X, "toarray"):
+            unit.check_support(name, X.reshape(len(X), *unit.shape))
+            return
+        for start in range(0, X.shape[0], CHUNK_ROWS):
+            rows = X[start : start + CHUNK_ROWS].toarray()
+            unit.check_support(name, rows.reshape(len(rows), *unit.shape))
+
+    # -- training ------------------------------------------------------------------------------
+
+    def _run(self, epochs: Iterator[TrainingState], n_epochs: int) -> None:
+        """Drive a training to its end, with callbacks and progress."""
+        callbacks = list(self.callbacks or ())
+        bar = _ProgressBar(n_epochs) if self.verbose else None
+        if bar is not None:
+            callbacks.append(bar)
+        try:
+            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
+        finally:
+            if bar is not None:
+                bar.close()
+
+    # -- what was learnt -----------------------------------------------------------------------
+
+    def _learnt(self, name: str) -> Params:
+        """The parameters, for a part of the fitted model that does not exist before `fit`."""
+        if "params_" not in vars(self):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}; call fit first."
+            )
+        return self.params_
+
+    @property
+    def history_(self) -> dict[str, list[Any]]:
+        """What was recorded, one entry an epoch."""
+        self._learnt("history_")
+        return self._training.history
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs made."""
+        self._learnt("n_iter_")
+        return self._training.epoch
+
+    def _sampling_seed(self, random_state: Any) -> int:
+        """Seed of one call: as given, or the next of the fitted model's own sequence."""
+        return rng.seed_from(self._draws if random_state is None else random_state)
+
+
+class EnergyEstimator(TrainedEstimator, ABC):
     """Base of the models: an energy, its training, and what was learnt.
 
     A subclass answers `_declare` and `_likelihoods`, has the parameters named here as constructor
@@ -54,29 +165,13 @@ class EnergyEstimator(BaseEstimator, ABC):
         Epochs made.
     """
 
-    method: str
     n_gibbs: int
     n_chains: int | None
-    learning_rate: Any
-    batch_size: int
-    n_iter: int
-    optimizer: Any
-    momentum: float
-    l1: float
-    l2: float
-    centered: bool
-    n_threads: int | None
-    callbacks: Sequence[Callback] | None
-    verbose: int
-    random_state: Any
 
     #: Negative phases that the parameter `method` may name.
     _methods: tuple[str, ...] = ("pcd", "cd", "exact")
 
     energy_: Energy
-    params_: Params
-    _training: TrainingState
-    _seed: int
 
     # -- what a model answers ------------------------------------------------------------------
 
@@ -115,38 +210,10 @@ class EnergyEstimator(BaseEstimator, ABC):
     # -- checks --------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        """Raise a sentence if a parameter common to all models makes no sense."""
+        super()._check_parameters()
         check_count("n_gibbs", self.n_gibbs)
-        check_count("batch_size", self.batch_size)
-        check_count("n_iter", self.n_iter, minimum=0)
-        check_number("momentum", self.momentum, 0, below=1)
-        check_number("l1", self.l1, 0)
-        check_number("l2", self.l2, 0)
-        one_of("method", self.method, self._methods)
-        check_flag("centered", self.centered)
-        if not isinstance(self.verbose, (bool, np.bool_)):
-            check_count("verbose", self.verbose, minimum=0)
-        check_callbacks(self.callbacks)
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)
-
-    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
-        """Weights of the rows of X, or None."""
-        if sample_weight is None:
-            return None
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
-        if weight.sum() == 0:
-            raise ValueError("sample_weight is zero for every row; give some row a weight.")
-        return weight
-
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
-        """Raise a sentence if rows hold values that the units cannot take."""
-        if not hasattr(X, "toarray"):
-            unit.check_support(name, X.reshape(len(X), *unit.shape))
-            return
-        for start in range(0, X.shape[0], CHUNK_ROWS):
-            rows = X[start : start + CHUNK_ROWS].toarray()
-            unit.check_support(name, rows.reshape(len(rows), *unit.shape))
 
     def _unit(self, name: str, n: int) -> Unit:
         """The unit type that a parameter names, for ``n`` columns or components."""
@@ -254,37 +321,9 @@ class EnergyEstimator(BaseEstimator, ABC):
             sample_weight=weight,
             decay=decay,
         )
-        callbacks = list(self.callbacks or ())
-        bar = _ProgressBar(n_epochs) if self.verbose else None
-        if bar is not None:
-            callbacks.append(bar)
-        try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
-        finally:
-            if bar is not None:
-                bar.close()
+        self._run(epochs, n_epochs)
 
     # -- what was learnt -----------------------------------------------------------------------
-
-    def _learnt(self, name: str) -> Params:
-        """The parameters, for a part of the fitted model that does not exist before `fit`."""
-        if "params_" not in vars(self):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}; call fit first."
-            )
-        return self.params_
-
-    @property
-    def history_(self) -> dict[str, list[Any]]:
-        """What was recorded, one entry an epoch."""
-        self._learnt("history_")
-        return self._training.history
-
-    @property
-    def n_iter_(self) -> int:
-        """Epochs made."""
-        self._learnt("n_iter_")
-        return self._training.epoch
 
     def _chain_state(self, likelihood: int = 0) -> ChainState | None:
         """Persistent chains of one likelihood of the objective, where there are some."""
@@ -346,10 +385,6 @@ class EnergyEstimator(BaseEstimator, ABC):
         )
         assert mean is not None
         return mean.reshape(len(mean), -1)
-
-    def _sampling_seed(self, random_state: Any) -> int:
-        """Seed of one call: as given, or the next of the fitted model's own sequence."""
-        return rng.seed_from(self._draws if random_state is None else random_state)
 
 
 def _is_real(energy: Energy) -> bool:

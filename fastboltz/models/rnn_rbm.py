@@ -27,10 +27,10 @@ from ..recurrent import (
     Tanh,
 )
 from ..terms import FactoredTerm, Params, as_rows
-from ..training import Callback, Rows, TrainingState, run
+from ..training import Callback, Rows, TrainingState
 from ..units import Bernoulli, Gaussian
 from ..validation import check_count, check_number, one_of
-from .base import _LARGEST_CHANGE, Data, EnergyEstimator, _is_real, _ProgressBar
+from .base import _LARGEST_CHANGE, Data, EnergyEstimator, _is_real
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
@@ -457,18 +457,6 @@ class RNNRBM(EnergyEstimator):
             decay=decay,
         )
         self._run(epochs, n_epochs)
-
-    def _run(self, epochs: Any, n_epochs: int) -> None:
-        """Drive a training to its end, with callbacks and progress."""
-        callbacks = list(self.callbacks or ())
-        bar = _ProgressBar(n_epochs) if self.verbose else None
-        if bar is not None:
-            callbacks.append(bar)
-        try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
-        finally:
-            if bar is not None:
-                bar.close()
 
     def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
         """Gradient of the mean log-likelihood of a step, back through all steps.
