@@ -1,7 +1,9 @@
 """Block Gibbs sampling with clamping, as ``init`` and ``step``.
 
 The schedule comes from the energy: groups that share no term are drawn at the same time, binary
-groups behind one matrix by a fused kernel, groups with lateral terms site by site. A chain's
+groups behind one matrix by a fused kernel, groups with lateral terms site by site. Two groups that
+meet only unit by unit, such as visible units and their switches, are drawn jointly: one with the
+other summed out, then the other. A chain's
 random numbers are addressed by its row and its step, so shards and threads draw what one process
 would.
 """
@@ -20,6 +22,7 @@ from fastboltz_ext import layers, packed, site_gibbs
 from . import products, rng, threads
 from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
+from .units import Categorical
 from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, one_of, unknown_group
 
@@ -181,6 +184,8 @@ class Gibbs:
         #: The only matrix, where two binary groups have nothing else.
         self._plain_pair = energy.fused_term(first) if len(fused) == 1 else None
         self._sites = {g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)}
+        #: Group -> the group that is drawn right before it, with this one summed out.
+        self._first = _joint_pairs(energy)
 
     # -- init ----------------------------------------------------------------------------------
 
@@ -282,6 +287,9 @@ class Gibbs:
         kept_means: dict[str, np.ndarray] = {}
         kept_fields: dict[str, np.ndarray] = {}
         moving = [[g for g in block if not self._is_held(g, state)] for block in self.blocks]
+        free = {g for block in moving for g in block}.difference(state.clamped)
+        first = {b: a for b, a in self._first.items() if {a, b} <= free}
+        moving = [[g for g in block if g not in first.values()] for block in moving]
         moving = [block for block in moving if block]
         address = state.address
         if not state.clamped and self._packs(params, state.n_chains):
@@ -294,6 +302,12 @@ class Gibbs:
                 return self._fixed_step(params, state, pair, fixed, n_steps, scale, means)
             for s in range(n_steps):
                 for b, block in enumerate(moving):
+                    for g in block:
+                        if g in first:
+                            at = address.at(group=self.number[first[g]])
+                            values[first[g]] = self._draw_first(
+                                params, values, first[g], g, at, scale
+                            )
                     want = means and s == n_steps - 1 and b == len(moving) - 1
                     drawn = {}
                     for g in block:
@@ -529,6 +543,65 @@ class Gibbs:
         if held is not None:
             sample = np.where(held, values[group], sample)
         return mean, sample, f
+
+    def _draw_first(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        a: str,
+        b: str,
+        address: rng.Address,
+        scale: float,
+    ) -> np.ndarray:
+        """Draw group a given all but group b, which it meets unit by unit and which is summed out.
+
+        With ``f + C_i . a_i`` the field of b_i, ``p(a_i | rest)`` is proportional to
+        ``exp(-base(a_i) + g_i . a_i + A(f_i + C_i . a_i))``: g is the field of a without b, A the
+        cumulant of b. As a function of the few states of a_i this is a field once more.
+        """
+        unit, other = self.energy.groups[a], self.energy.groups[b]
+        own, n = self.energy.own(params, b), len(values[a])
+        dtype = params[a].dtype
+        ones = dict(values) | {b: np.ones((n, *other.shape), dtype)}
+        field, gain = (np.zeros((n, *unit.shape), dtype) for _ in range(2))
+        rest = np.zeros((n, *other.shape), dtype)
+        for t in self.energy.terms:
+            if a in t.groups:
+                t.add_field(params, ones, a, gain if b in t.groups else field, self.n_threads)
+            elif b in t.groups:
+                t.add_field(params, values, b, rest, self.n_threads)
+        for x in (field, gain, rest):
+            x *= dtype.type(scale)
+
+        def cumulants(f: np.ndarray) -> np.ndarray:
+            return other.unit_cumulants(own, rest + f)
+
+        if isinstance(unit, Categorical):
+            for r in range(unit.shape[-1]):
+                field[..., r] += cumulants(gain[..., r])
+        elif unit.spin:  # type: ignore[attr-defined]
+            field += (cumulants(gain) - cumulants(-gain)) / 2
+        else:
+            field += cumulants(gain) - cumulants(dtype.type(0))
+        _, drawn = unit.draw(self.energy.own(params, a), field, address, n_threads=self.n_threads)
+        assert drawn is not None
+        return drawn
+
+
+def _joint_pairs(energy: Energy) -> dict[str, str]:
+    """Group b -> group a, where a's few states are listed and b, met unit by unit, is summed out.
+
+    No group is in two pairs.
+    """
+    pairs: dict[str, str] = {}
+    for groups, kind in energy.conditionals().joint:
+        for a, b in (groups, groups[::-1]):
+            few = isinstance(energy.groups[a], (Binary, Categorical))
+            single = energy.groups[b].event_axes == 0
+            is_free = not {a, b} & {*pairs, *pairs.values()}
+            if kind == "shared index" and few and single and is_free:
+                pairs[b] = a
+    return pairs
 
 
 def layer(
