@@ -21,6 +21,7 @@ from .terms import DenseTerm, EntryTerm, Hyperedges, Params, State, Term, bind
 from .units import Own, Unit
 from .units.binary import Binary
 from .validation import (
+    check_count,
     check_number,
     check_rows,
     check_state,
@@ -729,7 +730,62 @@ class Energy:
         w = None if weights is None else check_weights(weights, n)
         return Enumeration(self, params, given, what="moments", remedy=_MOMENTS_REMEDY).moments(w)
 
+    def sample(
+        self,
+        params: Params,
+        n_samples: int | None = None,
+        given: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Independent exact samples, by enumeration of the cheaper side.
 
+        Parameters
+        ----------
+        n_samples : int
+            Not needed with ``given``, which has one sample drawn for each row.
+        given : dict of arrays, optional
+            Groups that are conditioned on.
+        random_state : None, int, RandomState or Generator
+
+        Returns
+        -------
+        dict of arrays (n_samples, *shape)
+            Values of every group.
+
+        Raises
+        ------
+        NotEnumerableError
+            If even the cheaper side has too many states.
+        """
+        given = self._checked(params, given or {}, given or {})
+        if given:
+            n = check_rows(given, at_least=1)
+            if n_samples not in (None, n):
+                raise ValueError(f"n_samples is {n_samples}, but given has {n} rows.")
+        elif n_samples is None:
+            raise ValueError("give n_samples, or rows of at least one group.")
+        else:
+            n = check_count("n_samples", n_samples)
+        states = Enumeration(self, params, given, what="samples", remedy=_SAMPLE_REMEDY)
+        seed = rng.seed_from(random_state)
+        number = {g: i for i, g in enumerate(self.groups)}
+        values = dict(given)
+        if states.split.listed:
+            at = rng.Address.of(seed, "exact", len(self.groups))
+            values |= states.sample(rng.uniform(at, (n, 1))[:, 0])
+        summed = {}
+        for g in states.split.summed:
+            # Where nothing else has values, terms hold this group's units alone, and read none.
+            rows = values or {g: np.zeros((n, *self.groups[g].shape), params[g].dtype)}
+            field = self.field(params, rows, g, check=False)
+            at = rng.Address.of(seed, "exact", number[g])
+            _, x = self.groups[g].draw(self.own(params, g), field, at)
+            assert x is not None
+            summed[g] = x
+        return values | summed
+
+
+_SAMPLE_REMEDY = "Use chains of fastboltz.Gibbs."
 _PART_REMEDY = "Estimate the probabilities from chains of fastboltz.Gibbs."
 _MOMENTS_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method), or a smaller model."
 

@@ -306,6 +306,40 @@ class Enumeration:
                 done += k
         return out
 
+    def sample(self, uniforms: np.ndarray) -> dict[str, np.ndarray]:
+        """States of the listed groups, drawn exactly by the inverse distribution function.
+
+        Parameters
+        ----------
+        uniforms : ndarray of shape (n,)
+            One for each given row; any number of them where nothing is given.
+
+        Returns
+        -------
+        dict of arrays (n, *shape)
+        """
+        numbers = np.empty(len(uniforms), np.int64)
+        for rows in self._row_chunks():
+            blocks = self._blocks(rows)
+            log_z = _log_partition(blocks)
+            p = np.concatenate([np.exp(block.log_weights - log_z) for block in blocks])
+            cumulative = np.cumsum(p, axis=0)
+            cumulative[-1] = 1  # whatever rounding has left
+            if not self.given:
+                return self._listed_values(np.searchsorted(cumulative[:, 0], uniforms))
+            numbers[rows] = (cumulative < uniforms[rows]).sum(axis=0)
+        return self._listed_values(numbers)
+
+    def _listed_values(self, numbers: np.ndarray) -> dict[str, np.ndarray]:
+        """Values of the listed groups in states with these numbers, see `listed_states`."""
+        values = {}
+        for g in self.split.listed:
+            unit = self.energy.groups[g]
+            count = round(2 ** _log2_states(unit))
+            values[g] = group_states(unit, numbers % count, self.dtype)
+            numbers = numbers // count
+        return values
+
     def mean(self, group: str) -> np.ndarray:
         """Expected value of a summed group for each given row, (n_rows, *shape)."""
         unit, own = self.energy.groups[group], self.energy.own(self.params, group)

@@ -3,6 +3,11 @@
 Annealed importance sampling (Neal 2001; Salakhutdinov & Murray 2008) moves chains from a
 reference model without couplings, whose Z is known, to the model, over a ladder of inverse
 temperatures; the mean of the importance weights estimates the ratio of the two Z without bias.
+
+By Jensen's inequality its logarithm is too low on average, and so it is by much, with every sign
+of confidence, where no chain has found a mode of the model. Annealing the other way, from samples
+of the model to the reference, errs on the other side (Burda, Grosse & Salakhutdinov 2015): together
+they bracket log Z, as far as the samples are the model's.
 """
 
 from __future__ import annotations
@@ -10,11 +15,12 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import logsumexp, stdtrit
 
 from fastboltz_ext import packed
 
@@ -22,13 +28,24 @@ from . import rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split
 from .gibbs import Gibbs
+from .path import Path
 from .terms import Params, as_rows
 from .units import Own
 from .units.base import sum_units
-from .validation import NotEnumerableError, check_count, check_rows, one_of, unknown_group
+from .validation import NotEnumerableError, check_count, check_rows, one_of
 
 #: An estimate is called degenerate when fewer chains than this carry its weight.
 MIN_EFFECTIVE_CHAINS = 10.0
+#: Or when the tail of its weights has a Pareto shape above this, so that their mean is not settled.
+MAX_TAIL = 0.7
+#: Forward and reverse estimates disagree when their intervals are further apart than this, in nats.
+MAX_GAP = 0.5
+#: Chains of the pilot that places the temperatures, and one in so many of its temperatures.
+_PILOT_CHAINS, _PILOT_SHARE = 64, 8
+#: Stretches of the pilot that are measured, and the share of the steps that follow them.
+_STRETCHES, _BY_LENGTH = 16, 0.75
+#: Sweeps that complete samples of some groups, where the other groups see each other.
+_COMPLETING_SWEEPS = 100
 #: Estimates for many rows are called degenerate when their bias is larger, in nats.
 MAX_BIAS = 0.05
 #: Chains of a conditional annealing that go through the temperatures together.
@@ -46,13 +63,21 @@ class LogPartition:
     value : float
         The estimate, in nats.
     low, high : float
-        95 % interval; equal to the value where it is exact.
+        95 % interval; equal to the value where it is exact. With a reverse estimate it spans both
+        intervals.
     standard_error : float
         Standard error of the estimate of Z, relative to Z (so, in nats for small errors).
     effective_chains : float
         ``(sum w)^2 / sum w^2`` of the importance weights: how many chains carry the estimate.
-    method : {"exact", "ais"}
+    method : {"exact", "ais", "reverse ais"}
     n_chains, n_betas : int
+    tail : float
+        Shape of the generalised Pareto distribution that fits the largest importance weights
+        (Zhang & Stephens 2009; Vehtari et al. 2024): from 0.7 upwards the mean of this many weights
+        has not settled. NaN where there are too few weights to tell.
+    forward, reverse : LogPartition or None
+        Where samples were given, the estimate from the reference to the model, which is too low on
+        average, and the one from the samples to the reference, which is too high.
     """
 
     value: float
@@ -63,11 +88,51 @@ class LogPartition:
     method: str = "exact"
     n_chains: int = 0
     n_betas: int = 0
+    tail: float = field(default=np.nan, compare=False)
+    forward: LogPartition | None = None
+    reverse: LogPartition | None = None
 
     @property
     def is_degenerate(self) -> bool:
-        """Whether too few chains carry the estimate for its interval to be believed."""
-        return self.effective_chains < MIN_EFFECTIVE_CHAINS
+        """Whether too few chains carry the estimate for its interval to be believed.
+
+        So it is when fewer than 10 do, or when the largest weights have a tail so heavy that larger
+        ones are likely to be missing; and when forward and reverse estimates disagree.
+        """
+        return bool(self.doubts())
+
+    def doubts(self) -> list[str]:
+        """What speaks against the estimate, as sentences."""
+        found = []
+        what = "annealed importance sampling" if self.method == "ais" else "reverse annealing"
+        if self.effective_chains < MIN_EFFECTIVE_CHAINS or self.tail > MAX_TAIL:
+            tail = ""
+            if self.tail > MAX_TAIL:
+                tail = f" (their largest weights have a tail of Pareto shape {self.tail:.1f})"
+            side = "low" if self.method == "ais" else "high"
+            found.append(
+                f"{what} has degenerated: {self.effective_chains:.1f} of {self.n_chains} chains "
+                f"carry the estimate{tail}, so log Z is likely too {side}. Use more inverse "
+                f"temperatures (now {self.n_betas}) or more chains."
+            )
+        if self.forward is not None and self.reverse is not None:
+            found = self.forward.doubts() + self.reverse.doubts()
+            says = (
+                f"annealing from the given samples says log Z = {self.reverse.value:.2f}, "
+                f"annealing to the model {self.forward.value:.2f}"
+            )
+            if self.reverse.low > self.forward.high + MAX_GAP:
+                found.append(
+                    f"{says}: its chains have not found all that the samples come from, or the "
+                    f"samples are not the model's. The interval spans both; more inverse "
+                    f"temperatures (now {self.n_betas}) bring them together."
+                )
+            elif self.reverse.high < self.forward.low - MAX_GAP:
+                found.append(
+                    f"{says}: the samples are not the model's, or theirs would be the larger. Draw "
+                    f"them with more sweeps."
+                )
+        return found
 
     def __float__(self) -> float:
         return self.value
@@ -75,36 +140,111 @@ class LogPartition:
     def __str__(self) -> str:
         if self.method == "exact":
             return f"log Z = {self.value:.3f} (exact)"
+        name = "annealed importance sampling"
+        if self.method == "reverse ais":
+            name = "reverse " + name
+        back = "" if self.reverse is None else f"; reverse annealing {self.reverse.value:.3f}"
         return (
-            f"log Z = {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (95 %; annealed "
-            f"importance sampling, {self.n_chains} chains, {self.n_betas} inverse temperatures, "
-            f"{self.effective_chains:.0f} effective chains)"
+            f"log Z = {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (95 %; {name}, "
+            f"{self.n_chains} chains, {self.n_betas} inverse temperatures, "
+            f"{self.effective_chains:.0f} effective chains{back})"
         )
 
 
 def log_mean_exp(log_w: np.ndarray) -> LogPartition:
     """``log mean(exp(log_w))`` in double precision, with a 95 % interval.
 
-    The interval is that of the mean of the weights by the central limit theorem, taken to the log
-    scale; where it reaches zero the lower end is the smallest weight.
+    The interval is that of the mean of the weights, taken to the log scale. Importance weights are
+    skewed: most samples miss the largest ones, and then mean and standard error are too small
+    together. Hall's transformation of the t statistic takes the skewness out of it, which moves the
+    interval upwards; the quantile is Student's, with as many degrees of freedom as effective chains
+    less one. Where the lower end reaches zero it becomes the smallest weight.
+
+    References
+    ----------
+    Hall, "On the removal of skewness by transformation", Journal of the Royal Statistical Society
+    B 54, 1992.
     """
     log_w = np.asarray(log_w, dtype=np.float64)
     n = len(log_w)
     value = float(logsumexp(log_w) - np.log(n))
-    w = np.exp(log_w - log_w.max())
-    relative = float(w.std(ddof=1) / (w.mean() * np.sqrt(n))) if n > 1 else np.inf
+    top = log_w.max()
+    w = np.exp(log_w - top)
     effective = float(w.sum() ** 2 / (w**2).sum())
     floor = float(log_w.min())
-    low = value + np.log1p(-1.96 * relative) if 1.96 * relative < 1 else floor
+    relative, below, above = np.inf, np.inf, np.inf
+    if n > 1:
+        error = w.std(ddof=1)
+        relative = float(error / (w.mean() * np.sqrt(n)))
+        skewness = float(((w - w.mean()) ** 3).mean() / max(w.std() ** 3, 1e-300))
+        below, above = _hall(skewness, n, effective) * relative
+    low = value + np.log1p(-below) if below < 1 else floor
     return LogPartition(
         value=value,
-        low=float(max(low, floor)),
-        high=float(value + np.log1p(1.96 * relative)),
+        low=float(min(max(low, floor), value)),
+        high=float(value + np.log1p(above)),
         standard_error=relative,
         effective_chains=effective,
         method="ais",
         n_chains=n,
+        tail=pareto_shape(log_w),
     )
+
+
+def _hall(skewness: float, n: int, effective: float) -> np.ndarray:
+    """Standard errors from a mean down and up to the ends of its 95 % interval.
+
+    The inverse of Hall's ``g(t) = t + a t^2 + a^2 t^3 / 3 + a / (2 n)`` with ``a = skewness / 3``,
+    where t is the statistic divided by ``sqrt(n)``.
+    """
+    quantile = stdtrit(max(effective - 1, 1.0), 0.975)
+    t = np.array([quantile, -quantile]) / np.sqrt(n)
+    a = skewness / 3
+    if abs(a) > 1e-6:
+        t = (np.cbrt(1 + 3 * a * (t - a / (2 * n))) - 1) / a
+    return np.sqrt(n) * np.abs(t)
+
+
+def pareto_shape(log_w: np.ndarray) -> float:
+    """Shape of the generalised Pareto distribution of the largest of some weights.
+
+    The variance of the weights is infinite from 0.5 upwards; from 0.7 upwards no practical number
+    of them settles their mean. The fit is the posterior mean of Zhang & Stephens, drawn to 0.5 by
+    ten observations.
+
+    Parameters
+    ----------
+    log_w : ndarray of shape (n,)
+
+    Returns
+    -------
+    float
+        NaN for less than 50 weights, or where the largest are equal.
+
+    References
+    ----------
+    Zhang & Stephens, "A new and efficient estimation method for the generalized Pareto
+    distribution", Technometrics 51, 2009.
+    Vehtari, Simpson, Gelman, Yao & Gabry, "Pareto smoothed importance sampling", Journal of Machine
+    Learning Research 25, 2024.
+    """
+    n = len(log_w)
+    if n < 50:
+        return np.nan
+    n_tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
+    w = np.exp(np.sort(log_w)[-n_tail - 1 :] - np.max(log_w))
+    x = w[1:] - w[0]
+    if not x[0] > 1e-12:
+        return np.nan
+    # A grid of values for the inverse scale, weighted by their profile likelihoods.
+    m = 30 + int(np.sqrt(n_tail))
+    quartile = x[int(n_tail / 4 + 0.5) - 1]
+    theta = 1 / x[-1] + (1 - np.sqrt(m / (np.arange(1, m + 1) - 0.5))) / (3 * quartile)
+    shape = np.log1p(-theta[:, None] * x).mean(axis=1)
+    log_likelihood = n_tail * (np.log(-theta / shape) - shape - 1)
+    theta_mean = float(np.average(theta, weights=np.exp(log_likelihood - log_likelihood.max())))
+    found = float(np.log1p(-theta_mean * x).mean())
+    return (n_tail * found + 10 * 0.5) / (n_tail + 10)
 
 
 def annealing_ladder(n_betas: int) -> np.ndarray:
@@ -120,6 +260,68 @@ def annealing_ladder(n_betas: int) -> np.ndarray:
     return np.interp(np.linspace(0, 1, n_betas), share, knots)
 
 
+def adaptive_ladder(
+    energy: Energy,
+    params: Params,
+    n_betas: int,
+    *,
+    reference: Mapping[str, Own] | None = None,
+    random_state: Any = None,
+    n_threads: int | None = None,
+) -> np.ndarray:
+    """Inverse temperatures from 0 to 1 at equal steps of the measured thermodynamic length.
+
+    A pilot of 64 chains goes through an eighth of the temperatures. In each of 16 stretches of n
+    sweeps it measures the variance over the chains of the log weight gathered there, which is
+    ``variance(b) * tau(b) * width^2 / n`` with the variance of ``d log f_b(x) / d b`` and its
+    autocorrelation time tau in sweeps. The log weights of an annealing vary least where
+    temperatures have equal steps of
+
+        ``length(beta) = integral sqrt(variance(b) * tau(b)) db``.
+
+    A quarter of the steps are those of `annealing_ladder`, so that no stretch is bare that the
+    pilot saw badly.
+
+    Parameters
+    ----------
+    n_betas : int
+    reference, random_state, n_threads
+        As for `ais`.
+
+    Returns
+    -------
+    ndarray of shape (n_betas,)
+
+    References
+    ----------
+    Sivak & Crooks, "Thermodynamic metrics and optimal paths", Physical Review Letters 108, 2012.
+    """
+    energy.check_params(params)
+    n_betas = check_count("n_betas", n_betas, minimum=2)
+    path = Path(energy, params, reference or {})
+    with threads.single_threaded_blas():
+        return _adapted(path, n_betas, rng.seed_from(random_state), threads.resolve(n_threads))
+
+
+def _adapted(path: Path, n_betas: int, seed: int, n_threads: int) -> np.ndarray:
+    """`adaptive_ladder`, unchecked."""
+    coarse = annealing_ladder(max(_STRETCHES + 1, n_betas // _PILOT_SHARE))
+    chains = _walk(path, _PILOT_CHAINS, rng.Address.of(seed, "pilot"), n_threads)
+    last = len(coarse) - 1
+    steps = np.array(
+        [chains.advance(coarse[k - 1], coarse[k], k, move=k < last) for k in range(1, last + 1)]
+    )
+    ends = np.linspace(0, last, _STRETCHES + 1).round().astype(int)
+    gathered = np.array([steps[a:b].sum(axis=0) for a, b in pairwise(ends)])
+    length = np.append(0, np.cumsum(gathered.std(axis=1) * np.sqrt(np.diff(ends))))
+    if not length[-1] > 0:
+        return annealing_ladder(n_betas)
+    share = _BY_LENGTH * length / length[-1] + (1 - _BY_LENGTH) * ends / last
+    ladder = np.interp(np.linspace(0, 1, n_betas), share, coarse[ends])
+    ladder[0], ladder[-1] = 0, 1
+    return ladder
+
+
 def ais(
     energy: Energy,
     params: Params,
@@ -127,6 +329,7 @@ def ais(
     reference: Mapping[str, Own] | None = None,
     betas: int | Sequence[float] | np.ndarray = 1000,
     n_chains: int = 256,
+    samples: Mapping[str, Any] | None = None,
     random_state: Any = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -144,8 +347,15 @@ def ais(
         ``{"v": {"bias": ...}}`` with the base rates of the data. Groups that are not named start
         from zero bias. Precisions are always the model's.
     betas : int or array
-        Number of inverse temperatures, or the ladder itself, from 0 to 1.
+        Number of inverse temperatures, placed by `adaptive_ladder`, or the ladder itself, from 0
+        to 1, such as `annealing_ladder` makes.
     n_chains : int
+    samples : dict of arrays, optional
+        Samples of the model, (n, *shape) of some groups (the others are drawn given them), such as
+        `Energy.sample` draws or long chains end at. As many as there are chains are annealed to the
+        reference, and the interval then spans both estimates. Data may stand for samples of a
+        model that has learnt them; the upper end is then as good as the model's samples are like
+        them.
     progress : callable, optional
         Called as ``progress(done, total)`` now and then.
 
@@ -153,41 +363,87 @@ def ais(
     -------
     LogPartition
 
+    Warns
+    -----
+    RuntimeWarning
+        With each of `LogPartition.doubts`.
+
     References
     ----------
     Neal, "Annealed importance sampling", Statistics and Computing 11, 2001.
     Salakhutdinov & Murray, "On the quantitative analysis of deep belief networks", ICML 2008.
+    Burda, Grosse & Salakhutdinov, "Accurate and conservative estimates of MRF log-likelihood using
+    reverse annealing", AISTATS 2015.
     """
     energy.check_params(params)
     check_count("n_chains", n_chains, minimum=2)
-    ladder = _ladder(betas)
-    path = _Path(energy, params, reference or {})
-    address = rng.Address.of(rng.seed_from(random_state), "ais")
-    walk = _PackedWalk if _PackedWalk.serves(path) else _Walk
-    chains = walk(path, n_chains, address, threads.resolve(n_threads))
+    ladder = None if np.ndim(betas) == 0 else _ladder(betas)
+    n_betas = check_count("betas", betas, minimum=2) if ladder is None else len(ladder)
+    path = Path(energy, params, reference or {})
+    seed, n_threads = rng.seed_from(random_state), threads.resolve(n_threads)
+    start = None
+    if samples is not None:
+        start = _completed(path, samples, n_chains, seed, n_threads)
     with threads.single_threaded_blas():
-        log_w = _anneal(chains, ladder, progress)
-    result = log_mean_exp(log_w)
-    shift = path.log_z_reference()
-    result = LogPartition(
-        value=result.value + shift,
-        low=result.low + shift,
-        high=result.high + shift,
-        standard_error=result.standard_error,
-        effective_chains=result.effective_chains,
-        method="ais",
-        n_chains=n_chains,
-        n_betas=len(ladder),
-    )
-    if result.is_degenerate:
-        warnings.warn(
-            f"annealed importance sampling has degenerated: {result.effective_chains:.1f} of "
-            f"{n_chains} chains carry the estimate, so log Z is likely too low. Use more inverse "
-            f"temperatures (now {len(ladder)}) or more chains.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        if ladder is None:
+            ladder = _adapted(path, n_betas, seed, n_threads)
+        chains = _walk(path, n_chains, rng.Address.of(seed, "ais"), n_threads)
+        log_w = _anneal(chains, ladder, _part_of(progress, 0, 1 if start is None else 2))
+        shift = path.log_z_reference()
+        result = _shifted(log_mean_exp(log_w), shift, n_betas)
+        if start is not None:
+            n = min(check_rows(dict(samples or {})), n_chains)
+            chains = _walk(path, n, rng.Address.of(seed, "reverse"), n_threads, start)
+            # The mean of these weights is the ratio of the reference's Z to the model's.
+            back = log_mean_exp(_anneal(chains, ladder[::-1], _part_of(progress, 1, 2)))
+            back = replace(back, value=-back.value, low=-back.high, high=-back.low)
+            back = replace(_shifted(back, shift, n_betas), method="reverse ais")
+            low, high = min(result.low, back.low), max(result.high, back.high)
+            result = replace(result, low=low, high=high, forward=result, reverse=back)
+    for doubt in result.doubts():
+        warnings.warn(doubt, RuntimeWarning, stacklevel=2)
     return result
+
+
+def _shifted(found: LogPartition, shift: float, n_betas: int) -> LogPartition:
+    value, low, high = (x + shift for x in (found.value, found.low, found.high))
+    return replace(found, value=value, low=low, high=high, n_betas=n_betas)
+
+
+def _part_of(
+    progress: Callable[[int, int], None] | None, part: int, n_parts: int
+) -> Callable[[int, int], None] | None:
+    """Progress of one of several annealings of equal length."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(part * total + done, n_parts * total)
+
+
+def _completed(
+    path: Path, samples: Mapping[str, Any], n_chains: int, seed: int, n_threads: int
+) -> dict[str, np.ndarray]:
+    """Samples of the groups that annealing moves, given samples of some groups; at most n_chains.
+
+    The other groups are drawn given these: at once where they do not see each other.
+    """
+    energy, params = path.energy, path.params
+    if not samples:
+        raise ValueError("samples is empty; give rows of at least one group, or leave it out.")
+    values = energy._checked(params, samples, samples)
+    n = check_rows(values)
+    if n < 2:
+        raise ValueError(f"samples has {n} rows; reverse annealing needs 2 at least.")
+    if n > n_chains:
+        chosen = rng.permutation(rng.Address.of(seed, "reverse"), n)[:n_chains]
+        values = {g: x[chosen] for g, x in values.items()}
+    if set(path.rest) <= set(values):
+        return {g: values[g] for g in path.rest}
+    sampler = Gibbs(energy, clamp=tuple(values), n_threads=n_threads)
+    free = [g for g in energy.groups if g not in values]
+    at_once = energy.is_independent(free) and not any(energy.lateral_terms(g) for g in free)
+    chains = sampler.start(params, min(n, n_chains), rng.Address.of(seed, "reverse"), values)
+    chains = sampler.step(params, chains, 1 if at_once else _COMPLETING_SWEEPS)
+    return {g: chains.values[g] for g in path.rest}
 
 
 @dataclass(frozen=True)
@@ -289,7 +545,7 @@ def conditional_ais(
     n_rows = check_rows(given) if given else 1
     check_count("n_chains", n_chains, minimum=2)
     ladder = _ladder(betas)
-    path = _Path(energy, params, reference or {}, tuple(given))
+    path = Path(energy, params, reference or {}, tuple(given))
     seed = rng.seed_from(random_state)
     log_z, errors, effective = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
     with threads.single_threaded_blas():
@@ -343,65 +599,16 @@ def _ladder(betas: Any) -> np.ndarray:
     return ladder
 
 
-class _Path:
-    """The distributions between the reference and the model."""
-
-    def __init__(
-        self,
-        energy: Energy,
-        params: Params,
-        reference: Mapping[str, Own],
-        given: tuple[str, ...] = (),
-    ) -> None:
-        self.energy = energy
-        self.params = params
-        self.given = given
-        self.reference = {}
-        for g in reference:
-            if g not in energy.groups:
-                raise unknown_group("reference", g, energy.groups)
-        for g in energy.groups:
-            start = reference.get(g, {}).get("bias")
-            zero = np.zeros_like(params[g])
-            self.reference[g] = zero if start is None else np.asarray(start, dtype=params[g].dtype)
-            if self.reference[g].shape != zero.shape:
-                raise ValueError(
-                    f"reference[{g!r}]['bias'] has shape {self.reference[g].shape}; expected "
-                    f"{zero.shape}."
-                )
-        # Sum out as many units as can be: every unit summed out is variance saved.
-        sets: list[tuple[str, ...]] = [()]
-        for g in (g for g in energy.groups if g not in given):
-            sets += [(*s, g) for s in sets if energy.is_independent((*s, g))]
-        self.summed = max(sets, key=lambda s: sum(energy.groups[g].n_units for g in s))
-        self.rest_blocks = energy.blocks(clamped=(*self.summed, *given))
-        self.rest = [g for b in self.rest_blocks for g in b]
-        #: Terms that neither are summed out nor hold given groups alone.
-        self.apart = [
-            t
-            for t in energy.terms
-            if not set(t.groups) & set(self.summed) and not set(t.groups) <= set(given)
-        ]
-
-    def at(self, beta: float) -> Params:
-        """Parameters whose biases are interpolated; couplings are scaled by who uses them."""
-        out = dict(self.params)
-        for g, start in self.reference.items():
-            if beta < 1:
-                b = np.asarray(beta, dtype=start.dtype)
-                out[g] = (1 - b) * start + b * self.params[g]
-        return out
-
-    def log_z_reference(self) -> float:
-        """Log Z of the independent units at beta = 0."""
-        at_start = self.at(0.0)
-        return float(
-            sum(
-                u.cumulant(self.energy.own(at_start, g), np.zeros((1, *u.shape)))[0]
-                for g, u in self.energy.groups.items()
-                if g not in self.given
-            )
-        )
+def _walk(
+    path: Path,
+    n_chains: int,
+    address: rng.Address,
+    n_threads: int,
+    begin: Mapping[str, np.ndarray] | None = None,
+) -> _Walk | _PackedWalk:
+    """Chains at the reference, or at given values of the groups that move; compiled if possible."""
+    kind = _PackedWalk if _PackedWalk.serves(path) else _Walk
+    return kind(path, n_chains, address, n_threads, begin=begin)
 
 
 class _Walk:
@@ -409,18 +616,19 @@ class _Walk:
 
     def __init__(
         self,
-        path: _Path,
+        path: Path,
         n_chains: int,
         address: rng.Address,
         n_threads: int,
         given: Mapping[str, np.ndarray] | None = None,
+        begin: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.path = path
         self.address = address
         self.n_threads = n_threads
         self.sampler = Gibbs(path.energy, clamp=path.given, n_threads=n_threads)
         start = self.sampler.start(path.at(0.0), n_chains, address, given or {})
-        self.values = dict(start.values)
+        self.values = {**start.values, **(begin or {})}
         #: Fields at full strength that do not depend on what is drawn.
         self.fixed = self.sampler.fixed(path.params, self.values, path.given)
         #: Terms between groups of which none is summed out, but for those in the fixed fields.
@@ -509,7 +717,14 @@ class _PackedWalk:
     `_Walk`.
     """
 
-    def __init__(self, path: _Path, n_chains: int, address: rng.Address, n_threads: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        n_chains: int,
+        address: rng.Address,
+        n_threads: int,
+        begin: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
         self.path = path
         self.address = address
         self.n_threads = n_threads
@@ -525,13 +740,13 @@ class _PackedWalk:
         start = Gibbs(energy, n_threads=n_threads).start(path.at(0.0), n_chains, address, {})
         self.bits = {}
         for g in (self.out, self.rest):
-            rows = as_rows(start.values[g], np.float32)
+            rows = as_rows((begin or {}).get(g, start.values[g]), np.float32)
             self.bits[g] = packed.Bits.pack(rows, low=self.low[g])
         #: The biases' change between temperatures is a multiple of this vector.
         self.slope = {g: as_column(path.params[g] - path.reference[g]) for g in self.bits}
 
     @staticmethod
-    def serves(path: _Path) -> bool:
+    def serves(path: Path) -> bool:
         """Whether the energy is one plain matrix between two binary groups, in range."""
         if len(path.summed) != 1 or len(path.rest) != 1 or len(path.energy.groups) != 2:
             return False
@@ -613,7 +828,8 @@ def log_partition(
     method : {"auto", "exact", "ais"}
         "auto" enumerates up to 2**20 states, and anneals beyond.
     **options
-        Of `ais`: ``reference``, ``betas``, ``n_chains``, ``random_state``, ``n_threads``.
+        Of `ais`: ``reference``, ``betas``, ``n_chains``, ``samples``, ``random_state``,
+        ``n_threads``.
     """
     one_of("method", method, ("auto", "exact", "ais"))
     known = list(inspect.signature(ais).parameters)[2:]
@@ -701,10 +917,12 @@ __all__ = [
     "ConditionalLogPartition",
     "LogPartition",
     "NotEnumerableError",
+    "adaptive_ladder",
     "ais",
     "annealing_ladder",
     "conditional_ais",
     "log_mean_exp",
     "log_partition",
+    "pareto_shape",
     "pseudo_log_likelihood",
 ]

@@ -27,6 +27,10 @@ USES = (
     "user",
     "unknown",
     "gradients",
+    "pilot",
+    "reverse",
+    "tempering",
+    "exact",
 )
 
 

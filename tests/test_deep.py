@@ -14,10 +14,11 @@ from sklearn.base import clone
 import fastboltz as fb
 from fastboltz import DeepBeliefNetwork, DeepBoltzmannMachine
 from fastboltz.datasets import load_digits
-from fastboltz.likelihood import _Path, ais
+from fastboltz.likelihood import ais
 from fastboltz.models.deep import _composed, _TwinRBM, _VariationalObjective
 from fastboltz.objectives import LogLikelihood
 from fastboltz.optimizers import Linear
+from fastboltz.path import Path
 
 Z_LIMIT = 4.5
 DEPTHS = [(3,), (3, 2), (2, 3, 2), (2, 3, 2, 2)]
@@ -234,7 +235,7 @@ def test_the_annealed_interval_holds_the_enumerated_log_z_of_random_machines():
 def test_annealing_sums_out_the_larger_of_the_even_and_the_odd_layers(sizes, summed):
     model = DeepBoltzmannMachine(sizes[1:], n_iter=0, n_pretraining=0)
     energy = model.fit(np.zeros((2, sizes[0]), np.float32)).energy_
-    path = _Path(energy, energy.init(0), {})
+    path = Path(energy, energy.init(0), {})
     assert set(path.summed) == summed
     assert len(path.rest_blocks) == 1
 

@@ -162,3 +162,61 @@ def test_too_many_states_are_refused_with_the_count_and_the_remedy(method, remed
     with pytest.raises(ValueError, match=r"needs 2\*\*41 states \(limit 2\*\*25\)") as caught:
         getattr(energy, method)(params)
     assert remedy in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------- exact samples
+
+
+@every_entry
+def test_exact_samples_have_the_statistics_of_the_enumerated_distribution(entry):
+    """Every statistic within 4.5 standard errors of its exact mean, over 4,000 samples.
+
+    Deliberate bugs that this catches: summed groups drawn from their biases alone, digits of the
+    state's number handed to the wrong group, one uniform for two groups.
+    """
+    params, n = entry.parameters(), 4000
+    found = entry.energy.sample(params, n, random_state=0)
+    expected = entry.machine.moments(params)
+    each = [
+        entry.energy.statistics(params, {g: x[i : i + 1] for g, x in found.items()})
+        for i in range(0, n, 10)
+    ]
+    mean = entry.energy.statistics(params, found)
+    for key, value in expected.items():
+        scatter = np.std([one[key] for one in each], axis=0, ddof=1)
+        # A product that is hardly ever one: its scatter is that of its exact mean.
+        bound = 4.5 * np.maximum(scatter, np.sqrt(np.abs(value) / n)) / np.sqrt(n) + 4.5 / n
+        assert (np.abs(mean[key] - value) <= bound).all(), key
+
+
+@every_entry
+def test_exact_samples_given_groups_are_one_for_each_row(entry):
+    params, g = entry.parameters(), next(iter(entry.groups))
+    state = entry.states(2)[g]
+    n = 3000
+    given = {g: np.repeat(state, n, axis=0)}
+    found = entry.energy.sample(params, given=given, random_state=3)
+    np.testing.assert_array_equal(found[g], given[g])
+    for row in range(2):
+        rows = slice(row * n, (row + 1) * n)
+        exact = entry.machine.moments(params, {g: state[row : row + 1]})
+        for other in set(entry.groups) - {g}:
+            x = found[other][rows]
+            error = x.std(axis=0) / np.sqrt(n) + 1 / n
+            assert (np.abs(x.mean(axis=0) - exact[other]) <= 4.5 * error).all(), other
+
+
+def test_exact_samples_repeat_and_say_what_they_need():
+    energy = fb.Energy({"v": fb.Bernoulli(5), "h": fb.Bernoulli(3)}, ["v_i h_j"])
+    params = energy.init(0, 1.0)
+    one, two = (energy.sample(params, 50, random_state=4) for _ in range(2))
+    for g in energy.groups:
+        np.testing.assert_array_equal(one[g], two[g])
+        assert one[g].dtype == np.float32
+    with pytest.raises(ValueError, match="give n_samples, or rows of at least one group"):
+        energy.sample(params)
+    with pytest.raises(ValueError, match="n_samples is 3, but given has 2 rows"):
+        energy.sample(params, 3, given={"h": np.zeros((2, 3))})
+    large = fb.Energy({"v": fb.Bernoulli(41), "h": fb.Bernoulli(60)}, ["v_i h_j"])
+    with pytest.raises(fb.NotEnumerableError, match=r"Use chains of fastboltz\.Gibbs"):
+        large.sample(large.init(0), 3)

@@ -720,7 +720,8 @@ def test_annealing_on_bits_gives_the_weights_of_annealing_on_floats(
     reference = None
     if with_reference:
         reference = {"v": {"bias": random.standard_normal(sizes[0]).astype(np.float32)}}
-    how = {"betas": 60, "n_chains": 40, "random_state": 2, "reference": reference}
+    betas = likelihood.annealing_ladder(60)
+    how = {"betas": betas, "n_chains": 40, "random_state": 2, "reference": reference}
     made = []
     advance = likelihood._PackedWalk.advance
     monkeypatch.setattr(

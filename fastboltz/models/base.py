@@ -338,7 +338,10 @@ class EnergyEstimator(TrainedEstimator, ABC):
             "auto" enumerates the smaller side up to 2**20 states, and anneals beyond.
         **options
             Of `fastboltz.likelihood.ais`: ``betas`` (1000), ``n_chains`` (256), ``random_state``
-            (the model's own seed, so that the answer is repeatable), ``progress``.
+            (the model's own seed, so that the answer is repeatable), ``progress``; and
+            ``samples``, from which reverse annealing closes the interval from above: a dict of
+            groups, rows of the observed group where there is one, or "chains", the persistent
+            chains of the training.
 
         Returns
         -------
@@ -349,10 +352,33 @@ class EnergyEstimator(TrainedEstimator, ABC):
         for g, mean in self._base_rates.items():
             own = self.energy_.own(self.params_, g)
             reference[g] = {"bias": self.energy_.groups[g].reference_bias(own, mean)}
+        if (samples := options.get("samples")) is not None:
+            options["samples"] = self._samples_of(samples)
         options.setdefault("reference", reference)
         options.setdefault("random_state", self._seed)
         options.setdefault("n_threads", self.n_threads)
         return log_partition(self.energy_, self.params_, method, **options)
+
+    def _samples_of(self, samples: Any) -> Mapping[str, Any]:
+        """What reverse annealing starts from, as values of groups."""
+        if isinstance(samples, Mapping):
+            return samples
+        groups = list(self._base_rates)
+        if isinstance(samples, str):
+            if samples != "chains":
+                raise ValueError(
+                    f"samples must be 'chains', rows or a dict of groups; got {samples!r}."
+                )
+            state = self._chain_state()
+            if state is None:
+                raise ValueError("there are no persistent chains; give samples as rows.")
+            return dict(state.values)
+        if len(groups) > 1:
+            raise ValueError(
+                f"samples must be a dict, for the observed groups are {', '.join(groups)}."
+            )
+        rows = Rows(samples, self.energy_.groups[groups[0]].shape, self._dtype)
+        return {groups[0]: rows.take(slice(None))}
 
     @property
     def log_partition_(self) -> LogPartition:
