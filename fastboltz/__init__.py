@@ -2,7 +2,8 @@
 
 The public names load on first use, so that ``import fastboltz`` is quick.
 
-- Units: `Bernoulli`, `Spin`, `Categorical`, `Gaussian`, `ReLU`; `Unit` is their contract.
+- Units: `Bernoulli`, `Spin`, `Categorical`, `Gaussian`, `ReLU`, `UnitInterval`;
+  `Unit` is their contract.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
 - Modules: `objectives`, `optimizers`, `training`, `likelihood`.
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
         TwoGroupRBMClassifier,
     )
     from .terms import Hyperedges
-    from .units import Bernoulli, Categorical, Gaussian, ReLU, Spin, Unit
+    from .units import Bernoulli, Categorical, Gaussian, ReLU, Spin, Unit, UnitInterval
     from .validation import NotEnumerableError
 
 #: Public name -> the module it comes from; None for a module itself.
@@ -56,6 +57,7 @@ _WHERE: dict[str, str | None] = {
     "ReLU": "units",
     "Spin": "units",
     "Unit": "units",
+    "UnitInterval": "units",
     "Hyperedges": "terms",
     "Energy": "energy",
     "Conditionals": "energy",
@@ -114,6 +116,7 @@ __all__ = [
     "Spin",
     "TwoGroupRBMClassifier",
     "Unit",
+    "UnitInterval",
     "datasets",
     "gradients",
     "likelihood",

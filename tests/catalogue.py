@@ -22,7 +22,11 @@ TYPES = {
     "categorical": fb.Categorical,
     "gaussian": fb.Gaussian,
     "relu": fb.ReLU,
+    "unit-interval": fb.UnitInterval,
 }
+#: Pairs of types that make a restricted machine: the unit interval with binary units alone.
+PAIRS = [(a, b) for a in TYPES for b in TYPES if "unit-interval" not in (a, b)]
+PAIRS += [("unit-interval", "bernoulli"), ("bernoulli", "unit-interval")]
 
 
 def _read_only(x):
@@ -105,7 +109,8 @@ class Entry:
                 out[name] = np.eye(shape[-1])[rng.integers(0, shape[-1], (n, *shape[:-1]))]
             else:
                 x = rng.standard_normal((n, *shape))
-                out[name] = np.abs(x) if kind == "relu" else x
+                inside = {"relu": np.abs, "unit-interval": lambda x: 0.5 + 0.5 * np.tanh(x)}
+                out[name] = inside.get(kind, np.asarray)(x)
         return out
 
     @property
@@ -129,32 +134,25 @@ class Entry:
 def _pairs() -> list[Entry]:
     """Every ordered pair of unit types as a restricted Boltzmann machine."""
     out = []
-    for a in TYPES:
-        for b in TYPES:
-            both_continuous = {a, b} <= set(oracles.CONTINUOUS)
-            shape_a = (2, 3) if a == "categorical" else (2,) if a in oracles.CONTINUOUS else (3,)
-            shape_b = (2, 3) if b == "categorical" else (1,) if both_continuous else (2,)
-            term = (
-                f"v_{'ir' if a == 'categorical' else 'i'} h_{'js' if b == 'categorical' else 'j'}"
+    for a, b in PAIRS:
+        both_continuous = {a, b} <= set(oracles.CONTINUOUS)
+        shape_a = (2, 3) if a == "categorical" else (2,) if a in oracles.CONTINUOUS else (3,)
+        shape_b = (2, 3) if b == "categorical" else (1,) if both_continuous else (2,)
+        term = f"v_{'ir' if a == 'categorical' else 'i'} h_{'js' if b == 'categorical' else 'j'}"
+        # Two continuous groups: the precision matrix must stay positive definite, hence small
+        # weights (for ReLU with ReLU: weights of one sign instead). A single continuous side
+        # takes any weight.
+        out.append(
+            Entry(
+                name=f"{a}-{b}",
+                groups={"v": (a, shape_a), "h": (b, shape_b)},
+                terms=[term],
+                scale=0.25 if both_continuous else 0.5 if {a, b} & set(oracles.CONTINUOUS) else 0.8,
+                negative=(a, b) == ("relu", "relu"),
+                enumerable=not both_continuous,
+                criteria=[(("v",), ()), (("h",), ("v",)), (("v", "h"), ())],
             )
-            # Two continuous groups: the precision matrix must stay positive definite, hence small
-            # weights (for ReLU with ReLU: weights of one sign instead). A single continuous side
-            # takes any weight.
-            out.append(
-                Entry(
-                    name=f"{a}-{b}",
-                    groups={"v": (a, shape_a), "h": (b, shape_b)},
-                    terms=[term],
-                    scale=0.25
-                    if both_continuous
-                    else 0.5
-                    if {a, b} & set(oracles.CONTINUOUS)
-                    else 0.8,
-                    negative=(a, b) == ("relu", "relu"),
-                    enumerable=not both_continuous,
-                    criteria=[(("v",), ()), (("h",), ("v",)), (("v", "h"), ())],
-                )
-            )
+        )
     return out
 
 
@@ -578,6 +576,14 @@ def _models() -> list[Entry]:
             "point-wise gated, spins, entries of several axes",
             {"v": spins(2), "z": onehot(2, 3), "w": bits(2, 2), "h": spins(2)},
             ["v_i z_i2 h_k", "w_1k h_k", "w_i0 v_i"],
+            n_blocks=3,
+            criteria=visible,
+        ),
+        Entry(
+            "point-wise gated, a mask over grey values",
+            {"v": ("unit-interval", (2,)), "z": onehot(2, 2), "h0": bits(2)},
+            ["h0_k v_i z_i0", "v_i z_i0"],
+            scale=2.0,
             n_blocks=3,
             criteria=visible,
         ),

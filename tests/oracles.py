@@ -5,12 +5,12 @@ read off its definition: sums over all states, quadrature for continuous units, 
 energies for fields.
 
 A machine is described by plain data: ``groups`` maps a name to ``(kind, shape)``, where kind is one
-of "bernoulli", "spin", "categorical" (one-hot over the last axis), "gaussian" and "relu"; ``terms``
-holds strings such as "v_i h_j" or "x_i y_j h_k | 3", and tuples ``("hyperedges", group, edges)``,
+of "bernoulli", "spin", "categorical" (one-hot over the last axis), "gaussian", "relu" and
+"unit-interval"; ``terms`` holds strings such as "v_i h_j" or "x_i y_j h_k | 3", and tuples ``("hyperedges", group, edges)``,
 with a name of their own at the end if need be.
 
 Integrals over a continuous unit become sums over quadrature nodes (equispaced for the Gaussian,
-where the trapezoid rule converges geometrically; Gauss-Legendre for the half line), so that a
+where the trapezoid rule converges geometrically; Gauss-Legendre for half line and interval), so that a
 continuous unit is enumerated like any other.
 """
 
@@ -22,7 +22,9 @@ import math
 import numpy as np
 from scipy import special
 
-CONTINUOUS = ("gaussian", "relu")
+#: Continuous kinds with a precision, and all of them.
+PRECISE = ("gaussian", "relu")
+CONTINUOUS = (*PRECISE, "unit-interval")
 
 
 # ---------------------------------------------------------------------------------------- one group
@@ -46,13 +48,15 @@ def unit_nodes(kind: str) -> tuple[np.ndarray, np.ndarray]:
         nodes = np.arange(-22, 23) * step
         return nodes, np.full(len(nodes), step)
     nodes, weights = np.polynomial.legendre.leggauss(44)
+    if kind == "unit-interval":
+        return (nodes + 1.0) / 2, weights / 2
     half = 6.5  # the half line is cut at 13
     return half * (nodes + 1.0), half * weights
 
 
 def base_energy(kind: str, own: dict, x: np.ndarray) -> np.ndarray:
     """Return the base energy of each entry, shaped like x."""
-    if kind in CONTINUOUS:
+    if kind in PRECISE:
         return 0.5 * np.exp(own["log_precision"]) * x**2 - own["bias"] * x
     return -own["bias"] * x
 
@@ -203,7 +207,7 @@ class Machine:
         shapes = {}
         for name, (kind, shape) in self.groups.items():
             shapes[name] = shape
-            if kind in CONTINUOUS:
+            if kind in PRECISE:
                 shapes[f"{name}.log_precision"] = shape
         for term in self.terms:
             shapes.update(term.keys)
@@ -237,7 +241,7 @@ class Machine:
         params = {}
         for name, (kind, shape) in self.groups.items():
             params[name] = bias * rng.standard_normal(shape)
-            if kind in CONTINUOUS:
+            if kind in PRECISE:
                 params[f"{name}.log_precision"] = log_precision * rng.uniform(-1, 1, shape)
         for term in self.terms:
             for key, shape in term.keys.items():
@@ -250,7 +254,7 @@ class Machine:
     def own(self, params, name: str) -> dict[str, np.ndarray]:
         """Return the parameters of one group without the group's name."""
         own = {"bias": params[name]}
-        if self.groups[name][0] in CONTINUOUS:
+        if self.groups[name][0] in PRECISE:
             own["log_precision"] = params[f"{name}.log_precision"]
         return own
 
@@ -305,7 +309,7 @@ class Machine:
         for name, (kind, _) in self.groups.items():
             x = np.asarray(state[name], float)
             out[name] = np.tensordot(weights, x, axes=1)
-            if kind in CONTINUOUS:
+            if kind in PRECISE:
                 gamma = np.exp(params[f"{name}.log_precision"])
                 out[f"{name}.log_precision"] = -0.5 * gamma * np.tensordot(weights, x**2, axes=1)
         for term in self.terms:
@@ -383,7 +387,7 @@ class Machine:
         out = {}
         for name, (kind, _) in self.groups.items():
             out[name] = _variance(p, state[name])
-            if kind in CONTINUOUS:
+            if kind in PRECISE:
                 gamma = np.exp(params[f"{name}.log_precision"])
                 out[f"{name}.log_precision"] = _variance(p, 0.5 * gamma * state[name] ** 2)
         for term in self.terms:
@@ -433,13 +437,15 @@ class Machine:
 
     def conditional(self, params, state, name, unit) -> tuple[np.ndarray, np.ndarray]:
         """Return location and scale of one continuous unit given the rest (before truncation, for
-        ReLU)."""
+        ReLU); the field and 1 for the unit interval."""
         at = (slice(None), *unit)
         off, on = np.array(state[name], float), np.array(state[name], float)
         off[at], on[at] = 0.0, 1.0
         field = self.coupling(params, {**state, name: off}) - self.coupling(
             params, {**state, name: on}
         )
+        if self.groups[name][0] not in PRECISE:
+            return params[name][unit] + field, 1.0
         gamma = np.exp(params[f"{name}.log_precision"][unit])
         return (params[name][unit] + field) / gamma, gamma**-0.5
 
@@ -501,12 +507,11 @@ class Machine:
             rest = {group: x[first.ravel()] for group, x in grid.items()}
             p_rest = p.sum(axis=axis).ravel()
             mean, sd = self.conditional(params, rest, name, unit)
-            centre = float(p_rest @ mean)
-            edges = (
-                centre + np.array([-0.9, -0.3, 0.3, 0.9])
-                if kind == "gaussian"
-                else np.array([0.2, 0.5, 0.9, 1.6])
-            )
+            edges = {
+                "gaussian": float(p_rest @ mean) + np.array([-0.9, -0.3, 0.3, 0.9]),
+                "relu": np.array([0.2, 0.5, 0.9, 1.6]),
+                "unit-interval": np.array([0.2, 0.4, 0.6, 0.8]),
+            }[kind]
             below = np.stack(
                 [distribution_function(kind, mean, sd, edge) for edge in edges], axis=1
             )
@@ -528,7 +533,10 @@ def _variance(p, x):
 
 
 def distribution_function(kind, mean, sd, x):
-    """Return P(unit <= x) of a Gaussian, or of a Gaussian cut to the positive half line."""
+    """Return P(unit <= x) of a Gaussian, of a Gaussian cut to the positive half line, or of the
+    density exp(mean x) on the unit interval."""
+    if kind == "unit-interval":
+        return np.expm1(mean * x) / np.expm1(mean)
     if kind == "gaussian":
         return special.ndtr((x - mean) / sd)
     tail = special.ndtr((mean - x) / sd) / special.ndtr(mean / sd)
@@ -538,6 +546,8 @@ def distribution_function(kind, mean, sd, x):
 def quantile_continuous(kind, mean, sd, u):
     """Return the x with P(unit <= x) = u; through logarithms, so that a far truncated tail keeps
     its digits."""
+    if kind == "unit-interval":
+        return np.log1p(u * np.expm1(mean)) / mean
     if kind == "gaussian":
         return mean + sd * special.ndtri(u)
     return mean - sd * special.ndtri_exp(np.log1p(-np.asarray(u)) + special.log_ndtr(mean / sd))

@@ -8,6 +8,7 @@ import numpy as np
 import oracles
 import pytest
 from catalogue import BY_NAME, TYPES
+from catalogue import PAIRS as KINDS
 from scipy import special, stats
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.preprocessing import StandardScaler
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import fastboltz as fb
 from fastboltz import RBM
 
-PAIRS = [BY_NAME[f"{a}-{b}"] for a in TYPES for b in TYPES]
+PAIRS = [BY_NAME[f"{a}-{b}"] for a, b in KINDS]
 ENUMERABLE = [entry for entry in PAIRS if entry.enumerable]
 every_pair = pytest.mark.parametrize("entry", PAIRS, ids=str)
 enumerable_pair = pytest.mark.parametrize("entry", ENUMERABLE, ids=str)
@@ -226,6 +227,8 @@ def test_conditional_means_are_the_plain_formulas(entry):
             m = np.tanh(a)
         elif kind == "categorical":
             m = np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)
+        elif kind == "unit-interval":
+            m = 1 / (1 - np.exp(-a)) - 1 / a
         else:
             gamma = np.exp(params[f"{group}.log_precision"])
             m = a / gamma

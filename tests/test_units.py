@@ -18,6 +18,7 @@ SHAPES = {
     "categorical": [(3,), (2, 4), (2, 2, 3)],
     "gaussian": [(3,), (2, 2)],
     "relu": [(3,), (2, 2)],
+    "unit-interval": [(3,), (2, 2)],
 }
 CASES = [(kind, shape) for kind, shapes in SHAPES.items() for shape in shapes]
 every_unit = pytest.mark.parametrize(
@@ -28,7 +29,7 @@ every_unit = pytest.mark.parametrize(
 def _own(kind, shape, seed=0):
     rng = np.random.default_rng(seed)
     own = {"bias": rng.standard_normal(shape)}
-    if kind in oracles.CONTINUOUS:
+    if kind in oracles.PRECISE:
         own["log_precision"] = rng.uniform(-0.5, 0.8, shape)
     return own
 
@@ -50,6 +51,8 @@ def _density_parts(kind, own, field, position):
 
 def _peak(kind, linear, gamma):
     """Return where exp(linear x - gamma x^2 / 2) is largest on its support, and its logarithm."""
+    if kind == "unit-interval":
+        return float(linear > 0), max(linear, 0.0)
     peak = linear / gamma if kind == "gaussian" else max(linear / gamma, 0.0)
     return peak, linear * peak - 0.5 * gamma * peak**2
 
@@ -57,7 +60,7 @@ def _peak(kind, linear, gamma):
 def _integrals(kind, linear, gamma, powers):
     """Return the integrals of x^k exp(linear x - gamma x^2 / 2), relative to the peak."""
     peak, top = _peak(kind, linear, gamma)
-    low, high = (0.0 if kind == "relu" else -40.0), 40.0
+    low, high = {"relu": (0.0, 40.0), "unit-interval": (0.0, 1.0)}.get(kind, (-40.0, 40.0))
 
     def weigh(x, k):
         return x**k * np.exp(linear * x - 0.5 * gamma * x * x - top)
@@ -96,7 +99,7 @@ def test_base_energy_is_the_declared_formula(kind, shape):
     own, unit = _own(kind, shape), TYPES[kind](*shape)
     x = (
         np.abs(_field(shape))
-        if kind in oracles.CONTINUOUS
+        if kind in oracles.PRECISE
         else unit.sample(
             own,
             _field(shape),
@@ -233,6 +236,8 @@ def test_mode_is_the_most_likely_state(kind, shape):
     mode, linear = unit.mode(own, field), own["bias"] + field
     if kind == "categorical":
         expected = np.eye(shape[-1])[linear.argmax(axis=-1)]
+    elif kind == "unit-interval":
+        expected = (linear > 0).astype(float)
     elif kind in oracles.CONTINUOUS:
         expected = linear / np.exp(own["log_precision"])
         expected = np.maximum(expected, 0.0) if kind == "relu" else expected
@@ -293,6 +298,8 @@ def _quantile(kind, own, field, u):
     if kind == "categorical":
         p = special.softmax(own["bias"] + field)
         return np.eye(len(p))[(u[:, None] > np.cumsum(p)[None, :-1]).sum(axis=1)]
+    if kind == "unit-interval":
+        return oracles.quantile_continuous(kind, own["bias"] + field, 1.0, u)
     if kind in oracles.CONTINUOUS:
         gamma = np.exp(own["log_precision"])
         return oracles.quantile_continuous(kind, (own["bias"] + field) / gamma, gamma**-0.5, u)
@@ -414,6 +421,49 @@ def test_extreme_fields_keep_relu_units_finite_and_exact(field, log_precision):
     # In the uniform's own measure; 10^10 draws would be needed to see 1e-5.
     assert any(np.abs(tail - t).max() < 1e-5 for t in (u, 1.0 - u))
     assert (drawn >= 0).all()
+
+
+@pytest.mark.parametrize("field", [*EXTREME, 1e-9, -1e-4, 0.49999, -0.50001, 0.0])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["double", "single"])
+def test_extreme_fields_keep_the_unit_interval_finite_and_exact(field, dtype):
+    """Gauss-Legendre sums near zero, the exponential's moments far from it.
+
+    Catches exp(field) that overflows, 0 / 0 at zero, and the differences 1/(1 - exp(-a)) - 1/a
+    and 1/a^2 - 1/sinh^2 that cancel near it.
+    """
+    unit, own = TYPES["unit-interval"](1), {"bias": np.zeros(1, dtype)}
+    f = np.array([[field]], dtype)
+    a = float(f[0, 0])
+    if abs(a) < 1:
+        x, w = np.polynomial.legendre.leggauss(20)
+        x, w = (x + 1) / 2, w / 2
+        moments = [(w * x**k) @ np.exp(a * x) for k in range(3)]
+        log_z, mean = np.log(moments[0]), moments[1] / moments[0]
+        variance = moments[2] / moments[0] - mean**2
+    else:
+        tail = np.exp(-abs(a))
+        log_z = max(a, 0.0) - np.log(abs(a)) + np.log1p(-tail)
+        from_end = 1 / abs(a) - tail / (1 - tail)
+        mean = 1 - from_end if a > 0 else from_end
+        variance = 1 / a**2 - tail / (1 - tail) ** 2
+    eps = float(np.finfo(dtype).eps)
+    # A cumulant passes through zero with slope 1/2: its error is that of terms of size one.
+    assert unit.cumulant(own, f)[0] == pytest.approx(log_z, rel=8 * eps, abs=8 * eps)
+    assert unit.mean(own, f)[0, 0] == pytest.approx(mean, rel=16 * eps)
+    # Above the series' reach two numbers near 1/a^2 = 4 leave 1/12.
+    assert unit.variance(own, f)[0, 0] == pytest.approx(variance, rel=200 * eps)
+    u = np.array([0.0, 1e-6, 0.3, 0.5, 0.9, 1 - 1e-6, 1.0], dtype)
+    drawn = unit.sample(own, np.full((len(u), 1), field, dtype), u[:, None])[:, 0]
+    assert drawn.dtype == dtype and (drawn >= 0).all() and (drawn <= 1).all()
+    assert (np.diff(drawn) >= 0).all()
+
+
+@pytest.mark.parametrize("mean", [1e-4, 0.2, 0.5, 0.500001, 0.93, 1 - 1e-5])
+def test_the_bias_of_a_mean_in_the_unit_interval(mean):
+    """Catches a bisection that starts inside of the answer."""
+    unit = TYPES["unit-interval"](2)
+    own = unit.from_moments(np.array([mean, 1 - mean]), np.array([0.3, 0.3]))
+    np.testing.assert_allclose(unit.mean(own, 0)[0], [mean, 1 - mean], rtol=1e-9)
 
 
 @pytest.mark.parametrize("field", EXTREME)

@@ -12,6 +12,7 @@ type                    values                       own parameters
 `Categorical`           one-hot over the last axis   bias
 `Gaussian`              real                         bias, log_precision
 `ReLU`                  real, >= 0                   bias, log_precision
+`UnitInterval`          real, in [0, 1]              bias
 ======================  ===========================  =================================
 """
 
@@ -21,9 +22,12 @@ from .categorical import Categorical
 from .gaussian import Gaussian
 from .relu import ReLU
 from .spin import Spin
+from .unit_interval import UnitInterval
 
 #: Names that estimators accept for `visible` and `hidden`.
-BY_NAME: dict[str, type[Unit]] = {t.name: t for t in (Bernoulli, Spin, Categorical, Gaussian, ReLU)}
+BY_NAME: dict[str, type[Unit]] = {
+    t.name: t for t in (Bernoulli, Spin, Categorical, Gaussian, ReLU, UnitInterval)
+}
 
 __all__ = [
     "BY_NAME",
@@ -35,4 +39,5 @@ __all__ = [
     "ReLU",
     "Spin",
     "Unit",
+    "UnitInterval",
 ]
