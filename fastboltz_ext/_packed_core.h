@@ -594,27 +594,50 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_philox_ch
 }
 
 /* The functions of _logistic.h for 16 lanes: the same operations in the same order (a NaN stays one
- * without being asked for). */
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_exp_minus(__m512 z)
+ * without being asked for). Several vectors at a time, step by step: one waits for its last step most
+ * of the time, and a processor does not look far enough ahead to find the next by itself. */
+#define PACKED_EACH _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
+/* One step for each, in this order: compilers would put the steps of a vector together again. */
+#define PACKED_STEP(x, value)           \
+    PACKED_EACH                         \
+    {                                   \
+        (x)[i] = (value);               \
+        __asm__("" : "+v"((x)[i]));     \
+    }
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_exps_minus(__m512 *z,
+                                                                                  const int n)
 {
     const __m512 magic = _mm512_set1_ps(12582912.0f), cut = _mm512_set1_ps(87.0f);
-    const __mmask16 far = _mm512_cmp_ps_mask(z, cut, _CMP_GT_OQ);
-    __m512 x = _mm512_xor_ps(_mm512_mask_mov_ps(z, far, cut), _mm512_set1_ps(-0.0f));
-    __m512 shifted = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), magic);
-    __m512 n = _mm512_sub_ps(shifted, magic);
-    __m512 r = _mm512_sub_ps(
-        _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(0.693145751953125f))),
-        _mm512_mul_ps(n, _mm512_set1_ps(1.42860682030941723e-6f)));
-    __m512 q = _mm512_set1_ps(1.3926250e-3f);
-    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(8.3632329e-3f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(4.1666554e-2f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(1.6666577e-1f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, r), _mm512_set1_ps(0.5f));
-    __m512 p = _mm512_add_ps(_mm512_set1_ps(1.0f),
-                             _mm512_add_ps(r, _mm512_mul_ps(_mm512_mul_ps(r, r), q)));
-    __m512i bits = _mm512_add_epi32(_mm512_castps_si512(p),
-                                    _mm512_slli_epi32(_mm512_castps_si512(shifted), 23));
-    return _mm512_maskz_mov_ps((__mmask16)~far, _mm512_castsi512_ps(bits));
+    __mmask16 near[4];
+    __m512 shifted[4], whole[4], r[4], q[4];
+    PACKED_EACH near[i] = _mm512_cmp_ps_mask(z[i], cut, _CMP_NGT_UQ);
+    PACKED_EACH z[i] = _mm512_xor_ps(_mm512_mask_mov_ps(cut, near[i], z[i]), _mm512_set1_ps(-0.0f));
+    PACKED_STEP(shifted, _mm512_mul_ps(z[i], _mm512_set1_ps(1.44269504f)))
+    PACKED_STEP(shifted, _mm512_add_ps(shifted[i], magic))
+    PACKED_STEP(whole, _mm512_sub_ps(shifted[i], magic))
+    PACKED_STEP(r, _mm512_sub_ps(z[i], _mm512_mul_ps(whole[i],
+                                                     _mm512_set1_ps(0.693145751953125f))))
+    PACKED_STEP(r, _mm512_sub_ps(r[i], _mm512_mul_ps(whole[i],
+                                                     _mm512_set1_ps(1.42860682030941723e-6f))))
+    PACKED_STEP(q, _mm512_mul_ps(_mm512_set1_ps(1.3926250e-3f), r[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(8.3632329e-3f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], r[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(4.1666554e-2f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], r[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(1.6666577e-1f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], r[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(0.5f)))
+    PACKED_STEP(q, _mm512_mul_ps(_mm512_mul_ps(r[i], r[i]), q[i]))
+    PACKED_STEP(q, _mm512_add_ps(r[i], q[i]))
+    PACKED_STEP(q, _mm512_add_ps(_mm512_set1_ps(1.0f), q[i]))
+    PACKED_EACH z[i] = _mm512_castsi512_ps(_mm512_maskz_add_epi32(
+        near[i], _mm512_castps_si512(q[i]), _mm512_slli_epi32(_mm512_castps_si512(shifted[i]), 23)));
+}
+
+__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_exp_minus(__m512 z)
+{
+    packed_exps_minus(&z, 1);
+    return z;
 }
 
 __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_log1p(__m512 e)
@@ -631,15 +654,26 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_log1p(_
 }
 
 /* The logistic function as a fraction: with e = exp(-|x|), 1 or e over 1 + e. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_odds(__m512 x,
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_odds(const __m512 *x,
                                                                             __m512 *above,
-                                                                            __m512 *below)
+                                                                            __m512 *below,
+                                                                            const int n)
 {
     const __m512 one = _mm512_set1_ps(1.0f);
-    const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-    const __m512 e = packed_exp_minus(_mm512_abs_ps(x));
-    *above = _mm512_mask_mov_ps(one, negative, e);
-    *below = _mm512_add_ps(one, e);
+    __m512 e[4];
+    PACKED_EACH e[i] = _mm512_abs_ps(x[i]);
+    packed_exps_minus(e, n);
+    PACKED_EACH above[i] = _mm512_mask_mov_ps(
+        one, _mm512_cmp_ps_mask(x[i], _mm512_setzero_ps(), _CMP_LT_OQ), e[i]);
+    PACKED_EACH below[i] = _mm512_add_ps(one, e[i]);
+}
+
+/* Uniform numbers of 16 words, as philox_uniform_f32. */
+__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_uniform(__m512i word)
+{
+    return _mm512_mul_ps(
+        _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)), _mm512_set1_ps(0.5f)),
+        _mm512_set1_ps(0x1p-23f));
 }
 
 /* Adds the units' cumulants at a to 16 sums in double precision. */
@@ -743,46 +777,58 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_
                 packed_philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 1);
         }
         __m512i byte = _mm512_setzero_si512();
-        for (ptrdiff_t c = 0; c < columns && m > 0; c++) {
-            const ptrdiff_t unit = first + c;
-            const int32_t *sum = sums + (s * PACKED_PANEL + c) * 16;
-            const float bias = o->bias != NULL ? o->bias[unit] : 0.0f;
-            __m512 a = packed_argument(sum, all[c], spin_in, bias, o->scale);
-            if (cumulant != NULL)
-                packed_cumulants(a, spin_out, cumulant);
-            if (other != NULL) {
-                const float b = o->other_bias != NULL ? o->other_bias[unit] : 0.0f;
-                packed_cumulants(packed_argument(sum, all[c], spin_in, b, o->other_scale),
-                                 spin_out, other);
+        for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 4) {
+            const int n = 4;
+            const ptrdiff_t here = columns - c0 < n ? columns - c0 : n;
+            const float *bias = o->bias != NULL ? o->bias + first + c0 : NULL;
+            const int32_t *sum = sums + (s * PACKED_PANEL + c0) * 16;
+            __m512 a[4], above[4], below[4];
+            PACKED_EACH a[i] = packed_argument(sum + 16 * i, all[c0 + i], spin_in,
+                                               bias != NULL && i < here ? bias[i] : 0.0f, o->scale);
+            for (ptrdiff_t i = 0; i < here && (cumulant != NULL || other != NULL || field); i++) {
+                if (cumulant != NULL)
+                    packed_cumulants(a[i], spin_out, cumulant);
+                if (other != NULL) {
+                    const float b = o->other_bias != NULL ? o->other_bias[first + c0 + i] : 0.0f;
+                    packed_cumulants(packed_argument(sum + 16 * i, all[c0 + i], spin_in, b,
+                                                     o->other_scale),
+                                     spin_out, other);
+                }
+                if (field)
+                    _mm512_storeu_ps(fields[c0 + i], a[i]);
             }
-            if (field)
-                _mm512_storeu_ps(fields[c], a);
             if (!draw && !mean && !mean_rows)
                 continue;
-            __m512 above, below;
-            packed_odds(spin_out ? _mm512_add_ps(a, a) : a, &above, &below);
+            if (spin_out)
+                PACKED_EACH a[i] = _mm512_add_ps(a[i], a[i]);
+            packed_odds(a, above, below, n);
             if (draw) {
-                const __m512i word = _mm512_load_si512(words + 16 * c);
-                const __m512 u = _mm512_mul_ps(
-                    _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)),
-                                  _mm512_set1_ps(0.5f)),
-                    _mm512_set1_ps(0x1p-23f));
-                const __mmask16 hit = _mm512_mask_cmp_ps_mask(
-                    (__mmask16)lanes, _mm512_mul_ps(u, below), above, _CMP_LT_OQ);
-                masks[s][c] = hit;
-                byte = _mm512_mask_or_epi32(byte, hit, byte, _mm512_set1_epi32(1 << c));
+                __m512 u[4];
+                __m512i some = _mm512_setzero_si512();
+                PACKED_EACH u[i] = packed_uniform(_mm512_load_si512(words + 16 * (c0 + i)));
+                PACKED_EACH u[i] = _mm512_mul_ps(u[i], below[i]);
+                PACKED_EACH
+                {
+                    const __mmask16 hit = _mm512_mask_cmp_ps_mask(
+                        (__mmask16)(i < here ? lanes : 0), u[i], above[i], _CMP_LT_OQ);
+                    masks[s][c0 + i] = hit;
+                    some = _mm512_mask_or_epi32(some, hit, some, _mm512_set1_epi32(1 << i));
+                }
+                byte = _mm512_or_si512(byte, _mm512_sll_epi32(some, _mm_cvtsi32_si128((int)c0)));
             }
             if (!mean && !mean_rows)
                 continue;
-            __m512 p = _mm512_div_ps(above, below);
+            PACKED_EACH a[i] = _mm512_div_ps(above[i], below[i]);
             if (spin_out)
-                p = _mm512_sub_ps(_mm512_add_ps(p, p), _mm512_set1_ps(1.0f));
+                PACKED_EACH a[i] =
+                    _mm512_sub_ps(_mm512_add_ps(a[i], a[i]), _mm512_set1_ps(1.0f));
             if (mean)
-                _mm512_storeu_si512(
-                    o->mean + unit * padded_rows + r,
-                    _mm512_maskz_cvtps_epi32((__mmask16)lanes, _mm512_mul_ps(p, one)));
+                for (ptrdiff_t i = 0; i < here; i++)
+                    _mm512_storeu_si512(
+                        o->mean + (first + c0 + i) * padded_rows + r,
+                        _mm512_maskz_cvtps_epi32((__mmask16)lanes, _mm512_mul_ps(a[i], one)));
             if (mean_rows)
-                _mm512_storeu_ps(means[c], p);
+                PACKED_EACH _mm512_storeu_ps(means[c0 + i], a[i]);
         }
         if (field)
             packed_store_rows(fields, o->field + r * n_units + first, n_units, m, columns);

@@ -327,74 +327,94 @@ FB_INLINE uint32_t packed_finish(const int32_t *sum, const int32_t *all, const p
     return bits;
 }
 
+/* The same for up to 64 units. */
+FB_INLINE uint64_t packed_finish_64(const int32_t *sum, const int32_t *all, const packed_outputs *o,
+                                    ptrdiff_t unit, ptrdiff_t m, ptrdiff_t n_units, ptrdiff_t row,
+                                    ptrdiff_t padded_rows, const uint32_t *words)
+{
+    uint64_t bits = 0;
+    for (ptrdiff_t k = 0; k < m; k += 16)
+        bits |= (uint64_t)packed_finish(sum + k, all, o, unit + k, m - k < 16 ? m - k : 16, n_units,
+                                        row, padded_rows, words != NULL ? words + k : NULL)
+                << k;
+    return bits;
+}
+
 #if PACKED_X86
 __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_arguments_avx512(
-    __m512i sum, const int32_t *all, int spin_in, const float *bias, __mmask16 lanes, float scale)
+    const int32_t *from, const int32_t *all, ptrdiff_t unit, int spin_in, const float *bias,
+    __mmask16 lanes, float scale)
 {
+    __m512i sum = _mm512_loadu_si512(from);
     const __m512 b = bias != NULL ? _mm512_maskz_loadu_ps(lanes, bias) : _mm512_setzero_ps();
     if (spin_in)
-        sum = _mm512_sub_epi32(_mm512_add_epi32(sum, sum), _mm512_loadu_si512(all));
+        sum = _mm512_sub_epi32(_mm512_add_epi32(sum, sum),
+                               _mm512_maskz_loadu_epi32(lanes, all + unit));
     return _mm512_add_ps(
         b, _mm512_mul_ps(_mm512_set1_ps(scale * (1.0f / (1 << PACKED_SHIFT))),
                          _mm512_cvtepi32_ps(sum)));
 }
 
-/* As packed_finish. */
-__attribute__((always_inline)) PACKED_TARGET static inline uint32_t packed_finish_avx512(
+/* As packed_finish_64. */
+__attribute__((always_inline)) PACKED_TARGET static inline uint64_t packed_finish_avx512(
     const int32_t *sum, const int32_t *all, const packed_outputs *o, ptrdiff_t unit, ptrdiff_t m,
     ptrdiff_t n_units, ptrdiff_t row, ptrdiff_t padded_rows, const uint32_t *words)
 {
-    const __mmask16 lanes = (__mmask16)((1u << m) - 1);
-    const __m512i sums = _mm512_loadu_si512(sum);
-    uint32_t bits = 0;
-    all = o->spin_in ? all + unit : NULL;
-    const __m512 a =
-        packed_arguments_avx512(sums, all, o->spin_in,
-                                o->bias != NULL ? o->bias + unit : NULL, lanes, o->scale);
+    const int n = 4, spin_in = o->spin_in, spin_out = o->spin_out;
+    const float *bias = o->bias != NULL ? o->bias + unit : NULL;
+    const uint64_t some = m < 64 ? ((uint64_t)1 << m) - 1 : ~(uint64_t)0;
+    __m512 a[4], above[4], below[4];
+    __mmask16 lanes[4];
+    uint64_t bits = 0;
+    PACKED_EACH lanes[i] = (__mmask16)(some >> 16 * i);
+    PACKED_EACH a[i] = packed_arguments_avx512(sum + 16 * i, all, unit + 16 * i, spin_in,
+                                               bias != NULL ? bias + 16 * i : NULL, lanes[i],
+                                               o->scale);
     if (o->field != NULL)
-        _mm512_mask_storeu_ps(o->field + row * n_units + unit, lanes, a);
-    if (o->cumulant != NULL || o->other_cumulant != NULL) {
-        float x[16];
-        if (o->cumulant != NULL) {
-            _mm512_storeu_ps(x, a);
-            packed_add_cumulants(x, o->spin_out, m,
-                                 o->cumulant + unit / PACKED_PANEL * padded_rows + row,
-                                 padded_rows);
+        PACKED_EACH _mm512_mask_storeu_ps(o->field + row * n_units + unit + 16 * i, lanes[i], a[i]);
+    if (o->cumulant != NULL || o->other_cumulant != NULL)
+        for (int i = 0; 16 * i < m; i++) {
+            const ptrdiff_t left = m - 16 * i < 16 ? m - 16 * i : 16;
+            const ptrdiff_t at = (unit + 16 * i) / PACKED_PANEL * padded_rows + row;
+            float x[16];
+            if (o->cumulant != NULL) {
+                _mm512_storeu_ps(x, a[i]);
+                packed_add_cumulants(x, spin_out, left, o->cumulant + at, padded_rows);
+            }
+            if (o->other_cumulant != NULL) {
+                const float *other = o->other_bias != NULL ? o->other_bias + unit + 16 * i : NULL;
+                _mm512_storeu_ps(x, packed_arguments_avx512(sum + 16 * i, all, unit + 16 * i, spin_in,
+                                                            other, lanes[i], o->other_scale));
+                packed_add_cumulants(x, spin_out, left, o->other_cumulant + at, padded_rows);
+            }
         }
-        if (o->other_cumulant != NULL) {
-            _mm512_storeu_ps(
-                x, packed_arguments_avx512(
-                       sums, all, o->spin_in,
-                       o->other_bias != NULL ? o->other_bias + unit : NULL, lanes,
-                       o->other_scale));
-            packed_add_cumulants(x, o->spin_out, m,
-                                 o->other_cumulant + unit / PACKED_PANEL * padded_rows + row,
-                                 padded_rows);
-        }
-    }
     if (words == NULL && o->mean == NULL && o->mean_rows == NULL)
         return 0;
-    __m512 above, below;
-    packed_odds(o->spin_out ? _mm512_add_ps(a, a) : a, &above, &below);
+    if (spin_out)
+        PACKED_EACH a[i] = _mm512_add_ps(a[i], a[i]);
+    packed_odds(a, above, below, n);
     if (words != NULL) {
-        const __m512i word = _mm512_loadu_si512(words);
-        const __m512 u = _mm512_mul_ps(
-            _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)), _mm512_set1_ps(0.5f)),
-            _mm512_set1_ps(0x1p-23f));
-        bits = _mm512_mask_cmp_ps_mask(lanes, _mm512_mul_ps(u, below), above, _CMP_LT_OQ);
+        __m512 u[4];
+        PACKED_EACH u[i] = packed_uniform(_mm512_loadu_si512(words + 16 * i));
+        PACKED_EACH bits |= (uint64_t)_mm512_mask_cmp_ps_mask(lanes[i],
+                                                              _mm512_mul_ps(u[i], below[i]),
+                                                              above[i], _CMP_LT_OQ)
+                            << 16 * i;
     }
     if (o->mean == NULL && o->mean_rows == NULL)
         return bits;
-    __m512 p = _mm512_div_ps(above, below);
-    if (o->spin_out)
-        p = _mm512_sub_ps(_mm512_add_ps(p, p), _mm512_set1_ps(1.0f));
-    if (o->mean != NULL)
-        _mm512_storeu_si512(
-            o->mean + row * packed_padded(n_units) + unit,
-            _mm512_maskz_cvtps_epi32(
-                lanes, _mm512_mul_ps(p, _mm512_set1_ps((float)(1 << o->mean_shift)))));
+    PACKED_EACH a[i] = _mm512_div_ps(above[i], below[i]);
+    if (spin_out)
+        PACKED_EACH a[i] = _mm512_sub_ps(_mm512_add_ps(a[i], a[i]), _mm512_set1_ps(1.0f));
+    if (o->mean != NULL) {
+        const __m512 one = _mm512_set1_ps((float)(1 << o->mean_shift));
+        int32_t *mean = o->mean + row * packed_padded(n_units) + unit;
+        PACKED_EACH if (16 * i < m) _mm512_storeu_si512(
+            mean + 16 * i, _mm512_maskz_cvtps_epi32(lanes[i], _mm512_mul_ps(a[i], one)));
+    }
     if (o->mean_rows != NULL)
-        _mm512_mask_storeu_ps(o->mean_rows + row * n_units + unit, lanes, p);
+        PACKED_EACH _mm512_mask_storeu_ps(o->mean_rows + row * n_units + unit + 16 * i, lanes[i],
+                                          a[i]);
     return bits;
 }
 #endif
@@ -452,7 +472,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_words_of_
     const ptrdiff_t last = 32 * end < w->n_out ? 32 * end : w->n_out;                             \
     const ptrdiff_t padded_rows = 16 * packed_groups(n_rows);                                     \
     uint32_t buffer[PACKED_WORDS + PHILOX_PAD];                                                   \
-    int32_t sums[PACKED_TILE];                                                                    \
+    int32_t sums[PACKED_TILE] = {0}; /* read in blocks of 64 */                                    \
     if (o->bits != NULL)                                                                          \
         for (ptrdiff_t r = n_rows; r < padded_rows; r++)                                          \
             for (ptrdiff_t u = begin; u < end; u++)                                               \
@@ -476,14 +496,14 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_words_of_
                 else                                                                              \
                     packed_row_sums(x + r / 16 * n_words * 16 + r % 16, w->n_in, wi + tile,       \
                                     stride, packed_padded(n), sums);                              \
-                for (ptrdiff_t k = 0; k < n; k += 16) {                                           \
-                    const uint32_t bits =                                                         \
-                        FINISH(sums + k, all, o, tile + k, n - k < 16 ? n - k : 16, w->n_out, r,  \
+                for (ptrdiff_t k = 0; k < n; k += 64) {                                           \
+                    const uint64_t bits =                                                         \
+                        FINISH(sums + k, all, o, tile + k, n - k < 64 ? n - k : 64, w->n_out, r,  \
                                padded_rows, words != NULL ? words + k : NULL);                    \
-                    if (to != NULL && k % 32 == 0)                                                \
-                        to[k / 32 * 16] = bits;                                                   \
-                    else if (to != NULL)                                                          \
-                        to[k / 32 * 16] |= bits << 16;                                            \
+                    if (to != NULL)                                                               \
+                        to[k / 32 * 16] = (uint32_t)bits;                                         \
+                    if (to != NULL && n - k > 32)                                                 \
+                        to[(k / 32 + 1) * 16] = (uint32_t)(bits >> 32);                           \
                 }                                                                                 \
             }                                                                                     \
         }                                                                                         \
@@ -495,7 +515,7 @@ FB_CLONES FB_UNUSED static void packed_layer_rows_any(const uint32_t *x, const f
                                                       ptrdiff_t end, const int32_t *wi,
                                                       const int32_t *all)
 {
-    PACKED_LAYER_ROWS(packed_finish, packed_words_of_rows)
+    PACKED_LAYER_ROWS(packed_finish_64, packed_words_of_rows)
 }
 
 #if PACKED_X86
