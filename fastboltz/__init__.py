@@ -6,7 +6,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
   `Unit` is their contract.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
-- Modules: `objectives`, `optimizers`, `training`, `likelihood`.
+- Modules: `objectives`, `optimizers`, `training`, `likelihood`, `diagnostics`.
 - `gradients`: gradients of expectations, and how sure they are.
 - `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
@@ -25,7 +25,17 @@ from ._lazy import lazy_names
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from . import datasets, gradients, likelihood, objectives, optimizers, plots, training, units
+    from . import (
+        datasets,
+        diagnostics,
+        gradients,
+        likelihood,
+        objectives,
+        optimizers,
+        plots,
+        training,
+        units,
+    )
     from .config import show_config
     from .energy import Conditionals, Energy
     from .gibbs import ChainState, Gibbs
@@ -82,6 +92,7 @@ _WHERE: dict[str, str | None] = {
     "datasets": None,
     "gradients": None,
     "likelihood": None,
+    "diagnostics": None,
     "objectives": None,
     "optimizers": None,
     "plots": None,
@@ -121,6 +132,7 @@ __all__ = [
     "gradients",
     "likelihood",
     "objectives",
+    "diagnostics",
     "optimizers",
     "plots",
     "show_config",

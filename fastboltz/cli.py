@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 #: Learning rate of the two drop-ins: the mean of the showcase's, which falls linearly from 0.1.
 _PEER_RATE = 0.05
 _BATCH_SIZE = 20
+#: Chains and Gibbs sweeps by which the demo judges how well the RBM mixes.
+_N_CHAINS, _N_SWEEPS = 100, 1000
 _WIDTH = 88
 _FORMATS = ("png", "svg", "pdf", "jpg")
 
@@ -194,6 +196,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         {"name": name, "seconds": s, **_measure(model, z, test.X)}
         for (name, model), s, z in zip(models.items(), seconds, log_z, strict=True)
     ]
+    _, chains = rbm.sample(_N_CHAINS, _N_SWEEPS, random_state=arguments.seed, return_info=True)
     if path is not None:
         from .plots import demo_figure
 
@@ -213,6 +216,14 @@ def _demo(arguments: argparse.Namespace) -> None:
         },
         "log_likelihood": rows[0]["log_likelihood"],
         "pseudo_likelihood": rows[0]["pseudo_likelihood"],
+        "sampling": {
+            "n_chains": chains.n_chains,
+            "n_steps": chains.n_steps,
+            "mixed": chains.is_mixed,
+            "verdict": chains.verdict,
+            "rhat": chains.rhat,
+            "autocorrelation_time": chains.autocorrelation_time,
+        },
         "seconds": rows[0]["seconds"],
         "same_work": rows,
         "speed_up": seconds[2] / seconds[1],
@@ -241,6 +252,10 @@ def _print_report(
         f"{log_z}. {interval}Other images would move the mean by a standard error of "
         f"{best['standard_error_of_images']:.2f}."
     )
+    sampling = report["sampling"]
+    n, sweeps = sampling["n_chains"], sampling["n_steps"]
+    print(f"\nSamples: {n} chains of the RBM, {sweeps:,} Gibbs sweeps\n")
+    _paragraph(sampling["verdict"])
     print("\nThe same work, one after the other in this process\n")
     print(f"  {'':24}{'seconds':>9}{'log-likelihood':>17}{'pseudo-likelihood':>20}")
     for row in rows:

@@ -52,6 +52,7 @@ IN_FUNCTIONS = {
     "tqdm": {"models", "training", "cli"},
     "numba": {"gradients", "units", "terms", "gibbs"},
     "joblib": {"persistence"},
+    "arviz": {"diagnostics"},
     "torch": {"gradients"},
     "jax": {"gradients"},
     "pandas": set(),

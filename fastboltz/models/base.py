@@ -16,6 +16,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import rng, threads
+from ..diagnostics import SamplingInfo
+from ..diagnostics import run as run_diagnosed
 from ..energy import Energy
 from ..gibbs import ChainState, layer
 from ..likelihood import LogPartition, log_partition
@@ -388,6 +390,23 @@ class EnergyEstimator(TrainedEstimator, ABC):
         if self._log_partition is None or self._log_partition[0] != self._training.update:
             self._log_partition = (self._training.update, self.log_partition())
         return self._log_partition[1]
+
+    def _sweep(
+        self, sampler: Any, state: Any, n_steps: int, return_info: bool
+    ) -> tuple[Any, SamplingInfo | None]:
+        """Make the sweeps of `sample`, diagnosed where somebody wants to know."""
+        if return_info:
+            for g, held in state.clamped.items():
+                x = state.values[g]
+                known = np.ones(x.shape, bool) if held is None else held
+                x = np.where(known, x, 0)
+                if (known != known[0]).any() or (x != x[0]).any():
+                    raise ValueError(
+                        f"return_info compares chains of one distribution, but the known values of "
+                        f"{g!r} differ from row to row. Give the same to all rows."
+                    )
+            return run_diagnosed(sampler, self.params_, state, n_steps)
+        return sampler.step(self.params_, state, n_steps), None
 
     # -- for the answers of a model ------------------------------------------------------------
 

@@ -583,6 +583,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         *,
         given: Any = None,
         random_state: Any = None,
+        return_info: bool = False,
     ) -> Any:
         """Draw the visible groups by Gibbs sampling.
 
@@ -598,11 +599,15 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             be drawn. One row serves for all samples.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        return_info : bool, default=False
+            Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
+            autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features), or dict of them
-            A dict where more than one group is visible.
+            A dict where more than one group is visible. With ``return_info``, a tuple of it and
+            the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_steps", n_steps, minimum=0)
@@ -625,9 +630,10 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         # Visible groups are drawn last, so that a sweep ends at them.
         sampler.blocks.sort(key=lambda block: any(g in self._visible for g in block))
         state = sampler.start(self.params_, n_samples, address, values)
-        state = sampler.step(self.params_, state, n_steps)
-        drawn = {g: self._shown(state, g) for g in self._visible}
-        return drawn if len(drawn) > 1 else drawn[self._visible[0]]
+        state, info = self._sweep(sampler, state, n_steps, return_info)
+        groups = {g: self._shown(state, g) for g in self._visible}
+        drawn = groups if len(groups) > 1 else groups[self._visible[0]]
+        return drawn if info is None else (drawn, info)
 
     def _shown(self, state: ChainState, group: str) -> np.ndarray:
         return state.values[group].reshape(state.n_chains, -1)

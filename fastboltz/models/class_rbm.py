@@ -487,7 +487,8 @@ class _LabelMachine(
         n_steps: int = 100,
         init: Any = None,
         random_state: Any = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        return_info: bool = False,
+    ) -> tuple[Any, ...]:
         """Draw visible vectors and labels by Gibbs sampling.
 
         Parameters
@@ -503,11 +504,16 @@ class _LabelMachine(
             biases.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        return_info : bool, default=False
+            Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
+            autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
 
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
         y : ndarray of shape (n_samples,)
+        info : SamplingInfo
+            With ``return_info``.
         """
         check_is_fitted(self, "params_")
         check_count("n_samples", n_samples)
@@ -537,9 +543,10 @@ class _LabelMachine(
         state = sampler.start(self.params_, n_samples, address, values)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = sorted(self.energy_.blocks(clamp), key=lambda block: "v" in block)
-        state = sampler.step(self.params_, state, n_steps)
+        state, info = self._sweep(sampler, state, n_steps, return_info)
         numbers = state.values["y"].argmax(axis=1)
-        return state.values["v"].reshape(n_samples, -1), self.classes_[numbers]
+        drawn = state.values["v"].reshape(n_samples, -1), self.classes_[numbers]
+        return drawn if info is None else (*drawn, info)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -396,7 +396,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         init: Any = None,
         given: Any = None,
         random_state: Any = None,
-    ) -> np.ndarray:
+        return_info: bool = False,
+    ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
         Parameters
@@ -412,10 +413,14 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             Known visible units, held; NaN marks those to be drawn.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        return_info : bool, default=False
+            Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
+            autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            With ``return_info``, a tuple of it and the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_samples", n_samples)
@@ -455,8 +460,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
-        state = sampler.step(self.params_, state, n_steps)
-        return state.values["v"].reshape(n_samples, -1)
+        state, info = self._sweep(sampler, state, n_steps, return_info)
+        X = state.values["v"].reshape(n_samples, -1)
+        return X if info is None else (X, info)
 
     def gibbs(self, v: Any, n_steps: int = 1, random_state: Any = None) -> np.ndarray:
         """Sweeps ``v -> h -> v`` from given visible vectors.
