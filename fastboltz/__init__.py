@@ -12,7 +12,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
   `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
   images; `PointwiseGatedRBM` and `PointwiseGatedRBMClassifier`; `HigherOrderBoltzmannMachine`;
-  `DeepBoltzmannMachine` and `DeepBeliefNetwork`;
+  `DeepBoltzmannMachine`, `DeepBeliefNetwork` and the directed `SigmoidBeliefNetwork`;
   `RNNRBM` for sequences; and `BoltzmannMachine`, any declared energy.
 """
 
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         PointwiseGatedRBM,
         PointwiseGatedRBMClassifier,
         RBMClassifier,
+        SigmoidBeliefNetwork,
         TwoGroupRBMClassifier,
     )
     from .terms import Hyperedges
@@ -88,11 +89,12 @@ _WHERE: dict[str, str | None] = {
     "DeepBeliefNetwork": "models",
     "DeepBoltzmannMachine": "models",
     "RBMClassifier": "models",
+    "SigmoidBeliefNetwork": "models",
     "TwoGroupRBMClassifier": "models",
     "datasets": None,
+    "diagnostics": None,
     "gradients": None,
     "likelihood": None,
-    "diagnostics": None,
     "objectives": None,
     "optimizers": None,
     "plots": None,
@@ -124,15 +126,16 @@ __all__ = [
     "PointwiseGatedRBMClassifier",
     "RBMClassifier",
     "ReLU",
+    "SigmoidBeliefNetwork",
     "Spin",
     "TwoGroupRBMClassifier",
     "Unit",
     "UnitInterval",
     "datasets",
+    "diagnostics",
     "gradients",
     "likelihood",
     "objectives",
-    "diagnostics",
     "optimizers",
     "plots",
     "show_config",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from .belief_net import SigmoidBeliefNetwork
     from .boltzmann_machine import BoltzmannMachine
     from .class_rbm import ClassGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassifier
     from .deep import DeepBeliefNetwork, DeepBoltzmannMachine
@@ -30,6 +31,7 @@ _WHERE: dict[str, str | None] = {
     "RBM": "rbm",
     "RBMClassifier": "class_rbm",
     "RNNRBM": "rnn_rbm",
+    "SigmoidBeliefNetwork": "belief_net",
     "TwoGroupRBMClassifier": "class_rbm",
 }
 
@@ -46,6 +48,7 @@ __all__ = [
     "PointwiseGatedRBM",
     "PointwiseGatedRBMClassifier",
     "RBMClassifier",
+    "SigmoidBeliefNetwork",
     "TwoGroupRBMClassifier",
 ]
 
