@@ -28,6 +28,7 @@ from fastboltz import (
     PointwiseGatedRBM,
     PointwiseGatedRBMClassifier,
     RBMClassifier,
+    SigmoidBeliefNetwork,
     TwoGroupRBMClassifier,
 )
 
@@ -142,6 +143,7 @@ CHECKED = [
     (DeepBoltzmannMachine((4, 3), **DEEP), REFUSED),
     (DeepBeliefNetwork((4, 3), visible="gaussian", n_iter=2), UNEQUAL_DRAWS),
     (DeepBeliefNetwork((4, 3), n_iter=2), REFUSED),
+    (SigmoidBeliefNetwork((4, 3), n_iter=2), REFUSED),
     (PointwiseGatedRBM((4, 2), visible="gaussian", n_iter=2, n_pretraining=1), UNEQUAL_DRAWS),
     (
         PointwiseGatedRBMClassifier(
@@ -160,6 +162,12 @@ CHECKED = [
     # The default units on data that are brought into range first.
     (make_pipeline(MinMaxScaler(clip=True), RBMClassifier(**LEARNING)), CLASSIFIER_IN_PIPELINE),
     (make_pipeline(MinMaxScaler(clip=True), RBM(random_state=0, **SMALL)), IN_PIPELINE),
+    (
+        make_pipeline(
+            MinMaxScaler(clip=True), SigmoidBeliefNetwork((4, 3), n_iter=2, random_state=0)
+        ),
+        IN_PIPELINE,
+    ),
 ]
 
 
