@@ -28,6 +28,7 @@ ONE_THREAD = "one thread"
 RBMS = "rbms"
 NUMPY_PRODUCTS, NUMPY_EINSUM = "NumPy, matrix products", "NumPy, einsum"
 NUMPY = "NumPy"
+DENSE = "the full array"
 TORCH_RNN_RBM = "torch_rnn_rbm"
 #: In a goal: the faster of the two BLAS.
 FLOOR = "floor"
@@ -317,6 +318,40 @@ def third_order(term: str, sizes: tuple[int, int, int], n_rows: int, n_threads: 
         table = np.asarray(unit.states(), dtype=np.float32)
         state[g] = table[random.integers(0, len(table), (n_rows, *unit.unit_shape))]
     return Local(lambda: energy.field(params, state, names[-1], n_threads=n_threads, check=False))
+
+
+#: Side of the images of a gated machine, its hidden units, its factors, and rows of a minibatch.
+GATED_SIDES, GATED_HIDDEN, N_FACTORS, GATED_ROWS = (8, 13, 18), 100, 200, 128
+
+
+def gated_update(side: int, rank: int | None, n_threads: int) -> Local:
+    """Gradient of a minibatch of pairs, CD-1 with the first images given: `GatedRBM`'s."""
+    import fastboltz as fb
+    from fastboltz.objectives import LogLikelihood, Objective
+    from fastboltz.threads import single_threaded_blas
+
+    n = side * side
+    factors = f" | {rank}" if rank else ""
+    groups = {"x": fb.Bernoulli(n), "y": fb.Bernoulli(n), "h": fb.Bernoulli(GATED_HIDDEN)}
+    energy = fb.Energy(groups, terms=[f"x_i y_j h_k{factors}"])
+    params = energy.init(random_state=0)
+    objective = Objective(energy, LogLikelihood("y", "x", negative="cd"), n_threads)
+    random, state = np.random.default_rng(0), objective.init(0)
+    batch = {g: (random.random((GATED_ROWS, n)) < DENSITY).astype(np.float32) for g in "xy"}
+    out = energy.zeros(params)
+
+    def call() -> None:
+        with single_threaded_blas():
+            objective.step(params, batch, state, out=out)
+
+    return Local(call)
+
+
+def gated_products(side: int) -> str:
+    """How many products a row's field takes, factored and dense."""
+    n = side * side
+    few, many = N_FACTORS * (2 * n + GATED_HIDDEN), n * n * GATED_HIDDEN
+    return f"F (I + J + K) is {few:,}; I J K is {many:,}, {many / few:.1f} times as many"
 
 
 #: Two components of a point-wise gated machine.
@@ -747,6 +782,21 @@ CASES: list[Case] = [
             ("class-gated", "one of them a label", CLASS_GATED),
         )
         for n in (128, 1024)
+    ),
+    *(
+        Case(
+            name=f"gated-factored-{side}",
+            title=f"gradient of a gated minibatch, {N_FACTORS} factors, {side**2} x {side**2} x "
+            f"{GATED_HIDDEN}, B {GATED_ROWS}",
+            unit="us a row",
+            scale=1e6 / GATED_ROWS,
+            contenders={
+                OURS: partial(gated_update, side, N_FACTORS),
+                DENSE: partial(gated_update, side, None),
+            },
+            remark=partial(gated_products, side),
+        )
+        for side in GATED_SIDES
     ),
     *(
         Case(
