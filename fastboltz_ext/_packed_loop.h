@@ -220,9 +220,11 @@ FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w, in
 {
     const ptrdiff_t words = packed_words(w->n_out), last = 32 * packed_share(words, t + 1, T);
     const int is_up = w->n_in == q->n_visible && w->k_step == 1;
+    const int spin_in = is_up ? q->spin_visible : q->spin_hidden;
+    int32_t *all = is_up ? q->all_up : q->all_down;
     if (q->by_rows)
         packed_integers(w, 32 * packed_share(words, t, T), last < w->n_out ? last : w->n_out,
-                        is_up ? q->up : q->down, is_up ? q->all_up : q->all_down, q->use_avx512);
+                        is_up ? q->up : q->down, spin_in ? all : NULL, q->use_avx512);
 }
 
 FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
@@ -261,13 +263,13 @@ typedef struct {
 } packed_step;
 
 /* Gradient and update of 16 visible units by the columns of a panel. `plain` ({0, 1} units, no
- * momentum, penalties or double precision) and `centred` are constants where this is inlined.
+ * momentum, penalties or double precision), `real` and `centred` are constants where this is inlined.
  * `largest` keeps the bits of the largest absolute weights. */
 FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrdiff_t i,
                                    ptrdiff_t first, ptrdiff_t columns,
                                    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16],
                                    float row_part[16], float column_part[PACKED_PANEL][16],
-                                   uint32_t largest[16], const int plain, const int centred)
+                                   uint32_t largest[16], const int plain, const int real, const int centred)
 {
     packed_lanes most;
     memcpy(&most, largest, sizeof most);
@@ -283,13 +285,18 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = first + c;
         float g[16], old[16], change[16];
-        if (!plain && q->real) {
+        if (real) {
             /* scale0 counts in units of the means; the dense sums are means themselves */
             const float whole = step->scale0 * (float)(1 << step->mean_shift);
-            const int32_t s1 = q->spin_visible ? (int32_t)q->sum_p1[j] : 0;
-            const int32_t twice = q->spin_visible ? 2 : 1;
-            float d[16] = {0};
-            memcpy(d, q->d0 + j * V + i, (size_t)m * sizeof(float));
+            const int spin = !plain && q->spin_visible;
+            const int32_t s1 = spin ? (int32_t)q->sum_p1[j] : 0, twice = spin ? 2 : 1;
+            const float *from = q->d0 + j * V + i;
+            float d[16];
+            if (m == 16)
+                memcpy(d, from, sizeof d);
+            else
+                for (int l = 0; l < 16; l++)
+                    d[l] = l < m ? from[l] : 0;
             for (int l = 0; l < 16; l++)
                 g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
         } else if (!plain && q->spin_visible) {
@@ -355,6 +362,10 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     memcpy(largest, &most, sizeof most);
 }
 
+#define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
+    packed_update_block(q, step, i + 16 * s, first, columns, d0, d1[s], row_part, column_part,    \
+                        largest, plain, real, centred)
+
 /* All hidden units of this thread's panels by the visible units [from, to), both multiples of 32 or
  * to the last. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. */
 #define PACKED_UPDATE_BODY(PREPARE, SUMS)                                                         \
@@ -362,8 +373,8 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
     const int centred = q->mean_visible != NULL;                                                  \
-    const int plain = !q->real && !q->spin_visible && q->l1 == 0 && q->l2 == 0 &&                 \
-                      q->vel_w == NULL && q->master_w == NULL;                                    \
+    const int plain = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL &&         \
+                      q->master_w == NULL, real = q->real;                                        \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
@@ -380,16 +391,16 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             SUMS;                                                                                 \
             for (int s = 0; s < 2 && i + 16 * s < V; s++) {                                       \
                 float *row_part = q->row_part + panel * padded_visible + i + 16 * s;              \
-                if (plain && centred)                                                             \
-                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
-                                        row_part, column_part, largest, 1, 1);                    \
+                if (plain && !real && centred)                                                    \
+                    PACKED_UPDATE_BLOCK(d0[s], 1, 0, 1);                                          \
+                else if (plain && !real)                                                          \
+                    PACKED_UPDATE_BLOCK(d0[s], 1, 0, 0);                                          \
+                else if (plain && centred)                                                        \
+                    PACKED_UPDATE_BLOCK(NULL, 1, 1, 1);                                           \
                 else if (plain)                                                                   \
-                    packed_update_block(q, step, i + 16 * s, first, columns, d0[s], d1[s],        \
-                                        row_part, column_part, largest, 1, 0);                    \
+                    PACKED_UPDATE_BLOCK(NULL, 1, 1, 0);                                           \
                 else                                                                              \
-                    packed_update_block(q, step, i + 16 * s, first, columns,                      \
-                                        d0 != NULL ? d0[s] : NULL, d1[s], row_part, column_part,  \
-                                        largest, 0, centred);                                     \
+                    PACKED_UPDATE_BLOCK(d0 != NULL ? d0[s] : NULL, 0, real, centred);             \
             }                                                                                     \
         }                                                                                         \
         for (ptrdiff_t c = 0; c < columns && to >= V; c++) {                                      \

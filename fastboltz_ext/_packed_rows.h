@@ -116,7 +116,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_integer_b
 #endif
 
 /* Integer weights [input][output padded to 16] of outputs [begin, end), begin a multiple of 16;
- * and their sums over inputs. */
+ * and their sums over inputs, unless `all` is NULL: inputs that are spins want them. */
 #define PACKED_INTEGERS(BLOCK)                                                                    \
     const int shift = packed_shift_of(w);                                                         \
     const ptrdiff_t stride = packed_padded(w->n_out);                                             \
@@ -139,11 +139,12 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_integer_b
                             to[l * stride + c] =                                                  \
                                 c < columns ? packed_round_to(from[c], shift) : 0;                \
                 }                                                                                 \
-            for (ptrdiff_t l = 0; l < m; l++)                                                     \
+            for (ptrdiff_t l = 0; l < m && all != NULL; l++)                                      \
                 for (int c = 0; c < 16; c++)                                                      \
                     total[c] += to[l * stride + c];                                               \
         }                                                                                         \
-        memcpy(all + first, total, sizeof total);                                                 \
+        if (all != NULL)                                                                          \
+            memcpy(all + first, total, sizeof total);                                             \
     }
 
 FB_CLONES FB_UNUSED static void packed_integers_any(const packed_weights *w, ptrdiff_t begin,
@@ -181,7 +182,11 @@ FB_INLINE void packed_add_ones(const uint32_t *row, ptrdiff_t n, const int32_t *
 {
     const ptrdiff_t n_words = packed_words(n);
     packed_lanes total[8];
-    memset(total, 0, sizeof total);
+#if defined(__GNUC__)
+#pragma GCC unroll 8
+#endif
+    for (int k = 0; k < vectors; k++)
+        memset(&total[k], 0, sizeof total[k]);
     for (ptrdiff_t w = 0; w < n_words; w++) {
         const int32_t *at = values + 32 * w * stride;
         for (uint32_t word = row[16 * w] & packed_mask(w, n); word != 0; word &= word - 1) {
