@@ -27,9 +27,9 @@ from .validation import check_weights, too_many_states
 
 #: Method -> paths of a row when nobody says how many, and the fewest that it needs.
 METHODS = {
-    "nvil": (1, 1),
     "disarm": (2, 2),
     "arm": (2, 2),
+    "nvil": (1, 1),
     "leave-one-out": (4, 2),
     "reinforce": (1, 1),
     "vimco": (5, 2),
@@ -83,6 +83,7 @@ class BeliefNet:
         self.names = ("v", *(f"h{layer}" for layer in range(1, len(sizes))))
         self.units = [Bernoulli(n) for n in sizes]
         self.offsets = list(offsets)
+        self.is_centered = any(m.any() for m in self.offsets)
         self.baseline_units = baseline_units
         self.n_threads = n_threads
 
@@ -487,14 +488,15 @@ class BoundObjective:
         other = layer + 1 if network == "p" else layer - 1
         if other > net.top:
             return
-        w, offset = out[f"{network}.{name}.weights"], net.offsets[other]
-        n_threads, unit = net.n_threads, net.units[other]
-        if network == "p":
-            products.outer((unit, None), given, residual, w, n_threads=n_threads)
-            kernels.outer(offset[None], bias[None], w, scale=-1.0, beta=1.0, n_threads=n_threads)
-        else:
-            products.outer((None, unit), residual, given, w, n_threads=n_threads)
-            kernels.outer(bias[None], offset[None], w, scale=-1.0, beta=1.0, n_threads=n_threads)
+        # Of weights (upper, lower), the rows are those of the parents or of the inferred units.
+        pair = [(net.units[other], given, net.offsets[other]), (None, residual, bias)]
+        if network == "q":
+            pair.reverse()
+        (unit, x, a), (unit_y, y, b) = pair
+        w = out[f"{network}.{name}.weights"]
+        products.outer((unit, unit_y), x, y, w, n_threads=net.n_threads)
+        if net.is_centered:
+            kernels.outer(a[None], b[None], w, scale=-1.0, beta=1.0, n_threads=net.n_threads)
 
     # -- mirrored pairs --------------------------------------------------------------------------
 

@@ -41,12 +41,12 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
     ----------
     layers : sequence of int, default=(200, 200)
         Sizes of the hidden layers, from the data upwards.
-    method : str, default="nvil"
+    method : str, default="disarm"
         How the gradient of the inference network is estimated:
 
+        - "disarm", "arm": mirrored pairs of paths, layer by layer.
         - "nvil": score function with a baseline that is learnt from the layer below, a moving
           average, and variance normalisation.
-        - "disarm", "arm": mirrored pairs of paths, layer by layer.
         - "leave-one-out": score function; the mean of a row's other paths is the baseline.
         - "reinforce": score function without a baseline.
         - "vimco": the bound of several paths, ``E[log 1/K sum_k p(v, h_k) / q(h_k | v)]``; every
@@ -57,8 +57,8 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         - "exact": log p(v) itself, and q from its exact posterior, by enumeration of all hidden
           states; for tiny networks.
     n_paths : int, default=None
-        Paths of each row in an update; None takes 1 (2 for "disarm" and "arm", which need pairs; 4
-        for "leave-one-out"; 5 for "vimco" and "reweighted-wake-sleep").
+        Paths of each row in an update; None takes 2 for "disarm" and "arm", which need pairs, 4 for
+        "leave-one-out", 5 for "vimco" and "reweighted-wake-sleep", else 1.
     local_signals : bool, default=True
         Whether a layer's score is weighed with what that layer decides of the bound, rather than
         with all of it. The mean is the same, the variance lower. (It has no meaning for bounds of
@@ -66,7 +66,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
     baseline_units : int, default=100
         Units of tanh in the baselines of "nvil"; 0 makes them linear.
     learning_rate : "auto", float or schedule, default="auto"
-        Rate of ascent. "auto" is 0.1, falling linearly to zero over a `fit` and constant in
+        Rate of ascent. "auto" is 0.25, falling linearly to zero over a `fit` and constant in
         `partial_fit`; Adam takes a fiftieth of it.
     batch_size : int, default=100
     n_iter : int, default=100
@@ -144,7 +144,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self,
         layers: Sequence[int] = (200, 200),
         *,
-        method: str = "nvil",
+        method: str = "disarm",
         n_paths: int | None = None,
         local_signals: bool = True,
         baseline_units: int = 100,
@@ -320,7 +320,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         if not isinstance(self.learning_rate, str):
             return as_schedule(self.learning_rate)
         one_of("learning_rate", self.learning_rate, ("auto",))
-        return Linear(0.1 * as_optimizer(self.optimizer).rate_factor)
+        return Linear(0.25 * as_optimizer(self.optimizer).rate_factor)
 
     def _trainer(self) -> Trainer:
         # A trainer asks an energy for the names of its parameters, and an objective for a step.
