@@ -97,7 +97,7 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
         n_iter_no_change=given.patience,
         momentum=given.momentum,
         l2=given.l2,
-        sparsity=given.sparsity,
+        bias_decrement=given.bias_decrement,
         centered=given.centered,
         n_threads=given.threads,
         callbacks=[look],
@@ -155,7 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--final-rate", type=float, default=0.5, help="at the end, on a line")
     add("--momentum", type=float, default=0.0)
     add("--l2", type=float, default=0.0)
-    add("--sparsity", type=float, default=0.0, help="taken off hidden biases after each update")
+    add("--bias-decrement", type=float, default=0.0, help="of hidden biases, an update")
     add("--centered", action=argparse.BooleanOptionalAction, default=False)
     add("--threads", type=int, help="all cores if not set")
     add("--rows", type=int, help="training images, from the first; all if not set")

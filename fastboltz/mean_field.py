@@ -29,6 +29,7 @@ def mean_field(
     tolerance: float = 1e-8,
     max_steps: int = 1000,
     blocks: Sequence[Sequence[str]] | None = None,
+    start: Mapping[str, np.ndarray] | None = None,
     n_threads: int = 1,
 ) -> dict[str, np.ndarray]:
     """Mean-field means of all units that are not known.
@@ -45,6 +46,8 @@ def mean_field(
     blocks : sequence of sequences of str, optional
         Order of the updates, in which the first to move should be those that hear most of what is
         known; the default is that of a Gibbs sweep.
+    start : dict of arrays, optional
+        Means (n_rows, *shape) that some groups begin with; the default is those of units alone.
 
     Returns
     -------
@@ -54,7 +57,9 @@ def mean_field(
     n = len(next(iter(known.values())))
     means, free = {}, {}
     for g, unit in energy.groups.items():
-        alone = unit.mean(energy.own(params, g), np.zeros((1, *unit.shape), params[g].dtype))
+        alone = (start or {}).get(g)
+        if alone is None:
+            alone = unit.mean(energy.own(params, g), np.zeros((1, *unit.shape), params[g].dtype))
         x = known.get(g, np.full((n, *unit.shape), np.nan, params[g].dtype))
         free[g] = np.isnan(x)
         means[g] = np.where(free[g], alone, x)

@@ -6,12 +6,12 @@ energies for fields.
 
 A machine is described by plain data: ``groups`` maps a name to ``(kind, shape)``, where kind is one
 of "bernoulli", "spin", "categorical" (one-hot over the last axis), "gaussian", "relu" and
-"unit-interval"; ``terms`` holds strings such as "v_i h_j" or "x_i y_j h_k | 3", and tuples ``("hyperedges", group, edges)``,
-with a name of their own at the end if need be.
+"unit-interval"; ``terms`` holds strings such as "v_i h_j" or "x_i y_j h_k | 3", and tuples
+``("hyperedges", group, edges)``, with a name of their own at the end if need be.
 
 Integrals over a continuous unit become sums over quadrature nodes (equispaced for the Gaussian,
-where the trapezoid rule converges geometrically; Gauss-Legendre for half line and interval), so that a
-continuous unit is enumerated like any other.
+where the trapezoid rule converges geometrically; Gauss-Legendre for half line and interval), so
+that a continuous unit is enumerated like any other.
 """
 
 from __future__ import annotations

@@ -213,17 +213,39 @@ def test_without_labels_minus_one_is_a_label_elsewhere():
     assert list(model.classes_) == [-1, 1]
 
 
-def test_sparsity_is_taken_off_the_hidden_biases_after_each_update():
+def test_the_decrement_is_taken_off_the_hidden_biases_after_each_update():
     """One update of all rows: the same but for delta. Deliberate bug that this catches: delta times
     the learning rate."""
     plain = _fitted("class", n_iter=1, batch_size=24)
-    sparse = _fitted("class", n_iter=1, batch_size=24, sparsity=0.125)
+    sparse = _fitted("class", n_iter=1, batch_size=24, bias_decrement=0.125)
     np.testing.assert_allclose(
         sparse.intercept_hidden_, plain.intercept_hidden_ - 0.125, rtol=1e-12
     )
     for key in plain.params_:
         if key != "h":
             np.testing.assert_array_equal(sparse.params_[key], plain.params_[key])
+
+
+@pytest.mark.parametrize(("objective", "strength"), [("generative", 2.0), ("hybrid", 0.5)])
+def test_sparsity_pulls_the_mean_activity_of_hidden_units_by_their_biases(objective, strength):
+    """One update of all rows: ``rate * strength * (target - mean activity)`` more, the strength as
+    much as log p(v, y) weighs, from the bias of the target.
+
+    Deliberate bugs that this catches: the sign, a strength that alpha does not weigh, and nuisance
+    units left out.
+    """
+    options = {"objective": objective, "alpha": 0.25, "centered": False, "batch_size": 24}
+    options |= {"learning_rate": 0.5, "sparsity": 2.0, "activity": 0.2}
+    start, found = (_fitted("two groups", n_iter=n, **options) for n in (0, 1))
+    X, y = _data()
+    order = fb.rng.permutation(fb.rng.Address.of(start._seed, "shuffle"), 24)
+    batch = {"v": X[order], "y": start._one_hot(start._numbers(y[order], "y"), X.dtype)}
+    step = start._objective(start.energy_, 1).step
+    gradient, means, _ = step(start.params_, batch, start._training.phases)
+    for g in "hg":
+        np.testing.assert_allclose(start.params_[g], np.log(0.2 / 0.8), rtol=1e-6)
+        expected = start.params_[g] + 0.5 * (gradient[g] + strength * (0.2 - means[g]))
+        np.testing.assert_allclose(found.params_[g], expected, rtol=1e-6)
 
 
 def test_early_stopping_keeps_the_best_epoch():
@@ -325,7 +347,15 @@ def test_weights_are_where_they_are_said_to_be():
         ),
         ({"alpha": -1}, ValueError, "alpha must be >= 0; got -1."),
         ({"beta": "1"}, TypeError, "beta must be a number; got '1'."),
+        ({"bias_decrement": -0.1}, ValueError, "bias_decrement must be >= 0; got -0.1."),
         ({"sparsity": -0.1}, ValueError, "sparsity must be >= 0; got -0.1."),
+        ({"activity": 0.0}, ValueError, "activity must be > 0 and < 1; got 0.0."),
+        (
+            {"sparsity": 1, "hidden": "gaussian"},
+            ValueError,
+            "sparsity=1 pulls the mean of units in {0, 1}, but hidden is 'gaussian'; use "
+            "hidden='bernoulli' or sparsity=0.",
+        ),
         (
             {"validation_fraction": 1.0},
             ValueError,

@@ -71,20 +71,20 @@ def _says(sentence, error=ValueError):
         (
             {"visible": "gausian"},
             ValueError,
-            "visible must be one of 'bernoulli', 'spin', 'categorical', 'gaussian', 'relu', 'unit-interval'; got "
-            "'gausian'. Did you mean 'gaussian'?",
+            "visible must be one of 'bernoulli', 'spin', 'categorical', 'gaussian', 'relu', "
+            "'unit-interval'; got 'gausian'. Did you mean 'gaussian'?",
         ),
         (
             {"hidden": "softplus"},
             ValueError,
-            "hidden must be one of 'bernoulli', 'spin', 'categorical', 'gaussian', 'relu', 'unit-interval'; got "
-            "'softplus'.",
+            "hidden must be one of 'bernoulli', 'spin', 'categorical', 'gaussian', 'relu', "
+            "'unit-interval'; got 'softplus'.",
         ),
         (
             {"visible": 3},
             TypeError,
-            "visible must be a name ('bernoulli', 'spin', 'categorical', 'gaussian', 'relu', 'unit-interval') or a "
-            "unit type; got 3.",
+            "visible must be a name ('bernoulli', 'spin', 'categorical', 'gaussian', 'relu', "
+            "'unit-interval') or a unit type; got 3.",
         ),
         (
             {"visible": "categorical"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+from dataclasses import replace
 
 import numpy as np
 import oracles
@@ -241,7 +242,7 @@ def test_exact_gradients_are_differences_of_the_enumerated_objective(sizes, labe
 
 
 @pytest.mark.parametrize("objective", ["hybrid", "generative", "discriminative"])
-def test_learning_steps_are_gradients_with_the_inferred_units_held(objective):
+def test_learning_steps_are_gradients_with_the_inferred_units_held(objective, monkeypatch):
     """Positive and exact negative phases: differences of the enumerated log-likelihood of rows
     completed at their mean-field means, in which those means stay as they are.
 
@@ -254,12 +255,15 @@ def test_learning_steps_are_gradients_with_the_inferred_units_held(objective):
     X, y = _data(n=4)
     Y = np.eye(3)[y]
     objective_ = model._objective(model.energy_, 1)
-    for phases, part in zip(objective_._phases, objective_.parts, strict=True):
+    for k, (phases, part) in enumerate(zip(objective_._phases, objective_.parts, strict=True)):
         # The expectation of the model, in the place of its chains.
         exact = fb.objectives.LogLikelihood(
             part.likelihood.of, part.likelihood.given, part.likelihood.weight, negative="exact"
         )
         phases.__init__(model.energy_, exact, 1)
+        objective_.parts[k] = replace(part, likelihood=exact)
+    # And switches at their means, in the place of draws.
+    monkeypatch.setattr(type(objective_.inference), "drawn", lambda self, params, z, at: z)
     found, _, _ = objective_.step(params, {"v": X, "y": Y}, objective_.init(0))
 
     def completed(y):
@@ -282,6 +286,56 @@ def test_learning_steps_are_gradients_with_the_inferred_units_held(objective):
 
     entry = type("Entry", (), {"machine": machine})
     _assert_gradient(entry, params, found, enumerated)
+
+
+@pytest.mark.parametrize("labels", [False, True], ids=["no label", "label"])
+def test_contrastive_divergence_completes_both_phases_by_the_same_inference(labels):
+    """After many sweeps the chains' visible units and labels have the model's distribution, which
+    is enumerated; the expected gradient is that of rows completed at their mean-field means, less
+    that of all rows of the model's, completed alike and weighted by their probabilities.
+
+    Deliberate bugs that this catches: the chain's own switches in the negative phase, a label that
+    the negative phase forgets, and chains that keep the rows' switches.
+    """
+    options = {"objective": "generative"} if labels else {}
+    model, machine, params = _with_parameters((2, 1), labels, scale=0.6, n_gibbs=40, **options)
+    n = 20_000
+    X, y = (np.repeat(x, n // 24 + 1, axis=0) for x in _data())
+    n = len(X)
+    data = {"v": X} | ({"y": np.eye(3)[y]} if labels else {})
+    observed = tuple(data)
+    objective = model._objective(model.energy_, 1)
+    found, _, _ = objective.step(params, data, objective.init(0))
+
+    def completed(rows):
+        known = {g: rows[g] for g in observed}
+        z = np.stack([model._masks(known, r) for r in (0, 1)], axis=-1)
+        hidden = model._means_of_hidden(known, None)
+        return known | {"z": z, "h0": hidden[:, :2], "h1": hidden[:, 2:]}
+
+    states = oracles.Machine({g: machine.groups[g] for g in observed}, []).grid()[0]
+    log_p = machine.log_partition(params, states)
+    p = np.exp(log_p - special.logsumexp(log_p))
+    positive = machine.statistics(params, completed(data))
+    negative = machine.statistics(params, completed(states), p)
+    variance = machine.statistic_variances(params, completed(states), p)
+    for key, x in positive.items():
+        se = np.sqrt(variance[key] / n) + 1e-9
+        assert np.abs((found[key] - (x - negative[key])) / se).max() < 4.5, key
+
+
+def test_switches_are_drawn_with_the_means_that_are_inferred():
+    """Deliberate bug that this catches: the bias of the switches counted twice."""
+    model, _, params = _with_parameters((2, 1), True)
+    X, _ = _data()
+    X = np.repeat(X[:1], 20_000, axis=0)
+    inference = model._inference(model.energy_)
+    at = fb.rng.Address.of(3, "unknown")
+    p = inference(params, {"v": X}, at)["z"]
+    z = inference.drawn(params, p, at)
+    assert np.array_equal(z.sum(axis=-1), np.ones(z.shape[:-1]))
+    se = np.sqrt(p[0] * (1 - p[0]) / len(X))
+    assert np.abs((z.mean(axis=0) - p[0]) / se).max() < 4.5
 
 
 def test_rows_without_a_label_count_for_the_visible_units_alone():

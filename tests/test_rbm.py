@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import numpy as np
 import oracles
@@ -15,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 
 import fastboltz as fb
 from fastboltz import RBM
+from fastboltz.optimizers import Constant
 
 PAIRS = [BY_NAME[f"{a}-{b}"] for a, b in KINDS]
 ENUMERABLE = [entry for entry in PAIRS if entry.enumerable]
@@ -718,3 +720,44 @@ def test_there_are_as_many_chains_as_asked_for_also_with_fewer_rows():
         rbm = RBM(2, n_iter=1, random_state=0, **options).fit(X)
         assert rbm.chains_.shape == (expected, 4)
     assert not hasattr(RBM(2, n_iter=1, method="cd", random_state=0).fit(X), "chains_")
+
+
+# ----------------------------------------------------------------------------------------- sparsity
+
+
+def test_sparsity_pulls_the_mean_activity_of_hidden_units_by_their_biases():
+    """One update of all rows, by hand, from the bias of the target itself.
+
+    Deliberate bugs that this catches: the sign, and the mean of the negative phase.
+    """
+    X = (np.random.default_rng(0).random((30, 4)) < 0.6).astype(float)
+    options = {"sparsity": 2.0, "activity": 0.2, "method": "cd", "centered": False}
+    options |= {"batch_size": 30, "learning_rate": Constant(0.5), "random_state": 0}
+    start = RBM(3, n_iter=0, **options).fit(X)
+    np.testing.assert_allclose(start.intercept_hidden_, np.log(0.2 / 0.8), rtol=1e-6)
+    found = RBM(3, n_iter=1, **options).fit(X)
+    order = fb.rng.permutation(fb.rng.Address.of(start._seed, "shuffle"), 30)
+    objective = start._objective(start.energy_, 1)
+    gradient, _, _ = objective.step(start.params_, {"v": X[order]}, start._training.phases)
+    mean = special.expit(X @ start.components_.T + start.intercept_hidden_).mean(axis=0)
+    expected = start.intercept_hidden_ + 0.5 * (gradient["h"] + 2.0 * (0.2 - mean))
+    np.testing.assert_allclose(found.intercept_hidden_, expected, rtol=1e-9)
+    expected = start.components_ + 0.5 * gradient["h_j v_i"]
+    np.testing.assert_allclose(found.components_, expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"sparsity": -1}, "sparsity must be >= 0; got -1."),
+        ({"activity": 1.0}, "activity must be > 0 and < 1; got 1.0."),
+        (
+            {"sparsity": 0.5, "hidden": "gaussian"},
+            "sparsity=0.5 pulls the mean of units in {0, 1}, but hidden is 'gaussian'; use "
+            "hidden='bernoulli' or sparsity=0.",
+        ),
+    ],
+)
+def test_a_sparsity_that_cannot_be_gets_a_sentence(options, sentence):
+    with pytest.raises(ValueError, match="^" + re.escape(sentence)):
+        RBM(3, **options).fit(np.eye(4))

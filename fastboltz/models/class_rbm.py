@@ -30,7 +30,7 @@ from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
 from ..terms import FactoredTerm, Params
 from ..training import Callback, Rows, Trainer, TrainingState
-from ..units import Categorical, Unit
+from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
 
@@ -55,7 +55,9 @@ class _LabelMachine(
         beta: float = 0.1,
         visible: Any = "bernoulli",
         hidden: Any = "bernoulli",
+        bias_decrement: float = 0.0,
         sparsity: float = 0.0,
+        activity: float = 0.1,
         method: str = "cd",
         n_gibbs: int = 1,
         n_chains: int | None = None,
@@ -81,7 +83,9 @@ class _LabelMachine(
         self.beta = beta
         self.visible = visible
         self.hidden = hidden
+        self.bias_decrement = bias_decrement
         self.sparsity = sparsity
+        self.activity = activity
         self.method = method
         self.n_gibbs = n_gibbs
         self.n_chains = n_chains
@@ -156,10 +160,30 @@ class _LabelMachine(
         rate = 0.5 if has_bound else 0.1
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
 
+    @property
+    def _generative_weight(self) -> float:
+        """Weight of ``log p(v, y)`` in what is maximised."""
+        fixed = {"generative": 1.0, "discriminative": 0.0}
+        return fixed.get(self.objective, self.alpha)
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        params = super()._starting_params(energy, dtype)
+        if self.sparsity * self._generative_weight:
+            for g, unit in self._hidden_groups().items():
+                if not isinstance(unit, Bernoulli):
+                    raise ValueError(
+                        f"sparsity={self.sparsity!r} pulls the mean of units in {{0, 1}}, but "
+                        f"hidden is {self.hidden!r}; use hidden='bernoulli' or sparsity=0."
+                    )
+                params[g] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
+        return params
+
     def _trainer(self, energy: Energy) -> Trainer:
         trainer = super()._trainer(energy)
-        if self.sparsity:
-            trainer.decrements["h"] = self.sparsity
+        if self.bias_decrement:
+            trainer.decrements["h"] = self.bias_decrement
+        if strength := self.sparsity * self._generative_weight:
+            trainer.activities = dict.fromkeys(self._hidden_groups(), (self.activity, strength))
         trainer.monitor = self._monitor
         return trainer
 
@@ -260,7 +284,9 @@ class _LabelMachine(
         one_of("objective", self.objective, OBJECTIVES)
         check_number("alpha", self.alpha, 0)
         check_number("beta", self.beta, 0)
+        check_number("bias_decrement", self.bias_decrement, 0)
         check_number("sparsity", self.sparsity, 0)
+        check_number("activity", self.activity, 0, below=1, strict=True)
         check_number("validation_fraction", self.validation_fraction, 0, below=1, strict=True)
         check_count("n_iter_no_change", self.n_iter_no_change)
 
@@ -612,8 +638,12 @@ class RBMClassifier(_LabelMachine):
         Weight of ``log p(v)`` on unlabelled rows.
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
+    bias_decrement : float, default=0.0
+        Taken off each hidden bias after every update, which makes hidden units sparse.
     sparsity : float, default=0.0
-        Taken off each hidden bias after every update.
+        Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
+        in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
+    activity : float, default=0.1
     method : {"cd", "pcd", "exact"}, default="cd"
         Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
     learning_rate : "auto", float or schedule, default="auto"
@@ -709,8 +739,12 @@ class ClassGatedRBMClassifier(_LabelMachine):
         Weight of ``log p(v)`` on unlabelled rows.
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
+    bias_decrement : float, default=0.0
+        Taken off each hidden bias after every update, which makes hidden units sparse.
     sparsity : float, default=0.0
-        Taken off each hidden bias after every update.
+        Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
+        in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
+    activity : float, default=0.1
     method : {"cd", "pcd", "exact"}, default="cd"
         Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
     learning_rate : "auto", float or schedule, default="auto"
@@ -769,7 +803,9 @@ class ClassGatedRBMClassifier(_LabelMachine):
         beta: float = 0.1,
         visible: Any = "bernoulli",
         hidden: Any = "bernoulli",
+        bias_decrement: float = 0.0,
         sparsity: float = 0.0,
+        activity: float = 0.1,
         method: str = "cd",
         n_gibbs: int = 1,
         n_chains: int | None = None,
@@ -796,7 +832,9 @@ class ClassGatedRBMClassifier(_LabelMachine):
             beta=beta,
             visible=visible,
             hidden=hidden,
+            bias_decrement=bias_decrement,
             sparsity=sparsity,
+            activity=activity,
             method=method,
             n_gibbs=n_gibbs,
             n_chains=n_chains,
@@ -865,8 +903,12 @@ class TwoGroupRBMClassifier(_LabelMachine):
         Weight of ``log p(v)`` on unlabelled rows.
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
+    bias_decrement : float, default=0.0
+        Taken off each bias of h after every update, which makes these units sparse.
     sparsity : float, default=0.0
-        Taken off each hidden bias of h after every update.
+        Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
+        in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
+    activity : float, default=0.1
     method : {"cd", "pcd", "exact"}, default="cd"
         Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
     learning_rate : "auto", float or schedule, default="auto"
@@ -930,7 +972,9 @@ class TwoGroupRBMClassifier(_LabelMachine):
         beta: float = 0.1,
         visible: Any = "bernoulli",
         hidden: Any = "bernoulli",
+        bias_decrement: float = 0.0,
         sparsity: float = 0.0,
+        activity: float = 0.1,
         method: str = "cd",
         n_gibbs: int = 1,
         n_chains: int | None = None,
@@ -957,7 +1001,9 @@ class TwoGroupRBMClassifier(_LabelMachine):
             beta=beta,
             visible=visible,
             hidden=hidden,
+            bias_decrement=bias_decrement,
             sparsity=sparsity,
+            activity=activity,
             method=method,
             n_gibbs=n_gibbs,
             n_chains=n_chains,

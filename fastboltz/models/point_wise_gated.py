@@ -62,14 +62,23 @@ class _Part:
     known: tuple[str, ...]
     labelled: bool | None = None
 
+    @property
+    def is_contrast(self) -> bool:
+        """Whether inference completes both phases."""
+        one = self.likelihood
+        return one.negative == "cd" and set(one.of) > set(self.known)
+
 
 class _InferredObjective(Objective):
     """A weighted sum of log-likelihoods of rows that inference completes.
 
     With a factorial posterior q held, the gradient of the variational bound
-    ``E_q[log p(v, z, h)] + H(q)`` is that of ``log p(v, E_q[z], E_q[h])``. And since
-    ``log p(y | v) >= E[log p(y | v, z)]`` with z from ``p(z | v)``, a classifier that is given the
-    switches inferred without the label maximises a bound too, as long as these are held.
+    ``E_q[log p(v, z, h)] + H(q)`` is that of ``log p(v, E_q[z], E_q[h])``. Where a short chain
+    stands for the model (contrastive divergence), it starts at the inferred units, and the visible
+    units and labels that it ends with are completed by the same inference: what inference gets
+    wrong it then gets wrong in both phases. And since ``log p(y | v) >= E[log p(y | v, z)]`` with z
+    from ``p(z | v)``, a classifier that is given switches drawn from what is inferred without the
+    label maximises a bound too, as long as these are held.
     """
 
     def __init__(
@@ -83,6 +92,8 @@ class _InferredObjective(Objective):
             # Hidden units last in a sweep: their means stand for them in the statistics.
             blocks = phases.sampler.blocks
             phases.sampler.blocks = sorted(blocks, key=lambda b: b[0] in _hidden(energy))
+        self.sampler = Gibbs(energy, n_threads=n_threads)
+        self.sampler.blocks = [_hidden(energy), *(b for b in energy.blocks() if b[0][0] != "h")]
 
     def step(
         self,
@@ -112,20 +123,55 @@ class _InferredObjective(Objective):
             data = {g: x[rows] for g, x in batch.items()}
             address = rng.Address.of(seed, "unknown", step=state.update * self.inference.n_steps)
             inferred = self.inference(params, {g: data[g] for g in part.known}, address)
-            found, chains[number] = self._phases[number].add_gradient(
-                params,
-                inferred | data if part.labelled is not False else inferred,
-                out,
-                part.likelihood.weight * share,
-                w,
-                seed,
-                state.update,
-                chains[number],
-            )
+            scale = part.likelihood.weight * share
+            if part.is_contrast:
+                found = self._contrast(params, part, inferred, out, scale, w, seed, state.update)
+            else:
+                if part.likelihood.given:
+                    inferred["z"] = self.inference.drawn(params, inferred["z"], address)
+                found, chains[number] = self._phases[number].add_gradient(
+                    params,
+                    inferred | data if part.labelled is not False else inferred,
+                    out,
+                    scale,
+                    w,
+                    seed,
+                    state.update,
+                    chains[number],
+                )
             means |= found  # those of the last part, which knows all groups, stay
         for g in self.energy.groups:
             means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
+
+    def _contrast(
+        self,
+        params: Params,
+        part: _Part,
+        inferred: dict[str, np.ndarray],
+        out: Params,
+        scale: float,
+        weights: np.ndarray | None,
+        seed: int,
+        update: int,
+    ) -> dict[str, np.ndarray]:
+        """Both phases of contrastive divergence, completed by the same inference.
+
+        Returns the mean activities in the positive phase.
+        """
+        n, n_gibbs = len(inferred["v"]), part.likelihood.n_gibbs
+        at = rng.Address.of(seed, "chains", step=update * n_gibbs)
+        # Hidden units are drawn first, given the inferred switches.
+        chains = self.sampler.start(params, n, at, inferred)
+        chains = self.sampler.step(params, chains, n_gibbs)
+        at = rng.Address.of(seed, "positive", step=update * self.inference.n_steps)
+        after = self.inference(params, {g: chains.values[g] for g in part.known}, at)
+        w = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+        for values, sign in ((inferred, scale), (after, -scale)):
+            self.energy.add_statistics(
+                params, values, out, scale=sign, weights=w, n_threads=self.n_threads
+            )
+        return {g: np.tensordot(w.astype(x.dtype), x, axes=1) for g, x in inferred.items()}
 
 
 @dataclass(frozen=True)
@@ -156,9 +202,28 @@ class _Inference:
                 tolerance=_TOLERANCE,
                 max_steps=self.n_steps,
                 blocks=self.blocks(known),
+                start=self._start(params, known),
                 n_threads=self.n_threads,
             )
         return self._sweeps(params, known, address)[-1]
+
+    def _start(self, params: Params, known: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Switches to begin with: component 0 sees all, as the RBM did that it comes from."""
+        unit = self.energy.groups["z"]
+        z = np.zeros((len(known["v"]), *unit.shape), params["z"].dtype)
+        z[..., 0] = 1
+        return {"z": z}
+
+    def drawn(self, params: Params, means: np.ndarray, address: rng.Address) -> np.ndarray:
+        """Switches drawn with these means; as they are by Gibbs, where they are draws already."""
+        if self.method == "gibbs":
+            return means
+        logits = np.log(np.maximum(means, np.finfo(means.dtype).tiny))
+        none = {"bias": np.zeros_like(params["z"])}
+        at = address.at(group=len(self.energy.groups))
+        _, z = self.energy.groups["z"].draw(none, logits, at, n_threads=self.n_threads)
+        assert z is not None
+        return z
 
     def _sweeps(
         self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address, more: int = 0
@@ -166,7 +231,8 @@ class _Inference:
         """States of chains with the known groups held, after `n_steps` sweeps and `more` times."""
         sampler = Gibbs(self.energy, clamp=tuple(known), n_threads=self.n_threads)
         sampler.blocks = self.blocks(known)
-        state = sampler.start(params, len(known["v"]), address, known)
+        values = dict(known) | self._start(params, known)
+        state = sampler.start(params, len(known["v"]), address, values)
         state = sampler.step(params, state, self.n_steps)
         found = [dict(state.values)]
         for _ in range(more):
@@ -262,6 +328,13 @@ class _PointwiseGated(EnergyEstimator):
             trainer.activities = dict.fromkeys(_hidden(energy), (self.activity, strength))
         return trainer
 
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        params = EnergyEstimator._starting_params(self, energy, dtype)
+        if self.sparsity:
+            for g in _hidden(energy):
+                params[g] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
+        return params
+
     # -- checks --------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -290,12 +363,10 @@ class _PointwiseGated(EnergyEstimator):
 
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         super()._begin(data, weight)
-        if self.sparsity:
-            rest = np.log(self.activity / (1 - self.activity))
-            for g in _hidden(self.energy_):
-                self.params_[g] += np.asarray(rest, self._dtype)
         # Visible units are left to the others until hidden units of component 0 claim them.
-        self.params_[_bias_term(0)] += np.asarray(self.mask_bias, self._dtype)
+        bias = np.asarray(self.mask_bias, self._dtype)
+        self.params_[_bias_term(0)] += bias
+        self.params_["z"][:, 0] += bias
 
     def _learn(self, data: Data, labels: np.ndarray | None, weight: np.ndarray | None) -> None:
         """Learn from rows anew; where there are labels they order the units of the pretraining."""
@@ -307,26 +378,28 @@ class _PointwiseGated(EnergyEstimator):
     def _pretrained(self, X: Any, labels: np.ndarray | None, weight: np.ndarray | None) -> Params:
         """Components made of the hidden units of one RBM, the most relevant to the class first."""
         sizes = self._sizes()
-        rbm = _SparseRBM(
+        rbm = RBM(
             sum(sizes),
             visible=self.energy_.groups["v"],
+            method="pcd" if self.method == "pcd" else "cd",
             n_iter=self.n_pretraining,
             random_state=int(np.random.default_rng(self._seed).integers(2**31)),
             **{name: getattr(self, name) for name in _OF_THE_RBM},
         )
-        rbm.activity, rbm.sparsity = self.activity, self.sparsity
         rbm.fit(X, sample_weight=weight)
         order = np.arange(sum(sizes))
         if labels is not None:
             features = RBM._plain(rbm.transform, X)
             order = np.argsort(-relevance(features, labels), kind="stable")
-        params = {key: x for key, x in rbm.params_.items() if key.split(".")[0] == "v"}
+        params = {key: x for key, x in rbm.params_.items() if key.startswith("v.")}
+        # The RBM's visible units are those of component 0; elsewhere they are as their data are.
+        bias = self.params_[_bias_term(0)]
+        params[_bias_term(0)] = bias + rbm.intercept_visible_ - self.params_["v"]
         parts = np.split(order, np.cumsum(sizes)[:-1])
         for r, units in enumerate(parts):
             if len(units):
                 params[f"h{r}"] = rbm.intercept_hidden_[units]
-                # Undecided switches let through one part in R: the fields are then the RBM's.
-                params[_weight_term(r)] = len(sizes) * rbm.components_[units]
+                params[_weight_term(r)] = rbm.components_[units]
         return {key: np.array(x, order="C") for key, x in params.items()}
 
     # -- what was learnt -----------------------------------------------------------------------
@@ -419,27 +492,10 @@ class _PointwiseGated(EnergyEstimator):
         return np.asarray(entropy - free)
 
 
-class _SparseRBM(RBM):
-    """RBM whose hidden units are each pulled towards the same mean activity."""
-
-    activity = 0.05
-    sparsity = 0.0
-
-    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
-        params = super()._starting_params(energy, dtype)
-        if self.sparsity:
-            params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
-        return params
-
-    def _trainer(self, energy: Energy) -> Trainer:
-        trainer = super()._trainer(energy)
-        if self.sparsity:
-            trainer.activities["h"] = (self.activity, self.sparsity)
-        return trainer
-
-
 #: What the RBM of the pretraining has from its machine.
-_OF_THE_RBM = ("batch_size", "momentum", "l1", "l2", "centered", "n_threads")
+_OF_THE_RBM = (
+    *("sparsity", "activity", "batch_size", "momentum", "l1", "l2", "centered", "n_threads"),
+)
 
 
 def _bias_term(component: int) -> str:
@@ -514,8 +570,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         given to the components, those first that tell the classes apart best where `fit` knows
         labels. 0 begins with random weights.
     mask_bias : float, default=-1.0
-        What c_i0 begins with: below zero a visible unit is left to the other components until the
-        hidden units of component 0 claim it.
+        Added to c_i0 and to the bias of z_i0 at the start: below zero a visible unit is left to the
+        other components until the hidden units of component 0 claim it.
     sparsity : float, default=1.0
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias
         (Lee, Ekanadham & Ng 2007), in the pretraining too. Without it an RBM of noisy data uses a
@@ -921,7 +977,6 @@ n_gibbs, n_chains, optimizer, momentum
             alpha=alpha,
             beta=beta,
             visible=visible,
-            sparsity=sparsity,
             method=method,
             n_gibbs=n_gibbs,
             n_chains=n_chains,
@@ -945,6 +1000,7 @@ n_gibbs, n_chains, optimizer, momentum
         self.n_inference = n_inference
         self.n_pretraining = n_pretraining
         self.mask_bias = mask_bias
+        self.sparsity = sparsity
         self.activity = activity
 
     # -- the description -----------------------------------------------------------------------

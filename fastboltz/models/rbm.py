@@ -15,9 +15,10 @@ from ..energy import Energy
 from ..gibbs import Gibbs
 from ..likelihood import pseudo_log_likelihood
 from ..objectives import LogLikelihood
-from ..training import Callback
-from ..units import Own, Unit
-from ..validation import check_count
+from ..terms import Params
+from ..training import Callback, Trainer
+from ..units import Bernoulli, Own, Unit
+from ..validation import check_count, check_number
 from .base import Data, EnergyEstimator
 
 
@@ -55,6 +56,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Of "sgd".
     l1, l2 : float, default=0.0
         Penalties on the weights.
+    sparsity : float, default=0.0
+        Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias
+        (Lee, Ekanadham & Ng 2007); binary hidden units alone. On noisy data it keeps all hidden
+        units in use, which would else be left without weights.
+    activity : float, default=0.1
+        Mean activity that `sparsity` pulls to.
     centered : bool, default=True
         Follow the gradient of the centred parametrisation (`fastboltz.optimizers.centre`).
     n_threads : int, default=None
@@ -94,6 +101,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     Tieleman, "Training restricted Boltzmann machines using approximations to the likelihood
     gradient", ICML 2008.
     Goodfellow, Bengio & Courville, "Deep Learning", 2016, section 20.2.
+    Lee, Ekanadham & Ng, "Sparse deep belief net model for visual area V2", NIPS 2007 (`sparsity`).
 
     Examples
     --------
@@ -123,6 +131,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         momentum: float = 0.0,
         l1: float = 0.0,
         l2: float = 0.0,
+        sparsity: float = 0.0,
+        activity: float = 0.1,
         centered: bool = True,
         n_threads: int | None = None,
         callbacks: Sequence[Callback] | None = None,
@@ -142,6 +152,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         self.momentum = momentum
         self.l1 = l1
         self.l2 = l2
+        self.sparsity = sparsity
+        self.activity = activity
         self.centered = centered
         self.n_threads = n_threads
         self.callbacks = callbacks
@@ -196,6 +208,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     def _check_parameters(self) -> None:
         check_count("n_components", self.n_components)
         super()._check_parameters()
+        check_number("sparsity", self.sparsity, 0)
+        check_number("activity", self.activity, 0, below=1, strict=True)
+        if self.sparsity and not isinstance(self._unit("hidden", self.n_components), Bernoulli):
+            raise ValueError(
+                f"sparsity={self.sparsity!r} pulls the mean of units in {{0, 1}}, but hidden is "
+                f"{self.hidden!r}; use hidden='bernoulli' or sparsity=0."
+            )
 
     def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
         X = validate_data(
@@ -221,6 +240,18 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
     def _likelihoods(self) -> LogLikelihood:
         return self._likelihood(of="v")
+
+    def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
+        params = super()._starting_params(energy, dtype)
+        if self.sparsity:
+            params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
+        return params
+
+    def _trainer(self, energy: Energy) -> Trainer:
+        trainer = super()._trainer(energy)
+        if self.sparsity:
+            trainer.activities["h"] = (self.activity, self.sparsity)
+        return trainer
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -547,6 +578,8 @@ class BernoulliRBM(RBM):
     momentum = 0.0
     l1 = 0.0
     l2 = 0.0
+    sparsity = 0.0
+    activity = 0.1
     centered = False
     n_threads = None
     callbacks = None

@@ -28,7 +28,8 @@ class UnitInterval(Unit):
 
     References
     ----------
-    Bengio, Lamblin, Popovici & Larochelle, "Greedy layer-wise training of deep networks", NIPS 2006.
+    Bengio, Lamblin, Popovici & Larochelle, "Greedy layer-wise training of deep networks", NIPS
+    2006.
     Loaiza-Ganem & Cunningham, "The continuous Bernoulli", NeurIPS 2019.
     """
 
