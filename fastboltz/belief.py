@@ -556,7 +556,9 @@ class BoundObjective:
     def _baseline(self, params: Params, layer: int, x: np.ndarray) -> tuple[np.ndarray, Any]:
         """The learnt baseline of a layer given states of the one below, and its derivative."""
         prefix = f"b.{self.net.names[layer]}."
-        own = {f"net/{k.removeprefix(prefix)}": w for k, w in params.items() if prefix in k}
+        own = {
+            f"net/{k.removeprefix(prefix)}": w for k, w in params.items() if k.startswith(prefix)
+        }
         return run_net(own, x - self.net.offsets[layer - 1])
 
     def _averages(self, params: Params, paths: Paths, state: BoundState) -> BoundState:

@@ -390,8 +390,8 @@ def test_every_method_learns(method):
     X = _digits()
     p = X.mean(axis=0)
     independent = np.mean(X @ np.log(p) + (1 - X) @ np.log1p(-p))
-    n_iter = 20 if method == "exact" else 80
-    model = _fitted((5, 2), method=method, n_iter=n_iter, learning_rate=0.02)
+    n_iter = 20 if method == "exact" else 40
+    model = _fitted((5, 2), method=method, n_iter=n_iter, learning_rate=0.04)
     exact = model.log_likelihood(X).mean()
     # Four prototypes of twelve bits, each flipped with probability 0.05, have -3.8 nats.
     assert exact > independent + 1.0, (exact, independent)
@@ -601,6 +601,11 @@ def test_data_and_questions_that_make_no_sense_are_refused_too():
         "exact log-likelihood needs 2**21 states (limit 2**20). Use score_samples, a lower bound."
     ):
         model.log_likelihood(_digits())
+    with says(
+        "the network was begun by another method and has no baselines for method='nvil'; call fit, "
+        "or go on with a method that needs none, such as 'disarm'."
+    ):
+        _fitted(n_iter=1).set_params(method="nvil").partial_fit(_digits())
     with says("validation has values in [0, 2]; Bernoulli units need [0, 1]. Rescale "
               "(sklearn.preprocessing.minmax_scale), or use visible='gaussian'."):  # fmt: skip
         SigmoidBeliefNetwork((3,)).fit(_digits(), validation=2 * _digits())

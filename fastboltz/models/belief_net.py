@@ -277,6 +277,11 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         weight = self._check_weights(sample_weight, X)
         if is_first:
             self._begin(X, weight)
+        elif self.method == "nvil" and self.network_.baseline_units is None:
+            raise ValueError(
+                "the network was begun by another method and has no baselines for method='nvil'; "
+                "call fit, or go on with a method that needs none, such as 'disarm'."
+            )
         self._train(X, weight, 1, decay=False)
         return self
 
@@ -343,6 +348,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         decay: bool,
         monitor: _Best | None = None,
     ) -> None:
+        resume = decay and self._resume(X, weight)
         trainer = self._trainer()
         trainer.monitor = monitor
         epochs = trainer.epochs(
@@ -354,8 +360,9 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             seed=self._seed,
             sample_weight=weight,
             decay=decay,
+            resume=resume,
         )
-        self._run(epochs, n_epochs)
+        self._run(epochs, n_epochs, resume)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -586,6 +593,8 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
 
 class _Best:
     """Early stopping: the best parameters so far, by the bound of held-out rows."""
+
+    kept = ("params", "score", "epoch", "since")
 
     def __init__(self, model: SigmoidBeliefNetwork, X: Any) -> None:
         self.model = model
