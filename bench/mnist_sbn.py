@@ -26,7 +26,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,10 @@ def timed_model(clock: Clock, **options: Any) -> Any:
     return Timed(**options)
 
 
-def train(given: argparse.Namespace, layers: tuple[int, ...], data: Any) -> dict[str, Any]:
-    """Train one network; its curve, its bounds on the test images, and what gradients cost."""
+def train(
+    given: argparse.Namespace, layers: tuple[int, ...], data: Any
+) -> Iterator[dict[str, Any]]:
+    """Train one network; yields its curve and bounds, then what gradients cost beside them."""
     from fastboltz.optimizers import Linear
 
     training, validation, test = data
@@ -163,13 +165,14 @@ def train(given: argparse.Namespace, layers: tuple[int, ...], data: Any) -> dict
         f"test bound {found['test']:.2f} +- {found['test_error']:.2f}, of {given.particles} paths "
         f"{found['test_several_paths']:.2f}, train {found['train']:.2f}, epoch {model.best_iter_}"
     )
+    yield found
     moments = {**clock.kept, "end": model.params_}
     found["gradients"] = [
         asdict(one)
         for moment, params in moments.items()
         for one in costs(model.network_, params, training.X, moment)
     ]
-    return found
+    yield found
 
 
 def settings(given: argparse.Namespace) -> dict[str, Any]:
@@ -261,11 +264,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     add = parser.add_argument
     add("--layers", action="append", help='such as "200" or "200,200"; both if not given')
-    add("--method", default="nvil")
+    add("--method", default="disarm")
     add("--n-paths", type=int)
-    add("--epochs", type=int, default=200)
+    add("--epochs", type=int, default=250)
     add("--batch-size", type=int, default=100)
-    add("--learning-rate", type=float, default=3e-3, help="at the start; it falls linearly")
+    add("--learning-rate", type=float, default=5e-3, help="at the start; it falls linearly")
     add("--final-rate", type=float, default=0.0, help="at the end")
     add("--centered", action=argparse.BooleanOptionalAction, default=False)
     add("--l2", type=float, default=0.0)
@@ -288,12 +291,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     for text in given.layers or ("200", "200,200"):
         layers = tuple(int(n) for n in text.split(","))
-        one = train(given, layers, data)
         # Runs are added, a new one in the place of an old one of the same name.
         name = f"{text} {given.method} seed {given.seed}"
-        out = json.loads(given.json.read_text()) if given.json.is_file() else {}
-        out.setdefault("runs", {})[name] = one | {"machine": machine([])}
-        given.json.write_text(json.dumps(out, indent=1) + "\n")
+        for one in train(given, layers, data):
+            out = json.loads(given.json.read_text()) if given.json.is_file() else {}
+            out.setdefault("runs", {})[name] = one | {"machine": machine([])}
+            given.json.write_text(json.dumps(out, indent=1) + "\n")
         print(f"written: {given.json}")
 
 
