@@ -27,7 +27,7 @@ from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, one_of, unknown_group
 
 #: Rows that make all sweeps of a call one after the other, a thread.
-_ROWS_AT_ONCE = 512
+_ROWS_AT_ONCE = 1024
 
 
 class PackedValues(Mapping[str, np.ndarray]):
@@ -425,48 +425,41 @@ class Gibbs:
         w = term.matrix(params)
         order = [g for block in self.blocks for g in block if g in term.groups]
         units = {g: self.energy.groups[g] for g in order}
+        shapes = {g: state.values[g].shape for g in order}
         values = dict(state.values)
         for g in order:
-            values[g] = np.empty(state.values[g].shape, np.float32)
-        kept = {order[-1]: np.empty_like(values[order[-1]])} if means else {}
+            values[g] = np.empty(shapes[g], np.float32)
+        kept = {order[-1]: np.empty(shapes[order[-1]], np.float32)} if means else {}
         step = _ROWS_AT_ONCE * self.n_threads
         for start in range(0, state.n_chains, step):
             rows = slice(start, start + step)
-            first = as_rows(state.values[order[1]][rows], np.float32)
-            bits = {order[1]: packed.Bits.pack(first, low=products.low(units[order[1]]))}
-            bias = {}
+            bits, bias = {}, {}
             for g in order:
-                field = as_rows(fixed[g].field[rows])
-                bias[g] = field * np.float32(scale) + params[g].reshape(-1)
-            x = {g: np.empty_like(b) for g, b in bias.items()}
+                first = as_rows(state.values[g][rows], np.float32)
+                bits[g] = packed.Bits.pack(first, low=products.low(units[g]))
+                field = as_rows(fixed[g].field[rows]) * np.float32(scale)
+                field += params[g].reshape(-1)
+                bias[g] = np.ascontiguousarray(field.T)
             mean = as_rows(kept[order[-1]])[rows] if means else None
             for s in range(n_steps):
                 for g, other in (order, order[::-1]):
                     packed.layer(
                         bits[other],
                         w,
-                        None,
+                        bias[g],
                         transpose=term.slots[0].group == g,
                         scale=scale,
-                        field=x[g],
-                        n_threads=self.n_threads,
-                    )
-                    x[g] += bias[g]
-                    layers.draw(
-                        x[g],
-                        None,
                         spin=units[g].spin,  # type: ignore[attr-defined]
+                        sample=bits[g],
                         mean=mean if s == n_steps - 1 and g == order[-1] else None,
-                        sample=x[g],
                         seed=state.address.seed,
                         stream=state.address.at(group=self.number[g]).stream,
                         step=state.address.step + s,
                         row0=state.address.row + start,
                         n_threads=self.n_threads,
                     )
-                    bits[g] = packed.Bits.pack(x[g], low=products.low(units[g]))
             for g in order:
-                as_rows(values[g])[rows] = x[g]
+                bits[g].unpack(out=as_rows(values[g])[rows])
         address = state.address.at(step=state.address.step + n_steps)
         return ChainState(values, address, state.clamped, kept)
 

@@ -68,6 +68,8 @@ typedef struct {
 /* What a layer computes from its fields a = bias + scale * field. Every pointer may be NULL. */
 typedef struct {
     const float *bias;
+    const float *row_bias;  /* instead: [unit][row], one of each unit for every row */
+    ptrdiff_t row_step;     /* rows of row_bias */
     float scale;
     int spin_in, spin_out;  /* {-1, +1} units below, above */
     philox_address address; /* of row 0, unit 0 */
@@ -694,14 +696,13 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_cumulants
 }
 
 __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argument(
-    const int32_t *sum, int32_t all, int spin_in, float bias, float scale)
+    const int32_t *sum, int32_t all, int spin_in, __m512 bias, float scale)
 {
     __m512i i = _mm512_loadu_si512(sum);
     if (spin_in)
         i = _mm512_sub_epi32(_mm512_add_epi32(i, i), _mm512_set1_epi32(all));
-    return _mm512_add_ps(_mm512_set1_ps(bias),
-                         _mm512_mul_ps(_mm512_set1_ps(scale * (1.0f / (1 << PACKED_SHIFT))),
-                                       _mm512_cvtepi32_ps(i)));
+    return _mm512_add_ps(bias, _mm512_mul_ps(_mm512_set1_ps(scale * (1.0f / (1 << PACKED_SHIFT))),
+                                             _mm512_cvtepi32_ps(i)));
 }
 
 /* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
@@ -783,15 +784,21 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_
             const float *bias = o->bias != NULL ? o->bias + first + c0 : NULL;
             const int32_t *sum = sums + (s * PACKED_PANEL + c0) * 16;
             __m512 a[4], above[4], below[4];
-            PACKED_EACH a[i] = packed_argument(sum + 16 * i, all[c0 + i], spin_in,
-                                               bias != NULL && i < here ? bias[i] : 0.0f, o->scale);
+            if (!plain && o->row_bias != NULL) {
+                const float *from = o->row_bias + (first + c0) * o->row_step + r;
+                PACKED_EACH a[i] = _mm512_maskz_loadu_ps((__mmask16)(i < here ? lanes : 0),
+                                                         i < here ? from + i * o->row_step : from);
+            } else
+                PACKED_EACH a[i] = _mm512_set1_ps(bias != NULL && i < here ? bias[i] : 0.0f);
+            PACKED_EACH a[i] =
+                packed_argument(sum + 16 * i, all[c0 + i], spin_in, a[i], o->scale);
             for (ptrdiff_t i = 0; i < here && (cumulant != NULL || other != NULL || field); i++) {
                 if (cumulant != NULL)
                     packed_cumulants(a[i], spin_out, cumulant);
                 if (other != NULL) {
                     const float b = o->other_bias != NULL ? o->other_bias[first + c0 + i] : 0.0f;
-                    packed_cumulants(packed_argument(sum + 16 * i, all[c0 + i], spin_in, b,
-                                                     o->other_scale),
+                    packed_cumulants(packed_argument(sum + 16 * i, all[c0 + i], spin_in,
+                                                     _mm512_set1_ps(b), o->other_scale),
                                      spin_out, other);
                 }
                 if (field)
@@ -865,7 +872,8 @@ PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, 
 {
     const int draw = o->bits != NULL || o->turned != NULL, mean = o->mean != NULL;
     const int plain = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&
-                      o->other_cumulant == NULL && !o->spin_in && !o->spin_out;
+                      o->other_cumulant == NULL && o->row_bias == NULL && !o->spin_in &&
+                      !o->spin_out;
 #define PACKED_EPILOGUE(p, d, m) \
     packed_epilogue_body(sums, all, o, first, n_units, row, n_rows, n_groups, p, d, m)
     if (!plain)

@@ -271,6 +271,14 @@ FB_INLINE void packed_add_cumulants(const float *a, int spin, ptrdiff_t m, doubl
     }
 }
 
+/* The biases of m units of one row. */
+FB_INLINE void packed_row_bias(const packed_outputs *o, ptrdiff_t unit, ptrdiff_t m, ptrdiff_t row,
+                               float *to)
+{
+    for (ptrdiff_t l = 0; l < m; l++)
+        to[l] = o->row_bias[(unit + l) * o->row_step + row];
+}
+
 /* Sixteen units (m of them real) of one row; returns the draws as bits. */
 FB_INLINE uint32_t packed_finish(const int32_t *sum, const int32_t *all, const packed_outputs *o,
                                  ptrdiff_t unit, ptrdiff_t m, ptrdiff_t n_units, ptrdiff_t row,
@@ -279,6 +287,8 @@ FB_INLINE uint32_t packed_finish(const int32_t *sum, const int32_t *all, const p
     float bias[16], a[16], above[16], below[16], p[16];
     uint32_t bits = 0;
     packed_sixteen(o->bias != NULL ? o->bias + unit : NULL, m, bias);
+    if (o->row_bias != NULL)
+        packed_row_bias(o, unit, m, row, bias);
     all = o->spin_in ? all + unit : NULL;
     packed_arguments(sum, all, o->spin_in, bias, o->scale, a);
     if (o->field != NULL)
@@ -367,6 +377,11 @@ __attribute__((always_inline)) PACKED_TARGET static inline uint64_t packed_finis
 {
     const int n = 4, spin_in = o->spin_in, spin_out = o->spin_out;
     const float *bias = o->bias != NULL ? o->bias + unit : NULL;
+    float own[64];
+    if (o->row_bias != NULL) {
+        packed_row_bias(o, unit, m, row, own);
+        bias = own;
+    }
     const uint64_t some = m < 64 ? ((uint64_t)1 << m) - 1 : ~(uint64_t)0;
     __m512 a[4], above[4], below[4];
     __mmask16 lanes[4];

@@ -125,6 +125,8 @@ cdef extern from "_packed_loop.h" nogil:
         int low
     ctypedef struct packed_outputs:
         const float* bias
+        const float* row_bias
+        ptrdiff_t row_step
         float scale
         int spin_in
         int spin_out
@@ -478,7 +480,7 @@ def layer(
     x : Bits, shape (n, I)
     w : ndarray of float32, shape (I, J), or (J, I) with `transpose`
         Weights; `fits` must hold.
-    bias : ndarray of float32, shape (J,), or None
+    bias : ndarray of float32, shape (J,), or (J, n) for one of each row, or None
     transpose : bool
         Multiply by the transpose of `w`.
     scale : float
@@ -520,7 +522,12 @@ def layer(
     o.scale = <float>scale
     o.spin_in = x.low != 0
     o.spin_out = spin
-    if bias is not None:
+    if bias is not None and np.ndim(bias) == 2:
+        check_typed(bias, "bias", 2, False, cnp.NPY_FLOAT32)
+        check_shape2(bias, "bias", n_out, n)
+        o.row_bias = <float*>cnp.PyArray_DATA(bias)
+        o.row_step = n
+    elif bias is not None:
         check_typed(bias, "bias", 1, False, cnp.NPY_FLOAT32)
         check_shape1(bias, "bias", n_out)
         o.bias = <float*>cnp.PyArray_DATA(bias)
@@ -574,7 +581,8 @@ def layer(
         n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t scratch = packed_layer_scratch(n_in, packed_groups(n), low)
-    cdef bint by_rows = goes_by_rows(n) or is_sparse(x)
+    # Biases of rows are read with rows in lanes.
+    cdef bint by_rows = goes_by_rows(n) or (o.row_bias == NULL and is_sparse(x))
     cdef Py_ssize_t size = (n_in + 1) * padded + 64 if by_rows else n_threads * scratch
     cdef cnp.ndarray memory = aligned_words((max(size, 1),))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)

@@ -89,11 +89,13 @@ def uniforms(address, shape):
 class Layer:
     """One layer of random numbers: the arguments, and what they should give."""
 
-    def __init__(self, n, n_in, n_out, *, low_in, spin, transpose, scale, address, seed=0):
+    def __init__(
+        self, n, n_in, n_out, *, low_in, spin, transpose, scale, address, of_rows=False, seed=0
+    ):
         random = np.random.default_rng([seed, n, n_in, n_out])
         self.x = units(random, (n, n_in), low_in)
         self.w = numbers(random, (n_in, n_out), 1 / np.sqrt(1 + n_in))
-        self.bias = numbers(random, n_out, 0.5)
+        self.bias = numbers(random, (n, n_out) if of_rows else n_out, 0.5)
         self.other_bias = numbers(random, n_out, 0.5)
         self.bits = packed.Bits.pack(self.x, low=low_in)
         self.spin, self.transpose, self.scale, self.address = spin, transpose, scale, address
@@ -127,7 +129,7 @@ class Layer:
         packed.layer(
             self.bits,
             self.w.T.copy() if self.transpose else self.w,
-            self.bias if bias else None,
+            (self.bias if self.bias.ndim == 1 else self.bias.T.copy()) if bias else None,
             transpose=self.transpose,
             scale=self.scale,
             spin=self.spin,
@@ -182,6 +184,7 @@ layers_of_any_shape = {
     "low_in": lows,
     "spin": st.booleans(),
     "transpose": st.booleans(),
+    "of_rows": st.booleans(),
     "scale": st.sampled_from([1.0, 0.0, 0.37, -2.5]),
     "seed": st.integers(0, 2**64 - 1),
     "stream": st.integers(0, 2**32 - 1),
@@ -190,17 +193,18 @@ layers_of_any_shape = {
 }
 
 
-def layer_of(n, n_in, n_out, *, low_in, spin, transpose, scale, **address):
+def layer_of(n, n_in, n_out, *, low_in, spin, transpose, scale, of_rows=False, **address):
     return Layer(
         n, n_in, n_out, low_in=low_in, spin=spin, transpose=transpose, scale=scale,
-        address=addressed(**address),
+        of_rows=of_rows, address=addressed(**address),
     )  # fmt: skip
 
 
 @every_shape
 @given(**layers_of_any_shape)
 def test_every_output_is_what_numpy_says_and_kernels_agree_to_the_byte(**how):
-    """Catches a dropped bias, swapped axes, a lost panel, a uniform of another unit or row."""
+    """Catches a dropped bias, one of another row, swapped axes, a lost panel, a uniform of another
+    unit or row."""
     layer = layer_of(**how)
     first = None
     for name in KERNELS:
@@ -221,7 +225,7 @@ def test_threads_and_kernels_change_no_byte(shape, spin, transpose):
     """Products large enough to be shared out, beyond one tile of columns."""
     layer = Layer(
         *shape, low_in=-1.0 if transpose else 0.0, spin=spin, transpose=transpose, scale=0.8,
-        address=addressed(2**60 + 1, 3, 4, 5),
+        of_rows=spin != transpose, address=addressed(2**60 + 1, 3, 4, 5),
     )  # fmt: skip
     results = []
     for name in KERNELS:
@@ -444,6 +448,10 @@ FIXED.setflags(write=False)
         (lambda: packed.layer(X, W[0], None), "w has 1 dimensions"),
         (lambda: packed.layer(X, W, np.zeros(4, F)), r"bias has shape \(4,\); expected \(5,\)"),
         (lambda: packed.layer(X, W, np.zeros(5)), "bias has dtype float64"),
+        (
+            lambda: packed.layer(X, W, np.zeros((3, 5), F)),
+            r"bias has shape \(3, 5\); expected \(5, 3\)",
+        ),
         (lambda: packed.layer(X, W, None, n_threads=0), "n_threads is 0"),
         (
             lambda: packed.layer(X, W, None, sample=packed.Bits(3, 4)),
