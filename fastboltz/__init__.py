@@ -6,7 +6,8 @@ The public names load on first use, so that ``import fastboltz`` is quick.
   `Unit` is their contract.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
-- Modules: `objectives`, `optimizers`, `training`, `likelihood`, `diagnostics`.
+- Modules: `objectives`, `optimizers`, `training`, `likelihood`, `diagnostics`,
+  `tempering`.
 - `gradients`: gradients of expectations, and how sure they are.
 - `show_config` prints which kernels run.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         objectives,
         optimizers,
         plots,
+        tempering,
         training,
         units,
     )
@@ -98,6 +100,7 @@ _WHERE: dict[str, str | None] = {
     "objectives": None,
     "optimizers": None,
     "plots": None,
+    "tempering": None,
     "training": None,
     "units": None,
 }
@@ -139,6 +142,7 @@ __all__ = [
     "optimizers",
     "plots",
     "show_config",
+    "tempering",
     "training",
     "units",
 ]

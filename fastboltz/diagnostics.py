@@ -16,7 +16,10 @@ import numpy as np
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from . import rng
 from .energy import Energy
+from .gibbs import ChainState, Gibbs
+from .path import Path
 from .terms import DenseTerm, Params
 from .units.base import sum_units
 
@@ -24,6 +27,10 @@ from .units.base import sum_units
 MAX_CHAINS, MAX_DRAWS = 256, 1000
 #: Up to this R-hat chains are said to have mixed; up to the other to have forgotten their start.
 MIXED, LIKELY = 1.05, 1.2
+#: Chains from elsewhere that are compared with those that are asked for.
+_PROBES = 32
+#: Temperatures that they go through at the most.
+_ANNEALING = 100
 #: Leading directions of each matrix of couplings whose projections are recorded.
 _DIRECTIONS = 2
 
@@ -190,7 +197,7 @@ class SamplingInfo:
     Attributes
     ----------
     traces : dict of arrays (n_recorded_chains, n_draws)
-        Statistics of the second half of the sweeps.
+        Statistics of the second half of the sweeps; of probes from elsewhere last, see `run`.
     n_chains, n_steps : int
         Of the run.
     thin : int
@@ -364,8 +371,12 @@ def run(
 ) -> tuple[Any, SamplingInfo]:
     """Make sweeps and diagnose the chains by the second half of them.
 
-    The chains end where ``sampler.step(params, state, n_steps)`` leads them. At most 256 chains
-    are recorded, at most 1,000 times.
+    The chains end where ``sampler.step(params, state, n_steps)`` leads them. At most 256 of them
+    are recorded, at most 1,000 times. Chains that all begin in one mode agree with each other
+    whatever the model, so 32 probes are compared with them, which begin at independent uniform
+    units and are annealed to the model in the first half of the sweeps (not with tempered chains:
+    those receive new states from such units all the time). Modes that neither have found stay
+    unseen.
 
     Parameters
     ----------
@@ -383,6 +394,9 @@ def run(
     """
     if statistics is None:
         statistics = default_statistics(sampler.energy, params)
+    probes = None
+    if isinstance(sampler, Gibbs):
+        probes = _probes(sampler, params, state, n_steps // 2)
     first = n_steps // 2
     thin = max(1, -(-(n_steps - first) // MAX_DRAWS))
     state = sampler.step(params, state, first)
@@ -395,13 +409,34 @@ def run(
         if made < thin:
             break
         values = {g: x[:MAX_CHAINS] for g, x in state.values.items()}
+        if probes is not None:
+            probes = sampler.step(params, probes, made)
+            values = {g: np.concatenate([x, probes.values[g]]) for g, x in values.items()}
         for name, statistic in statistics.items():
             traces[name].append(np.asarray(statistic(values), dtype=np.float64))
-    n = min(state.n_chains, MAX_CHAINS)
+    n = min(state.n_chains, MAX_CHAINS) + (0 if probes is None else probes.n_chains)
     stacked = {name: np.stack(x, axis=1) if x else np.empty((n, 0)) for name, x in traces.items()}
     report = getattr(sampler, "report", None)
     extra = report(state) if report is not None else {}
     return state, SamplingInfo.of(stacked, state.n_chains, n_steps, thin, extra)
+
+
+def _probes(sampler: Gibbs, params: Params, state: ChainState, n_steps: int) -> ChainState:
+    """Chains annealed from independent uniform units, with the same units held."""
+    held = {}
+    for g, mask in state.clamped.items():
+        x = np.repeat(state.values[g][:1], _PROBES, axis=0)
+        held[g] = x if mask is None else np.where(mask[:1], x, np.nan)
+    flat = dict(params) | {g: np.zeros_like(params[g]) for g in sampler.energy.groups}
+    at = rng.Address.of(state.address.seed, "probe", step=state.address.step)
+    probes = sampler.start(flat, _PROBES, at, held)
+    path = Path(sampler.energy, params, {}, tuple(sampler.clamp))
+    done, n = 0, min(n_steps, _ANNEALING)
+    for k in range(1, n + 1):
+        more = k * n_steps // n - done
+        probes = sampler.step(path.at(k / n), probes, more, scale=k / n)
+        done += more
+    return probes
 
 
 __all__ = [

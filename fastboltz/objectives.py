@@ -11,6 +11,8 @@ negative  expectation under the model
 exact     by enumeration: the oracle, and the method of choice for small models
 cd        k sweeps from the data (Hinton 2002): fast, biased
 pcd       k sweeps of chains kept from update to update (Tieleman 2008; Younes 1989)
+tempered  the same, exchanging places with chains at lower inverse temperatures, so that they cross
+          between modes (Desjardins et al. 2010; Cho et al. 2010): as many sweeps more as levels
 ========  ===========================================================================
 
 A criterion takes the rows whose ``of`` and ``given`` groups are known (NaN marks a group that is
@@ -29,7 +31,7 @@ divided by their number, wherever the shuffling puts the rows that have no label
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,7 @@ from . import rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split, state_numbers
 from .gibbs import ChainState, Gibbs, layer
+from .tempering import TemperedState, Tempering
 from .terms import Params
 from .validation import (
     check_count,
@@ -49,6 +52,11 @@ from .validation import (
     one_of,
     unknown_group,
 )
+
+#: Chains that are kept from update to update.
+Chains = ChainState | TemperedState
+#: Sweeps after which the levels of tempered chains are placed anew.
+_PLACE_EVERY = 100
 
 _EXACT_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method)."
 
@@ -62,11 +70,14 @@ class LogLikelihood:
     of, given : sequence of str
         Groups held at the data; the others are hidden.
     weight : float
-    negative : {"exact", "cd", "pcd"}
+    negative : {"exact", "cd", "pcd", "tempered"}
     n_gibbs : int
-        Sweeps of an update for "cd" and "pcd".
+        Sweeps of an update for all but "exact".
     n_chains : int, optional
-        Persistent chains for "pcd"; the default is the number of rows of the first minibatch.
+        Persistent chains for "pcd" and "tempered"; the default is the number of rows of the first
+        minibatch.
+    n_levels : int
+        Inverse temperatures for "tempered". They are placed anew after every 100 sweeps.
     n_positive : int
         Sweeps over the hidden groups in the positive phase, where they cannot be summed out.
     without : sequence of str
@@ -81,21 +92,23 @@ class LogLikelihood:
     n_chains: int | None = None
     n_positive: int = 10
     without: tuple[str, ...] | str = ()
+    n_levels: int = 10
 
     def __post_init__(self) -> None:
         for name in ("of", "given", "without"):
             groups = getattr(self, name)
             object.__setattr__(self, name, (groups,) if isinstance(groups, str) else tuple(groups))
-        one_of("negative", self.negative, ("exact", "cd", "pcd"))
+        one_of("negative", self.negative, ("exact", "cd", "pcd", "tempered"))
         check_number("weight", self.weight)
         check_count("n_gibbs", self.n_gibbs)
         check_count("n_positive", self.n_positive)
+        check_count("n_levels", self.n_levels, minimum=2)
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)
-        if self.negative == "pcd" and self.given:
+        if self.negative in ("pcd", "tempered") and self.given:
             raise ValueError(
-                f"negative='pcd' keeps chains that belong to no row, so nothing can be given; "
-                f"got given={self.given}. Use negative='cd' or 'exact'."
+                f"negative={self.negative!r} keeps chains that belong to no row, so nothing can be "
+                f"given; got given={self.given}. Use negative='cd' or 'exact'."
             )
 
 
@@ -108,13 +121,13 @@ class PhaseState:
     seed : int
     update : int
         Number of gradients computed.
-    chains : list of ChainState or None
+    chains : list of ChainState, TemperedState or None
         Persistent chains, one entry a `LogLikelihood`.
     """
 
     seed: int
     update: int = 0
-    chains: list[ChainState | None] = field(default_factory=list)
+    chains: list[Chains | None] = field(default_factory=list)
 
 
 class Objective:
@@ -194,7 +207,7 @@ class Objective:
         n = len(next(iter(batch.values())))
         unknown = self._unknown(batch)
         means: dict[str, np.ndarray] = {}
-        chains: list[ChainState | None] = []
+        chains: list[Chains | None] = []
         for number, (one, phases) in enumerate(zip(self.likelihoods, self._phases, strict=True)):
             # Every likelihood has random numbers of its own.
             seed = (state.seed + number * 0x9E3779B97F4A7C15) % 2**64
@@ -417,6 +430,10 @@ class _Phases:
         self.sampler.blocks = sorted(
             energy.blocks(self.given), key=lambda b: any(g in self.hidden for g in b)
         )
+        self.tempering: Tempering | None = None
+        if one.negative == "tempered":
+            self.tempering = Tempering(energy, n_threads=n_threads, n_levels=one.n_levels)
+            self.tempering.blocks = self.sampler.blocks
         self.inference = None if self.closed else Gibbs(energy, clamp=held, n_threads=n_threads)
 
     def _lists_of(self) -> bool:
@@ -438,9 +455,9 @@ class _Phases:
         weights: np.ndarray | None,
         seed: int,
         update: int,
-        chains: ChainState | None,
+        chains: Chains | None,
         inputs: Params | None = None,
-    ) -> tuple[dict[str, np.ndarray], ChainState | None]:
+    ) -> tuple[dict[str, np.ndarray], Chains | None]:
         """Add ``scale`` times the gradient of the rows' weighted average to ``out``.
 
         The gradient by the given groups' values is added to the arrays of ``inputs``. Returns the
@@ -457,11 +474,12 @@ class _Phases:
             means, _ = self.contrast(params, batch, out, scale, weights, seed, update, inputs)
             return means, None
         before = {g: out[g].copy() for g in self.energy.groups}
-        draw = one.negative == "cd" or (one.negative == "pcd" and chains is None)
+        keeps = one.negative in ("pcd", "tempered")
+        draw = one.negative == "cd" or (keeps and chains is None)
         values = self.positive(params, batch, out, scale, weights, seed, update, draw, inputs)
         means = {g: (out[g] - x) / scale for g, x in before.items()} if scale else {}
         chains = self.negative(params, values, out, scale, weights, seed, update, chains, inputs)
-        return means, chains if one.negative == "pcd" else None
+        return means, chains if keeps else None
 
     def _add_score(
         self,
@@ -632,9 +650,9 @@ class _Phases:
         weights: np.ndarray | None,
         seed: int,
         update: int,
-        chains: ChainState | None,
+        chains: Chains | None,
         inputs: Mapping[str, np.ndarray] | None = None,
-    ) -> ChainState | None:
+    ) -> Chains | None:
         """Subtract the negative statistics from ``out``; return the chains."""
         one = self.one
         if one.negative == "exact":
@@ -649,16 +667,30 @@ class _Phases:
             w = None if weights is None else weights / weights.sum()
             self._add_chains(params, state, out, -scale / (n if w is None else 1), w, inputs)
             return state
+        sampler = self.tempering or self.sampler
+        # A training may go on with another negative phase.
+        if self.tempering is None and isinstance(chains, TemperedState):
+            chains = chains.levels[-1]
+        elif self.tempering is not None and isinstance(chains, ChainState):
+            chains = None
         if chains is None:
             # Persistent chains begin at data: the first weights are small, so they soon forget.
             # Rows without a weight are no data.
             rows = np.arange(n) if weights is None else np.flatnonzero(weights)
             rows = np.resize(rows, one.n_chains or n)
             first = {g: x[rows] for g, x in start.items()}
-            chains = self.sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
-        chains = self.sampler.step(params, chains, one.n_gibbs, means=True)
-        self._add_chains(params, chains, out, -scale / chains.n_chains, None)
-        return chains
+            chains = sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
+            if isinstance(chains, TemperedState):
+                # Independent units with these biases are what the training starts from.
+                reference = {g: {"bias": params[g].copy()} for g in self.energy.groups}
+                chains = replace(chains, reference=reference)
+        kept = sampler.step(params, chains, one.n_gibbs, means=True)  # type: ignore[arg-type]
+        self._add_chains(params, kept, out, -scale / kept.n_chains, None)
+        if self.tempering is not None and isinstance(kept, TemperedState):
+            n = one.n_gibbs
+            if kept.step // _PLACE_EVERY > (kept.step - n) // _PLACE_EVERY:
+                kept = self.tempering.place(kept)
+        return kept
 
     def _add_moments(
         self,
@@ -688,7 +720,7 @@ class _Phases:
     def _add_chains(
         self,
         params: Params,
-        state: ChainState,
+        state: Chains,
         out: Params,
         scale: float,
         weights: np.ndarray | None,

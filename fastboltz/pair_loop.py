@@ -20,7 +20,7 @@ from fastboltz_ext import packed
 
 from . import rng
 from .gibbs import ChainState, PackedValues, layer
-from .objectives import Objective, PhaseState
+from .objectives import Chains, Objective, PhaseState
 from .optimizers import SGD
 from .terms import DenseTerm, Params
 from .units.binary import Binary
@@ -269,6 +269,6 @@ class PairLoop:
             state.offsets = self.offsets
         state.update += made
         self.sweep += made * self.n_gibbs
-        chains: list[ChainState | None] = state.phases.chains if self.persistent else [None]
+        chains: list[Chains | None] = state.phases.chains if self.persistent else [None]
         state.phases = PhaseState(self.seed, state.phases.update + made, chains)
         return made, rates[made - 1] if made else 0.0

@@ -31,6 +31,7 @@ USES = (
     "reverse",
     "tempering",
     "exact",
+    "probe",
 )
 
 

@@ -424,7 +424,8 @@ SENTENCES = [
         {"method": "pdc"},
         D,
         ValueError,
-        "method must be one of 'auto', 'pcd', 'cd', 'exact'; got 'pdc'. Did you mean 'pcd'?",
+        "method must be one of 'auto', 'pcd', 'cd', 'exact', 'tempered'; got 'pdc'. "
+        "Did you mean 'pcd'?",
     ),
     ({"method": "pcd"}, D, ValueError, "so nothing can be given"),
     ({"n_positive": 0}, D, ValueError, "n_positive must be a whole number >= 1; got 0."),

@@ -158,16 +158,35 @@ def test_a_run_ends_where_plain_sweeps_end_and_its_verdict_fits():
         for g in energy.groups:
             np.testing.assert_array_equal(end.values[g], plain.values[g])
         assert info.is_mixed == mixed
-        assert info.traces["energy"].shape == (64, 151)
-        np.testing.assert_allclose(info.traces["mean of v"][:, -1], plain.values["v"].mean(axis=1))
+        assert info.traces["energy"].shape == (64 + 32, 151)
+        mean = plain.values["v"].mean(axis=1)
+        np.testing.assert_allclose(info.traces["mean of v"][:64, -1], mean)
         exact = energy.value(params, plain.values)
-        np.testing.assert_allclose(info.traces["energy"][:, -1], exact)
+        np.testing.assert_allclose(info.traces["energy"][:64, -1], exact)
     assert info.verdict == (
         f"The chains have not mixed: R-hat is {info.rhat[info.slowest]:.2f} at most "
         f"('{info.slowest}'), so they stay in different places, and each place has the share of "
         f"chains that began near it. Make more sweeps than 301, or use method='tempered'."
     )
     assert "mean of v" in str(info)
+
+
+def test_chains_that_all_begin_in_one_mode_are_not_said_to_have_mixed():
+    """They agree with each other perfectly; the probes from elsewhere do not agree with them.
+
+    Deliberate bug that this catches: probes that begin where the chains do.
+    """
+    energy, params, sampler = _modes(0.5)
+    up = {"v": np.ones((64, 10)), "h": np.ones((64, 10))}
+    _, info = diagnostics.run(sampler, params, sampler.init(params, values=up, random_state=0), 300)
+    assert rhat(info.traces["energy"][:64]) < 1.05
+    assert not info.is_mixed
+    tied = fb.Gibbs(energy, "v", n_threads=1)
+    v = np.ones((64, 10))
+    v[:, 5:] = np.nan
+    start = tied.init(params, values={"v": v}, random_state=0)
+    _, info = diagnostics.run(tied, params, start, 300)
+    assert info.is_mixed, "with half of one group held there is one mode, also for the probes"
 
 
 def test_long_runs_are_thinned_and_many_chains_recorded_in_part():
@@ -177,7 +196,7 @@ def test_long_runs_are_thinned_and_many_chains_recorded_in_part():
         sampler, params, start, 4500, {"first": lambda values: values["v"][:, 0]}
     )
     assert info.thin == 3
-    assert info.traces["first"].shape == (256, 750)
+    assert info.traces["first"].shape == (256 + 32, 750)
     assert end.step == 4500
     # Spins that hardly see each other: no memory, in sweeps that is one record's distance.
     assert 1 < info.autocorrelation_time["first"] < 6

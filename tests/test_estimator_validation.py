@@ -61,7 +61,8 @@ def _says(sentence, error=ValueError):
         (
             {"method": "pdc"},
             ValueError,
-            "method must be one of 'pcd', 'cd', 'exact'; got 'pdc'. Did you mean 'pcd'?",
+            "method must be one of 'pcd', 'cd', 'exact', 'tempered'; got 'pdc'. "
+            "Did you mean 'pcd'?",
         ),
         (
             {"optimizer": "adm"},

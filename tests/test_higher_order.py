@@ -204,7 +204,7 @@ SENTENCES = [
     ({"n_hidden": -1}, "n_hidden must be a whole number >= 0; got -1."),
     ({"units": "gaussian"}, "units must be one of 'bernoulli', 'spin'; got 'gaussian'."),
     ({"units": "spim"}, "Did you mean 'spin'?"),
-    ({"method": "gibbs"}, "method must be one of 'auto', 'pcd', 'cd', 'exact'"),
+    ({"method": "gibbs"}, "method must be one of 'auto', 'pcd', 'cd', 'exact', 'tempered'"),
     ({"order": 4, "n_hidden": 400}, "List the sets that matter in edges, or lower the order."),
 ]
 

@@ -289,7 +289,10 @@ def test_chains_that_cannot_start_say_what_is_missing():
 
 def test_objectives_that_make_no_sense_are_refused():
     one = fb.objectives.LogLikelihood
-    sentence = "negative must be one of 'exact', 'cd', 'pcd'; got 'exat'. Did you mean 'exact'?"
+    sentence = (
+        "negative must be one of 'exact', 'cd', 'pcd', 'tempered'; got 'exat'. "
+        "Did you mean 'exact'?"
+    )
     _says(sentence, one, of=("v",), negative="exat")
     sentence = (
         "negative='pcd' keeps chains that belong to no row, so nothing can be given; got "

@@ -19,10 +19,11 @@ from .. import rng, threads
 from ..diagnostics import SamplingInfo
 from ..diagnostics import run as run_diagnosed
 from ..energy import Energy
-from ..gibbs import ChainState, layer
+from ..gibbs import Gibbs, layer
 from ..likelihood import LogPartition, log_partition
-from ..objectives import LogLikelihood, Objective
+from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..tempering import TemperedState, Tempering
 from ..terms import Params
 from ..training import Callback, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
@@ -171,7 +172,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
     n_chains: int | None
 
     #: Negative phases that the parameter `method` may name.
-    _methods: tuple[str, ...] = ("pcd", "cd", "exact")
+    _methods: tuple[str, ...] = ("pcd", "cd", "exact", "tempered")
 
     energy_: Energy
 
@@ -327,7 +328,19 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     # -- what was learnt -----------------------------------------------------------------------
 
-    def _chain_state(self, likelihood: int = 0) -> ChainState | None:
+    @property
+    def tempering_(self) -> dict[str, Any]:
+        """Of a training with ``method="tempered"``: ``betas``, ``swap_rates`` and ``round_trips``.
+
+        Since the levels were last placed, which is after every 100 sweeps.
+        """
+        self._learnt("tempering_")
+        state = self._chain_state()
+        if not isinstance(state, TemperedState):
+            raise AttributeError(f"there are no tempered chains with method={self.method!r}.")
+        return Tempering(self.energy_).report(state)
+
+    def _chain_state(self, likelihood: int = 0) -> Chains | None:
         """Persistent chains of one likelihood of the objective, where there are some."""
         return self._training.phases.chains[likelihood]
 
@@ -350,16 +363,20 @@ class EnergyEstimator(TrainedEstimator, ABC):
         LogPartition
         """
         check_is_fitted(self, "params_")
+        if (samples := options.get("samples")) is not None:
+            options["samples"] = self._samples_of(samples)
+        options.setdefault("reference", self._reference())
+        options.setdefault("random_state", self._seed)
+        options.setdefault("n_threads", self.n_threads)
+        return log_partition(self.energy_, self.params_, method, **options)
+
+    def _reference(self) -> dict[str, Own]:
+        """Independent units with the base rates of the data."""
         reference = {}
         for g, mean in self._base_rates.items():
             own = self.energy_.own(self.params_, g)
             reference[g] = {"bias": self.energy_.groups[g].reference_bias(own, mean)}
-        if (samples := options.get("samples")) is not None:
-            options["samples"] = self._samples_of(samples)
-        options.setdefault("reference", reference)
-        options.setdefault("random_state", self._seed)
-        options.setdefault("n_threads", self.n_threads)
-        return log_partition(self.energy_, self.params_, method, **options)
+        return reference
 
     def _samples_of(self, samples: Any) -> Mapping[str, Any]:
         """What reverse annealing starts from, as values of groups."""
@@ -391,10 +408,21 @@ class EnergyEstimator(TrainedEstimator, ABC):
             self._log_partition = (self._training.update, self.log_partition())
         return self._log_partition[1]
 
+    def _sampler(self, method: str, clamp: Sequence[str] = ()) -> Any:
+        """The sampler that the parameter `method` of `sample` names."""
+        one_of("method", method, ("gibbs", "tempered"))
+        if method == "gibbs":
+            return Gibbs(self.energy_, clamp, n_threads=self.n_threads)
+        # From independent uniform units, which favour no mode over another.
+        return Tempering(self.energy_, clamp, self.n_threads)
+
     def _sweep(
         self, sampler: Any, state: Any, n_steps: int, return_info: bool
     ) -> tuple[Any, SamplingInfo | None]:
-        """Make the sweeps of `sample`, diagnosed where somebody wants to know."""
+        """Make the sweeps of `sample`, diagnosed where somebody wants to know.
+
+        The first half of tempered ones place the temperatures.
+        """
         if return_info:
             for g, held in state.clamped.items():
                 x = state.values[g]
@@ -405,6 +433,10 @@ class EnergyEstimator(TrainedEstimator, ABC):
                         f"return_info compares chains of one distribution, but the known values of "
                         f"{g!r} differ from row to row. Give the same to all rows."
                     )
+        if isinstance(sampler, Tempering):
+            state = sampler.adapt(self.params_, state, n_steps // 2)
+            n_steps -= n_steps // 2
+        if return_info:
             return run_diagnosed(sampler, self.params_, state, n_steps)
         return sampler.step(self.params_, state, n_steps), None
 

@@ -49,7 +49,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Groups whose distribution is learnt.
     given : str or sequence of str, default=()
         Observed groups that are conditioned on.
-    method : {"auto", "pcd", "cd", "exact"}, default="auto"
+    method : {"auto", "pcd", "cd", "exact", "tempered"}, default="auto"
         Negative phase: persistent chains, chains from the data, or enumeration. "auto" enumerates
         up to 2**10 states, else takes "pcd", or "cd" where a group is given.
     n_gibbs : int, default=1
@@ -103,7 +103,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
     ('v',)
     """
 
-    _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact")
+    _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact", "tempered")
 
     def __init__(
         self,
@@ -583,6 +583,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         *,
         given: Any = None,
         random_state: Any = None,
+        method: str = "gibbs",
         return_info: bool = False,
     ) -> Any:
         """Draw the visible groups by Gibbs sampling.
@@ -599,6 +600,10 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             be drawn. One row serves for all samples.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered"}, default="gibbs"
+            "tempered" exchanges places with chains at lower inverse temperatures
+            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
+            of every level, and the first half of the sweeps place the levels.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
@@ -626,9 +631,11 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             chosen = np.arange(n_samples) % chains.n_chains
             values = {g: x[chosen] for g, x in chains.values.items()}
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
-        sampler = Gibbs(self.energy_, tuple(known), n_threads=self.n_threads)
+        sampler = self._sampler(method, tuple(known))
         # Visible groups are drawn last, so that a sweep ends at them.
-        sampler.blocks.sort(key=lambda block: any(g in self._visible for g in block))
+        sampler.blocks = sorted(
+            sampler.blocks, key=lambda block: any(g in self._visible for g in block)
+        )
         state = sampler.start(self.params_, n_samples, address, values)
         state, info = self._sweep(sampler, state, n_steps, return_info)
         groups = {g: self._shown(state, g) for g in self._visible}

@@ -25,7 +25,6 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from .. import rng, threads
 from ..energy import Energy
-from ..gibbs import Gibbs
 from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
 from ..terms import FactoredTerm, Params
@@ -513,6 +512,7 @@ class _LabelMachine(
         n_steps: int = 100,
         init: Any = None,
         random_state: Any = None,
+        method: str = "gibbs",
         return_info: bool = False,
     ) -> tuple[Any, ...]:
         """Draw visible vectors and labels by Gibbs sampling.
@@ -530,6 +530,10 @@ class _LabelMachine(
             biases.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered"}, default="gibbs"
+            "tempered" exchanges places with chains at lower inverse temperatures
+            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
+            of every level, and the first half of the sweeps place the levels.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
@@ -565,7 +569,7 @@ class _LabelMachine(
                 )
             clamp, values["y"] = ("y",), self._one_hot(numbers, self._dtype)
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
-        sampler = Gibbs(self.energy_, clamp, n_threads=self.n_threads)
+        sampler = self._sampler(method, clamp)
         state = sampler.start(self.params_, n_samples, address, values)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = sorted(self.energy_.blocks(clamp), key=lambda block: "v" in block)

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..energy import Energy
-from ..gibbs import Gibbs
 from ..likelihood import pseudo_log_likelihood
 from ..objectives import LogLikelihood
 from ..terms import Params
@@ -34,11 +33,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     n_components : int, default=256
         Number of hidden units.
     visible, hidden : str or unit type, default="bernoulli"
-        ``"bernoulli"``, ``"spin"``, ``"gaussian"``, ``"relu"``, a subclass of `fastboltz.Unit`, or
-        a unit with its shape such as ``fastboltz.Categorical(64, 17)``, whose one-hot entries are
-        then the columns of X.
-    method : {"pcd", "cd", "exact"}, default="pcd"
-        Negative phase: persistent chains, chains from the data, or enumeration.
+        ``"bernoulli"``, ``"spin"``, ``"gaussian"``, ``"relu"``, ``"unit-interval"``, a subclass of
+        `fastboltz.Unit`, or a unit with its shape such as ``fastboltz.Categorical(64, 17)``, whose
+        one-hot entries are then the columns of X.
+    method : {"pcd", "cd", "exact", "tempered"}, default="pcd"
+        Negative phase: persistent chains, chains from the data, enumeration, or persistent chains
+        that exchange places with others at nine lower inverse temperatures, for data with strong
+        modes: ten times the sweeps.
     n_gibbs : int, default=1
         Gibbs sweeps of an update.
     n_chains : int, default=None
@@ -427,6 +428,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         init: Any = None,
         given: Any = None,
         random_state: Any = None,
+        method: str = "gibbs",
         return_info: bool = False,
     ) -> Any:
         """Draw visible vectors by Gibbs sampling.
@@ -444,6 +446,10 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             Known visible units, held; NaN marks those to be drawn.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered"}, default="gibbs"
+            "tempered" exchanges places with chains at lower inverse temperatures
+            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
+            of every level, and the first half of the sweeps place the levels.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
@@ -482,12 +488,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                 )
             unit.check_support("given", known)
             clamp, values["v"] = ("v",), known
-        sampler = Gibbs(self.energy_, clamp, n_threads=self.n_threads)
+        sampler = self._sampler(method, clamp)
         shaped = {g: x.reshape(n_samples, *unit.shape) for g, x in values.items()}
         state = sampler.start(self.params_, n_samples, address, shaped)
         if init is not None and given is not None:
             free = np.isnan(shaped["v"])
-            np.copyto(state.values["v"], start.reshape(free.shape), where=free)
+            np.copyto(state.values["v"], start.reshape(free.shape), where=free)  # of all levels
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
