@@ -10,6 +10,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
   `tempering`.
 - `gradients`: gradients of expectations, and how sure they are.
 - `show_config` prints which kernels run.
+- ``model.save(path)`` and `load` keep models in files, `Checkpoint` trainings.
 - Models: `RBM`, and `BernoulliRBM`, a drop-in for scikit-learn's; the classifiers
   `RBMClassifier`, `ClassGatedRBMClassifier` and `TwoGroupRBMClassifier`; `GatedRBM` for pairs of
   images; `PointwiseGatedRBM` and `PointwiseGatedRBMClassifier`; `HigherOrderBoltzmannMachine`;
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
         SigmoidBeliefNetwork,
         TwoGroupRBMClassifier,
     )
+    from .models.files import load
+    from .persistence import Checkpoint
     from .terms import Hyperedges
     from .units import Bernoulli, Categorical, Gaussian, ReLU, Spin, Unit, UnitInterval
     from .validation import NotEnumerableError
@@ -79,6 +82,8 @@ _WHERE: dict[str, str | None] = {
     "LogPartition": "likelihood",
     "NotEnumerableError": "validation",
     "show_config": "config",
+    "Checkpoint": "persistence",
+    "load": "models.files",
     "RBM": "models",
     "RNNRBM": "models",
     "GatedRBM": "models",
@@ -113,6 +118,7 @@ __all__ = [
     "BoltzmannMachine",
     "Categorical",
     "ChainState",
+    "Checkpoint",
     "ClassGatedRBMClassifier",
     "Conditionals",
     "DeepBeliefNetwork",
@@ -138,6 +144,7 @@ __all__ = [
     "diagnostics",
     "gradients",
     "likelihood",
+    "load",
     "objectives",
     "optimizers",
     "plots",

@@ -34,7 +34,7 @@ from . import products, rng, threads
 from .energy import Energy
 from .objectives import LogLikelihood, Objective, PhaseState
 from .terms import Params, as_rows
-from .training import Rows, Trainer, TrainingState, deferred_interrupt
+from .training import Interrupted, Rows, Trainer, TrainingState, deferred_interrupt
 from .units import Bernoulli, Gaussian, Unit
 from .validation import check_state
 
@@ -592,6 +592,7 @@ class SequenceTrainer(Trainer):
         n_epochs: int,
         seed: int,
         decay: bool = True,
+        resume: bool = False,
     ) -> Iterator[TrainingState]:
         """Make passes over the sequences, yielding after each.
 
@@ -607,13 +608,16 @@ class SequenceTrainer(Trainer):
         n_epochs : int
         decay : bool
             Whether the learning rate's schedule ends with the last of these passes.
+        resume : bool
+            Go on with a training of so many passes in all, from where it was left.
         """
         n = int(lengths.sum())
         n_updates = None
         if decay:
             # How many chunks a pass has depends on its order, which is known beforehand.
-            n_updates = state.update + sum(
-                -(-len(self.streams(lengths, n_streams, seed, state.epoch + k).rows) // chunk)
+            first, updates = (0, 0) if resume else (state.epoch, state.update)
+            n_updates = updates + sum(
+                -(-len(self.streams(lengths, n_streams, seed, first + k).rows) // chunk)
                 for k in range(n_epochs)
             )
         phases = state.phases
@@ -621,13 +625,16 @@ class SequenceTrainer(Trainer):
             assert isinstance(phases, SequencePhaseState)
             if phases.steps is None or len(phases.steps.seen) != n:
                 phases.steps = RowChains.of(n, self.energy.groups["h"].size)
-        for _ in range(n_epochs):
+        if resume:
+            self._recall(state)
+        for _ in state.passes(n_epochs, resume):
             begin = time.perf_counter()
             streams = self.streams(lengths, n_streams, seed, state.epoch)
             starts = range(0, len(streams.rows), chunk)
-            rate, u = 0.0, None
+            done, rate, u = (state.position.get(k) for k in ("start", "rate", "u"))
+            done, rate, state.position = done or 0, rate or 0.0, {}
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
-                for start in starts:
+                for start in starts[done // chunk :]:
                     batch = streams.batch(frames, slice(start, start + chunk), u)
                     # A minibatch counts by its steps, so that over an epoch every step does.
                     emphasis = float(batch["mask"].sum()) * len(starts) / n
@@ -635,16 +642,17 @@ class SequenceTrainer(Trainer):
                     u = self.objective.tape.after[-1]
                     if interrupted.is_set():
                         state.seconds += time.perf_counter() - begin
-                        raise KeyboardInterrupt(
+                        state.position = {"start": start + chunk, "rate": rate, "u": u}
+                        raise Interrupted(
                             f"interrupted after update {state.update} (epoch {state.epoch}); "
                             f"the model keeps this update and remains usable."
                         )
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
-            is_last = self.monitor is not None and self.monitor(params, state)
+            self._watch(params, state)
             yield state
-            if is_last:
+            if state.finished:
                 return
 
 

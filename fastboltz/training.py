@@ -119,6 +119,16 @@ class TrainingState:
         Time spent in updates.
     history : dict of lists
         One entry an epoch: ``epoch``, ``seconds``, ``learning_rate``, and what callbacks add.
+    position : dict
+        Where in a pass an interruption came; empty between two passes.
+    kept : dict
+        What early stopping keeps from epoch to epoch, while it lasts.
+    finished : bool
+        Whether early stopping or a callback has ended the training.
+    is_general : bool
+        Whether the weights have left the range of the compiled loop (`PairLoop`).
+    fingerprint : str
+        Of the data, where a `fastboltz.Checkpoint` has to know them again.
     """
 
     phases: PhaseState
@@ -128,6 +138,18 @@ class TrainingState:
     update: int = 0
     seconds: float = 0.0
     history: dict[str, list[Any]] = field(default_factory=dict)
+    position: dict[str, Any] = field(default_factory=dict)
+    kept: dict[str, Any] = field(default_factory=dict)
+    finished: bool = False
+    is_general: bool = False
+    fingerprint: str = ""
+
+    def passes(self, n_epochs: int, resume: bool) -> range:
+        """Numbers of the epochs to make: that many more or, to go on, up to that many in all."""
+        if not resume:
+            self.position, self.finished, self.is_general = {}, False, False
+            return range(self.epoch, self.epoch + n_epochs)
+        return range(self.epoch, self.epoch if self.finished else n_epochs)
 
     def record(self, **values: Any) -> None:
         """Add values to this epoch's entry of the history."""
@@ -156,7 +178,13 @@ class Progress:
     n_iter: int
 
 
-#: Called after each epoch; a true return value stops the training.
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C, heard at a whole update."""
+
+
+#: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
+#: is called after the others, and one with a method ``interrupted(progress)`` is told of Ctrl-C; it
+#: answers with a sentence.
 Callback = Callable[[Progress], Any]
 
 
@@ -191,7 +219,8 @@ class Trainer:
         Ekanadham & Ng, NIPS 2007). Every unit then has its share of the data to be active for.
     monitor : callable or None
         Called after each epoch with the parameters and the training's state, before anybody else
-        sees them; a true answer makes this epoch the last.
+        sees them; a true answer makes this epoch the last. What it has to know at the next epoch
+        are its attributes that its ``kept`` names.
     """
 
     def __init__(
@@ -222,7 +251,7 @@ class Trainer:
         }
         self.decrements: dict[str, float] = {}
         self.activities: dict[str, tuple[float, float]] = {}
-        self.monitor: Callable[[Params, TrainingState], bool] | None = None
+        self.monitor: Any = None
         self._gradient: Params | None = None
         self._lateral = [t for t in energy.terms if isinstance(t, DenseTerm) and t.lateral]
 
@@ -293,6 +322,7 @@ class Trainer:
         sample_weight: np.ndarray | None = None,
         shuffle: bool = True,
         decay: bool = True,
+        resume: bool = False,
     ) -> Iterator[TrainingState]:
         """Make passes over the data, yielding after each.
 
@@ -302,20 +332,27 @@ class Trainer:
             Passes to make.
         decay : bool
             Whether the learning rate's schedule ends with the last of these passes.
+        resume : bool
+            Go on with a training of so many passes in all, from where it was left.
         """
         n = len(next(iter(data.values())))
         per_epoch = -(-n // batch_size)
-        n_updates = state.update + per_epoch * n_epochs if decay else None
+        n_updates = None
+        if decay:
+            n_updates = (0 if resume else state.update) + per_epoch * n_epochs
         mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
         compiled = PairLoop.serve(self, params, data, sample_weight)
-        for _ in range(n_epochs):
+        if resume:
+            self._recall(state)
+            compiled = None if state.is_general else compiled
+        for _ in state.passes(n_epochs, resume):
             begin = time.perf_counter()
             order = np.arange(n)
             if shuffle:
                 order = rng.permutation(rng.Address.of(seed, "shuffle", step=state.epoch), n)
-            rate = 0.0
+            start, rate = state.position.get("start", 0), state.position.get("rate", 0.0)
+            state.position = {}
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
-                start = 0
                 loop: PairLoop | None = None
                 try:
                     while start < n:
@@ -336,6 +373,7 @@ class Trainer:
                                 # Weights whose sums leave the range of fixed point.
                                 loop.close()
                                 loop = compiled = None
+                                state.is_general = True
                         else:
                             chosen = order[start : start + batch_size]
                             start += batch_size
@@ -351,7 +389,8 @@ class Trainer:
                             rate = self.update(params, batch, state, weights, n_updates, emphasis)
                         if interrupted.is_set():
                             state.seconds += time.perf_counter() - begin
-                            raise KeyboardInterrupt(
+                            state.position = {"start": min(start, n), "rate": rate}
+                            raise Interrupted(
                                 f"interrupted after update {state.update} (epoch {state.epoch}); "
                                 f"the model keeps this update and remains usable."
                             )
@@ -362,8 +401,6 @@ class Trainer:
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
-            if interrupted.is_set():  # since the last update
-                raise KeyboardInterrupt(f"interrupted after epoch {state.epoch}.")
             for key, x in params.items():
                 if not np.isfinite(x).all():
                     raise FloatingPointError(
@@ -372,10 +409,28 @@ class Trainer:
                         f"learning rate, standardise real-valued columns, or take bounded hidden "
                         f"units such as hidden='bernoulli'."
                     )
-            is_last = self.monitor is not None and self.monitor(params, state)
+            self._watch(params, state)
             yield state
-            if is_last:
+            if interrupted.is_set():  # since the last update
+                raise Interrupted(f"interrupted after epoch {state.epoch}.")
+            if state.finished:
                 return
+
+    def _watch(self, params: Params, state: TrainingState) -> None:
+        """Have early stopping look at an epoch."""
+        if self.monitor is not None:
+            state.finished = bool(self.monitor(params, state))
+            state.kept = {name: getattr(self.monitor, name) for name in self._kept}
+
+    def _recall(self, state: TrainingState) -> None:
+        """Give early stopping what it kept."""
+        for name in self._kept:
+            if name in state.kept:
+                setattr(self.monitor, name, state.kept[name])
+
+    @property
+    def _kept(self) -> tuple[str, ...]:
+        return getattr(self.monitor, "kept", ())
 
 
 @contextmanager
@@ -412,10 +467,39 @@ def run(
     model: Any,
     n_iter: int,
     callbacks: Sequence[Callback] = (),
+    state: TrainingState | None = None,
 ) -> None:
-    """Drive a training to its end, calling the callbacks after each epoch."""
-    for state in epochs:
-        progress = Progress(model, params, state, n_iter)
-        # Every callback is called, also when an earlier one asks to stop.
-        if any([bool(callback(progress)) for callback in callbacks]):
-            break
+    """Drive a training to its end, calling the callbacks after each epoch.
+
+    Those with a method ``end`` have it called when the training ends, for whatever reason.
+
+    Parameters
+    ----------
+    state : TrainingState, optional
+        That of the training, which callbacks that hear of Ctrl-C are told.
+    """
+    callbacks = sorted(callbacks, key=lambda one: getattr(one, "comes_last", False))
+    is_whole = False
+    try:
+        for state in epochs:
+            is_whole = True
+            progress = Progress(model, params, state, n_iter)
+            # Every callback is called, also when an earlier one asks to stop.
+            for callback in callbacks:
+                if callback(progress):
+                    state.finished = True
+            if state.finished:
+                break
+            is_whole = False
+    except KeyboardInterrupt as stop:
+        # A second Ctrl-C may come in the midst of an update: there is nothing whole to save then.
+        if state is not None and (is_whole or isinstance(stop, Interrupted)):
+            told = [one for one in callbacks if hasattr(one, "interrupted")]
+            said = [one.interrupted(Progress(model, params, state, n_iter)) for one in told]
+            if said:
+                raise Interrupted(" ".join([*map(str, stop.args), *said])) from None
+        raise
+    finally:
+        for one in callbacks:
+            if state is not None and hasattr(one, "end"):
+                one.end(Progress(model, params, state, n_iter))

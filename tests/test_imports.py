@@ -36,9 +36,10 @@ LAYERS = [
     {"pair_loop"},
     {"training", "gradients"},
     {"recurrent", "belief", "callbacks"},
+    {"persistence"},
     {"datasets"},
     {"models"},
-    {"persistence", "distributed", "plots"},
+    {"distributed", "plots"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

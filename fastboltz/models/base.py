@@ -23,6 +23,7 @@ from ..gibbs import Gibbs, layer
 from ..likelihood import LogPartition, log_partition
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering
 from ..terms import Params
 from ..training import Callback, Rows, Trainer, TrainingState, run
@@ -38,7 +39,7 @@ _LARGEST_CHANGE = 1.0
 Data = Mapping[str, Any]
 
 
-class TrainedEstimator(BaseEstimator):
+class TrainedEstimator(SavedEstimator, BaseEstimator):
     """What every model that is trained in minibatches has in common.
 
     A subclass has the parameters named here as constructor arguments, and in `fit` makes
@@ -110,17 +111,37 @@ class TrainedEstimator(BaseEstimator):
 
     # -- training ------------------------------------------------------------------------------
 
-    def _run(self, epochs: Iterator[TrainingState], n_epochs: int) -> None:
+    def _run(self, epochs: Iterator[TrainingState], n_epochs: int, resume: bool = False) -> None:
         """Drive a training to its end, with callbacks and progress."""
+        state = self._training
         callbacks = list(self.callbacks or ())
-        bar = _ProgressBar(n_epochs) if self.verbose else None
+        bar = _ProgressBar(n_epochs, state.epoch if resume else 0) if self.verbose else None
         if bar is not None:
             callbacks.append(bar)
         try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks)
+            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks, state=state)
         finally:
+            state.kept = {}
             if bar is not None:
                 bar.close()
+
+    @property
+    def _checkpoints(self) -> list[Checkpoint]:
+        return [one for one in self.callbacks or () if isinstance(one, Checkpoint)]
+
+    def _will_resume(self) -> bool:
+        """Whether a training that has been begun is in the file of a `Checkpoint`."""
+        return any([one.exists() for one in self._checkpoints])
+
+    def _resume(self, *tables: Any) -> bool:
+        """Go to where a `Checkpoint` left a training of these data, if there is one."""
+        checkpoints = self._checkpoints
+        if not checkpoints:
+            return False
+        mark = fingerprint(tables)
+        resumed = any([one.take_up(self, mark) for one in checkpoints])
+        self._training.fingerprint = mark
+        return resumed
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -314,6 +335,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     def _train(self, data: Data, weight: np.ndarray | None, n_epochs: int, decay: bool) -> None:
         self._log_partition = None
+        resume = decay and self._resume(*data.values(), weight)
         epochs = self._trainer(self.energy_).epochs(
             self.params_,
             {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()},
@@ -323,8 +345,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
             seed=self._seed,
             sample_weight=weight,
             decay=decay,
+            resume=resume,
         )
-        self._run(epochs, n_epochs)
+        self._run(epochs, n_epochs, resume)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -486,10 +509,10 @@ def _smoothed(
 class _ProgressBar:
     """Epochs done, rate and time left, on one line."""
 
-    def __init__(self, n_epochs: int) -> None:
+    def __init__(self, n_epochs: int, done: int = 0) -> None:
         from tqdm.auto import tqdm
 
-        self.bar = tqdm(total=n_epochs, unit="epoch")
+        self.bar = tqdm(total=n_epochs, initial=done, unit="epoch")
 
     def __call__(self, progress: Any) -> None:
         self.bar.update(1)

@@ -591,6 +591,8 @@ class _BestWeights:
     Among epochs with as many errors, that with the higher ``log p(y | v)``.
     """
 
+    kept = ("best", "params", "epoch")
+
     def __init__(self, model: _LabelMachine, X: Any, numbers: np.ndarray) -> None:
         self.model = model
         self.X = X

@@ -17,6 +17,7 @@ from ..gibbs import layer
 from ..likelihood import LogPartition
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
+from ..persistence import Checkpoint, SavedEstimator
 from ..terms import Params
 from ..training import Callback
 from ..units import Bernoulli, Unit
@@ -218,7 +219,7 @@ n_threads, callbacks, verbose, random_state
 
     def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
         self._begin(data, weight)
-        if self.n_pretraining:
+        if self.n_pretraining and not self._will_resume():
             self.params_.update(self._pretrained(data["v"], weight))
         self._train(data, weight, self.n_iter, decay=True)
 
@@ -482,7 +483,9 @@ def _composed(stack: Sequence[Params], energy: Energy) -> Params:
 # -- deep belief network ---------------------------------------------------------------------------
 
 
-class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class DeepBeliefNetwork(
+    ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavedEstimator, BaseEstimator
+):
     r"""Deep belief network: a greedy stack of RBMs, of which the top one stays undirected.
 
     ``p(v, h1, ..., hL) = p(v | h1) p(h1 | h2) ... p(h(L-1), hL)``: the last factor is an RBM, those
@@ -594,6 +597,7 @@ centered, n_threads, callbacks, verbose, random_state
         for k, n in enumerate(layers):
             visible = "bernoulli" if rbms else self.visible
             own_seed = int(np.random.default_rng([seed, k]).integers(2**31))
+            options["callbacks"] = self._callbacks_of(k + 1)
             rbm = RBM(n, visible=visible, random_state=own_seed, **options)
             rbm.fit(x, sample_weight=sample_weight)
             rbms.append(rbm)
@@ -603,6 +607,18 @@ centered, n_threads, callbacks, verbose, random_state
         self._seed = seed
         self._draws = np.random.default_rng(seed)
         return self
+
+    def _callbacks_of(self, layer: int) -> list[Callback] | None:
+        """Callbacks of one RBM: checkpoints have a file for each."""
+        if self.callbacks is None:
+            return None
+        own = [c.of_layer(layer) if isinstance(c, Checkpoint) else c for c in self.callbacks]
+        if self.random_state is None and any(isinstance(c, Checkpoint) for c in own):
+            raise ValueError(
+                "a stack of RBMs with a Checkpoint needs random_state: its RBMs must have the same "
+                "random numbers when the training goes on. Give a whole number."
+            )
+        return own
 
     # -- what was learnt -----------------------------------------------------------------------
 

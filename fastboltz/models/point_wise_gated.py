@@ -371,7 +371,7 @@ class _PointwiseGated(EnergyEstimator):
     def _learn(self, data: Data, labels: np.ndarray | None, weight: np.ndarray | None) -> None:
         """Learn from rows anew; where there are labels they order the units of the pretraining."""
         self._begin(data, weight)
-        if self.n_pretraining:
+        if self.n_pretraining and not self._will_resume():
             self.params_.update(self._pretrained(data["v"], labels, weight))
         self._train(data, weight, self.n_iter, decay=True)
 
@@ -560,7 +560,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         Hidden units of each component. A number n is short for (n, n). All but the first,
         the task-relevant one, may be 0.
     visible : str or unit type, default="bernoulli"
-        As in `RBM`, one number a unit. Hidden units are Bernoulli.
+        As in `RBM`, one number a unit; "unit-interval" is for grey values. Hidden units are
+        Bernoulli.
     inference : {"mean-field", "gibbs"}, default="mean-field"
         How switches and hidden units are inferred, in learning and in answers.
     n_inference : int, default=5

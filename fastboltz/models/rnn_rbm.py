@@ -443,6 +443,7 @@ class RNNRBM(EnergyEstimator):
         decay: bool,
         monitor: _Best | None,
     ) -> None:
+        resume = decay and self._resume(X, lengths)
         trainer = self._trainer(self.energy_)
         trainer.monitor = monitor
         epochs = trainer.sequence_epochs(
@@ -455,8 +456,9 @@ class RNNRBM(EnergyEstimator):
             n_epochs=n_epochs,
             seed=self._seed,
             decay=decay,
+            resume=resume,
         )
-        self._run(epochs, n_epochs)
+        self._run(epochs, n_epochs, resume)
 
     def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
         """Gradient of the mean log-likelihood of a step, back through all steps.
@@ -852,6 +854,8 @@ class RNNRBM(EnergyEstimator):
 
 class _Best:
     """Early stopping: the best parameters so far, by the validation sequences' likelihood."""
+
+    kept = ("params", "score", "epoch", "since")
 
     def __init__(self, model: RNNRBM, X: np.ndarray, lengths: np.ndarray) -> None:
         self.model = model
