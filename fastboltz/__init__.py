@@ -6,7 +6,7 @@ The public names load on first use, so that ``import fastboltz`` is quick.
   `Unit` is their contract.
 - `Energy`: named groups of units and the terms that couple them; `Hyperedges` lists couplings.
 - `Gibbs`: block Gibbs sampling of an energy, with clamping.
-- Modules: `objectives`, `optimizers`, `training`, `likelihood`, `diagnostics`,
+- Modules: `objectives`, `optimizers`, `training`, `callbacks`, `likelihood`, `diagnostics`,
   `tempering`.
 - `gradients`: gradients of expectations, and how sure they are.
 - `show_config` prints which kernels run.
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from . import (
+        callbacks,
         datasets,
         diagnostics,
         gradients,
@@ -98,6 +99,7 @@ _WHERE: dict[str, str | None] = {
     "RBMClassifier": "models",
     "SigmoidBeliefNetwork": "models",
     "TwoGroupRBMClassifier": "models",
+    "callbacks": None,
     "datasets": None,
     "diagnostics": None,
     "gradients": None,
@@ -140,6 +142,7 @@ __all__ = [
     "TwoGroupRBMClassifier",
     "Unit",
     "UnitInterval",
+    "callbacks",
     "datasets",
     "diagnostics",
     "gradients",

@@ -382,15 +382,15 @@ class HistoryDisplay:
             _pyplot().subplots(figsize=(5, 3.5), layout="constrained")[1] if ax is None else ax
         )
         self.figure_ = self.ax_.figure
-        marker = "o" if len(self.epochs) == 1 else None
-        self.lines_ = [
-            self.ax_.plot(
-                self.epochs,
-                values,
-                **{"label": name.replace("_", " "), "marker": marker, **line_kwargs},
-            )[0]
-            for name, values in self.curves.items()
-        ]
+        self.lines_ = []
+        epochs = np.asarray(self.epochs)
+        for name, values in self.curves.items():
+            y = np.asarray(values, dtype=float)
+            seen = ~np.isnan(y)  # epochs in which nothing was measured
+            label = name.replace("_", " ")
+            marker = "o" if seen.sum() == 1 or not seen.all() else None
+            options = {"label": label, "marker": marker, "markersize": 3, **line_kwargs}
+            self.lines_ += self.ax_.plot(epochs[seen], y[seen], **options)
         self.ax_.set_xlabel("epoch")
         self.ax_.xaxis.get_major_locator().set_params(integer=True)
         if len(self.curves) == 1:

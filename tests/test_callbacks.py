@@ -1,0 +1,247 @@
+"""Watching a training and ending it at its best."""
+
+from __future__ import annotations
+
+import pickle
+
+import matplotlib
+import numpy as np
+import pytest
+from sklearn.base import clone
+
+matplotlib.use("Agg")
+
+import fastboltz as fb
+from fastboltz.callbacks import METRICS, EarlyStopping, Monitor
+from fastboltz.plots import HistoryDisplay
+
+
+def _rows(n=200, d=12, seed=0):
+    """Two noisy prototypes."""
+    rng = np.random.default_rng(seed)
+    prototypes = np.random.default_rng(9).random((2, d)) < 0.5
+    X = prototypes[rng.integers(0, 2, n)] ^ (rng.random((n, d)) < 0.1)
+    return X.astype(np.float32)
+
+
+TRAIN, TEST = _rows(), _rows(seed=1)
+OPTIONS = {"n_iter": 6, "batch_size": 20, "random_state": 0, "n_threads": 1}
+
+
+def _models():
+    """Parameters after each epoch of one training, as models."""
+    kept = []
+    fb.RBM(6, callbacks=[lambda p: kept.append(pickle.dumps(p.model.params_))], **OPTIONS).fit(
+        TRAIN
+    )
+    models = []
+    for params in kept:
+        rbm = fb.RBM(6, **OPTIONS).fit(TRAIN)
+        for key, x in pickle.loads(params).items():
+            rbm.params_[key][...] = x
+        rbm._log_partition = None
+        models.append(rbm)
+    return models
+
+
+def test_every_measure_is_what_the_model_says_after_that_epoch():
+    """Deliberate bugs that this catches: the gap turned round, held-out rows taken for training
+    rows, a log-likelihood of the epoch before."""
+    monitor = Monitor(TEST, TRAIN, every=1)
+    rbm = fb.RBM(6, callbacks=[monitor], **OPTIONS).fit(TRAIN)
+    assert set(METRICS) <= set(rbm.history_)
+    for epoch, model in enumerate(_models()):
+        expected = {
+            "log_likelihood": model.score(TEST),
+            "free_energy_gap": model.free_energy(TEST).mean() - model.free_energy(TRAIN).mean(),
+            "pseudo_likelihood": model.pseudo_likelihood(TEST).mean(),
+            "reconstruction_error": ((model.reconstruct(TEST) - TEST) ** 2).mean(),
+            "weight_norm": np.linalg.norm(model.components_),
+        }
+        for name, value in expected.items():
+            assert rbm.history_[name][epoch] == pytest.approx(value, rel=1e-5), name
+
+
+def test_watching_does_not_change_the_training():
+    plain = fb.RBM(6, **OPTIONS).fit(TRAIN)
+    watched = fb.RBM(6, callbacks=[Monitor(TEST, TRAIN, every=1)], **OPTIONS).fit(TRAIN)
+    np.testing.assert_array_equal(plain.components_, watched.components_)
+
+
+def test_an_annealed_log_likelihood_has_its_interval():
+    monitor = Monitor(TEST, every=3, what=["log_likelihood"], annealing={"method": "ais"})
+    rbm = fb.RBM(6, callbacks=[monitor], **OPTIONS).fit(TRAIN)
+    history = rbm.history_
+    assert np.isnan(history["log_likelihood"]).tolist() == [True, True, False] * 2
+    low, value, high = (history[f"log_likelihood{end}"][-1] for end in ("_low", "", "_high"))
+    assert low < value < high
+    assert low - 0.05 < rbm.score(TEST) < high + 0.05
+    assert len(history["log_likelihood_low"]) == 6
+
+
+def test_measuring_stays_below_its_share(monkeypatch):
+    """A clock of our own: an epoch takes 1 s, every measure a quarter, of a sixteenth in all.
+
+    The first time aside, what is spent stays below the share. Deliberate bug that this catches: a
+    share of one epoch's seconds.
+    """
+    from fastboltz import callbacks
+
+    now = [0.0]
+    monkeypatch.setattr(callbacks.time, "perf_counter", lambda: now[0])
+    assert Monitor(TEST).max_share == 0.05
+    monitor = Monitor(TEST, what=["weight_norm"], max_share=1 / 16)
+    measure = monitor.metrics.measure
+
+    def slow(name, progress):
+        now[0] += 0.25
+        return measure(name, progress)
+
+    monkeypatch.setattr(monitor.metrics, "measure", slow)
+    shares = []
+
+    class Clock:
+        comes_last = True
+
+        def __call__(self, progress):
+            shares.append(monitor.share)
+
+    def tick(progress):
+        progress.state.seconds = float(progress.state.epoch)
+
+    fb.RBM(3, callbacks=[tick, monitor, Clock()], **OPTIONS | {"n_iter": 60}).fit(TRAIN)
+    measured = np.flatnonzero(~np.isnan(monitor._state.history["weight_norm"])) + 1
+    assert measured.tolist() == [1, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60]
+    assert monitor.seconds == pytest.approx(0.25 * len(measured))
+    assert max(shares[7:]) <= 1 / 16
+
+
+def test_a_history_with_gaps_is_drawn():
+    monitor = Monitor(TEST, every=2)
+    rbm = fb.RBM(6, callbacks=[monitor], **OPTIONS).fit(TRAIN)
+    display = HistoryDisplay.from_estimator(rbm, keys=["pseudo_likelihood"])
+    x, y = display.lines_[0].get_data()
+    assert list(x) == [2, 4, 6]
+    assert np.isfinite(y).all()
+
+
+def test_what_a_model_has_not_is_left_out_or_said():
+    labels = TRAIN[:, 0].astype(int)
+    gated = fb.GatedRBM(4, n_iter=2, callbacks=[Monitor((TEST, TEST), every=1)])
+    gated.fit(TRAIN, TRAIN)
+    last = gated.history_["log_likelihood"][-1]
+    assert last == pytest.approx(gated.score_samples(TEST, TEST).mean(), rel=1e-5)
+    assert "free_energy_gap" not in gated.history_, "no rows of the training data were given"
+    with pytest.raises(ValueError, match="free_energy_gap cannot be measured: give X_train"):
+        fb.RBM(3, n_iter=1, callbacks=[Monitor(TEST, what="free_energy_gap")]).fit(TRAIN)
+    stop = EarlyStopping(TEST, "reconstruction_error")
+    with pytest.raises(ValueError, match="RBMClassifier has no reconstruct"):
+        fb.RBMClassifier(3, n_iter=1, callbacks=[stop]).fit(TRAIN, labels)
+    with pytest.raises(ValueError, match="what must be one of 'weight_norm'"):
+        Monitor(TEST, what=["norm"])
+    with pytest.raises(ValueError, match="metric must be one of 'weight_norm'"):
+        EarlyStopping(TEST, "likelihood")
+    with pytest.raises(ValueError, match="patience must be a whole number >= 1; got 0"):
+        EarlyStopping(TEST, patience=0)
+
+
+# ---------------------------------------------------------------------------------- early stopping
+
+
+class _Script:
+    """A metric that follows a script, and remembers the parameters that it saw."""
+
+    def __init__(self, values):
+        self.values = values
+        self.params = []
+
+    def __call__(self, model, X):
+        self.params.append({key: x.copy() for key, x in model.params_.items()})
+        return self.values[len(self.params) - 1]
+
+
+def _same(params, expected):
+    for key, x in expected.items():
+        np.testing.assert_array_equal(params[key], x)
+
+
+def test_the_training_ends_without_improvement_at_the_best_weights():
+    """Deliberate bugs that this catches: the last parameters kept, views of them in place of
+    copies, patience counted from the beginning."""
+    script = _Script([1.0, 3.0, 2.0, 2.5, 2.9, 0.0])
+    stop = EarlyStopping(TEST, script, patience=3)
+    rbm = fb.RBM(6, callbacks=[stop], **OPTIONS).fit(TRAIN)
+    assert rbm.n_iter_ == stop.stopped_epoch == 5
+    assert (stop.best, stop.best_epoch) == (3.0, 2)
+    _same(rbm.params_, script.params[1])
+
+
+def test_the_best_weights_are_put_back_where_the_training_makes_all_its_epochs():
+    script = _Script([1.0, 2.0, 5.0, 4.0, 3.0, 2.0])
+    stop = EarlyStopping(TEST, script, patience=20)
+    rbm = fb.RBM(6, callbacks=[stop], **OPTIONS).fit(TRAIN)
+    assert rbm.n_iter_ == 6 and stop.stopped_epoch is None
+    _same(rbm.params_, script.params[2])
+    again = _Script([1.0, 2.0, 5.0, 4.0, 3.0, 2.0])
+    rbm.set_params(callbacks=[EarlyStopping(TEST, again, restore_best=False)]).fit(TRAIN)
+    _same(rbm.params_, again.params[-1])
+
+
+def test_the_best_weights_are_put_back_after_an_interrupt():
+    script = _Script([1.0, 5.0, 4.0, 3.0])
+
+    def interrupt(progress):
+        if progress.state.epoch == 4:
+            raise KeyboardInterrupt
+
+    rbm = fb.RBM(6, callbacks=[EarlyStopping(TEST, script), interrupt], **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.fit(TRAIN)
+    _same(rbm.params_, script.params[1])
+
+
+def test_less_is_better_of_errors_and_the_likelihood_follows_the_parameters():
+    """The log Z that a callback has asked for is not that of the parameters that are put back."""
+    stop = EarlyStopping(TEST, "reconstruction_error", patience=2)
+    ask = lambda p: p.model.score(TEST) and False  # noqa: E731
+    rbm = fb.RBM(6, callbacks=[ask, stop], **OPTIONS | {"n_iter": 40, "learning_rate": 0.5})
+    rbm.fit(TRAIN)
+    error = ((rbm.reconstruct(TEST) - TEST) ** 2).mean()
+    assert error == pytest.approx(stop.best, rel=1e-5)
+    exact = -rbm.free_energy(TEST).mean() - rbm.log_partition("exact").value
+    assert rbm.score(TEST) == pytest.approx(exact, abs=1e-9)
+
+
+def test_overfitting_is_seen_and_ended():
+    """Forty rows and many weights: the best held-out likelihood lies before the last epoch."""
+    options = OPTIONS | {"n_iter": 300, "learning_rate": 0.3, "method": "exact"}
+    stop = EarlyStopping(TEST, patience=5)
+    monitor = Monitor(TEST, TRAIN[:40], every=1, what=["free_energy_gap"])
+    rbm = fb.RBM(8, callbacks=[stop, monitor], **options).fit(TRAIN[:40])
+    full = fb.RBM(8, **options).fit(TRAIN[:40])
+    assert rbm.n_iter_ < 300
+    assert rbm.score(TEST) == pytest.approx(stop.best, abs=1e-6)
+    assert rbm.score(TEST) > full.score(TEST) + 0.1
+    gap = rbm.history_["free_energy_gap"]
+    assert gap[-1] > gap[0]
+
+
+def test_a_second_training_begins_anew_and_partial_fits_are_not_undone():
+    script = _Script([3.0, 2.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.4, 0.9, 0.1, 0.1, 0.1])
+    stop = EarlyStopping(TEST, script, patience=30)
+    rbm = fb.RBM(6, callbacks=[stop], **OPTIONS).fit(TRAIN)
+    rbm.fit(TRAIN)
+    assert (stop.best, stop.best_epoch) == (0.9, 3)
+    script = _Script([3.0, 2.0, 1.0])
+    rbm = fb.RBM(6, callbacks=[EarlyStopping(TEST, script)], **OPTIONS)
+    for _ in range(3):
+        rbm.partial_fit(TRAIN)
+    _same(rbm.params_, script.params[-1])
+
+
+def test_models_with_callbacks_are_cloned_and_pickled():
+    rbm = fb.RBM(6, callbacks=[Monitor(TEST), EarlyStopping(TEST, patience=2)], **OPTIONS)
+    rbm.fit(TRAIN)
+    twin = clone(rbm).fit(TRAIN)
+    np.testing.assert_array_equal(twin.components_, rbm.components_)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(rbm)).components_, rbm.components_)
