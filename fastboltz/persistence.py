@@ -18,6 +18,7 @@ import io
 import json
 import os
 import platform
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -56,6 +57,8 @@ _BIT_GENERATORS = {
 }
 #: Attributes of a model that belong to one call of `fit`, not to the model.
 _PASSING = ("_monitor",)
+#: Share of the time that checkpoints may take.
+_SHARE = 0.02
 #: Parameters that have no part in what is learnt.
 _NO_PART = ("callbacks", "n_threads", "verbose")
 
@@ -440,7 +443,7 @@ def write(model: Any, path: str | os.PathLike[str], *, with_callbacks: bool = Tr
         "versions": _versions(),
         "model": encode.estimator(model, with_callbacks),
     }
-    text = json.dumps(tree, indent=1, allow_nan=False).encode()
+    text = json.dumps(tree, allow_nan=False).encode()
     with _replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         sums = []
         for name, data in [(_TREE, [text]), *((k, _npy(x)) for k, x in encode.arrays.items())]:
@@ -459,6 +462,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: _version(name) for name in names}
 
 
+@cache
 def _version(name: str) -> str:
     try:
         return metadata.version(name)
@@ -652,8 +656,9 @@ class Checkpoint:
     path : str or path
         Name of the file. A `DeepBeliefNetwork` has one for each of its RBMs, with ``.h1``, ``.h2``,
         ... at the end.
-    every : int, default=1
-        Epochs between two saves; the last epoch, and Ctrl-C, save in any case.
+    every : int, default=None
+        Epochs between two saves. None saves after every epoch, unless saving would then take more
+        than a fiftieth of the time. The last epoch, and Ctrl-C, save in any case.
     resume : bool, default=False
         What `fit` does with a file that is there: go on with its training, or, by default, say
         that it is there. Where there is none, `fit` begins from the start either way.
@@ -671,7 +676,7 @@ class Checkpoint:
     >>> import fastboltz as fb
     >>> X = np.repeat([[0, 0, 1, 1], [1, 1, 0, 0]], 20, axis=0)
     >>> path = os.path.join(tempfile.mkdtemp(), "rbm.fbm")
-    >>> keep = fb.Checkpoint(path, every=5, resume=True)
+    >>> keep = fb.Checkpoint(path, resume=True)
     >>> rbm = fb.RBM(2, n_iter=10, random_state=0, callbacks=[keep]).fit(X)
     >>> fb.load(path).n_iter_
     10
@@ -681,13 +686,14 @@ class Checkpoint:
     comes_last = True
 
     def __init__(
-        self, path: str | os.PathLike[str], *, every: int = 1, resume: bool = False
+        self, path: str | os.PathLike[str], *, every: int | None = None, resume: bool = False
     ) -> None:
         if not isinstance(path, (str, os.PathLike)):
             raise TypeError(f"path must be the name of a file; got {path!r}.")
         self.path = os.fspath(path)
-        self.every = check_count("every", every)
+        self.every = None if every is None else check_count("every", every)
         self.resume = check_flag("resume", resume)
+        self._not_before = -np.inf
 
     def __repr__(self) -> str:
         return f"Checkpoint({self.path!r}, every={self.every}, resume={self.resume})"
@@ -695,7 +701,12 @@ class Checkpoint:
     def __call__(self, progress: Progress) -> None:
         """Save, where it is time."""
         state = progress.state
-        if state.finished or state.epoch % self.every == 0 or state.epoch >= progress.n_iter:
+        is_last = state.finished or state.epoch >= progress.n_iter
+        if self.every is None:
+            is_time = time.perf_counter() >= self._not_before
+        else:
+            is_time = state.epoch % self.every == 0
+        if is_last or is_time:
             self._save(progress)
 
     def interrupted(self, progress: Progress) -> str:
@@ -709,7 +720,10 @@ class Checkpoint:
                 f"a Checkpoint saves an estimator of fastboltz, but this training is of "
                 f"{progress.model!r}."
             )
+        begin = time.perf_counter()
         write(progress.model, self.path, with_callbacks=False)
+        end = time.perf_counter()
+        self._not_before = end + (1 / _SHARE - 1) * (end - begin)
 
     def of_layer(self, number: int) -> Checkpoint:
         """The checkpoint of one model of a stack."""

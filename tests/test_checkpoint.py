@@ -1,0 +1,345 @@
+"""A training that was stopped goes on, and ends with the bytes of one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_models import LABELS, MODELS, SEQUENCES, X, learnt
+from sklearn.base import clone
+
+import fastboltz as fb
+from fastboltz import recurrent, training
+from fastboltz.pair_loop import PairLoop
+
+SCRIPT = Path(__file__).parents[1] / "bench" / "kill_and_resume.py"
+
+
+class DiedError(Exception):
+    pass
+
+
+class Dies:
+    """A callback that ends everything after some epochs, when the checkpoint is written."""
+
+    comes_last = True
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def __call__(self, progress):
+        if progress.state.epoch == self.epoch:
+            raise DiedError
+
+
+def _with(model, *callbacks):
+    model = clone(model)
+    # BernoulliRBM has no such parameter, but hears of callbacks as others do.
+    model.callbacks = list(callbacks)
+    return model
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 3])
+@pytest.mark.parametrize("name", MODELS)
+def test_a_training_that_died_ends_with_the_same_bytes(name, epoch, tmp_path):
+    """Catches what an epoch depends on and the file has not: chains, offsets, the best so far.
+
+    A rate that falls to zero over the passes that are left, rather than over all, is caught too.
+    """
+    model, data, _ = MODELS[name]
+    keep = fb.Checkpoint(tmp_path / "kept", every=1, resume=True)
+    with pytest.raises(DiedError):
+        _with(model, keep, Dies(epoch)).fit(*data)
+    resumed = _with(model, keep).fit(*data)
+    assert learnt(resumed) == learnt(clone(model).fit(*data))
+    assert resumed.history_["epoch"] == [1, 2, 3] if hasattr(resumed, "history_") else True
+
+
+def test_a_training_that_had_ended_is_not_made_again(tmp_path):
+    """Catches early stopping that is forgotten, so that an epoch too many is made."""
+    keep = fb.Checkpoint(tmp_path / "kept", every=1, resume=True)
+
+    def stops(progress):
+        return progress.state.epoch == 2
+
+    model = fb.RBM(3, n_iter=5, random_state=0, callbacks=[keep, stops]).fit(X)
+    assert model.n_iter_ == 2
+    again = fb.RBM(3, n_iter=5, random_state=0, callbacks=[keep, stops]).fit(X)
+    assert learnt(again) == learnt(model)
+
+
+def test_early_stopping_goes_on_with_its_best_epoch(tmp_path):
+    options = {"n_iter": 40, "n_iter_no_change": 4, "random_state": 1, "early_stopping": True}
+    whole = fb.RBMClassifier(4, **options).fit(X, LABELS)
+    assert whole.n_iter_ < 40
+    keep = fb.Checkpoint(tmp_path / "kept", every=1, resume=True)
+    # In the midst of the epochs without a change.
+    with pytest.raises(DiedError):
+        fb.RBMClassifier(4, callbacks=[keep, Dies(whole.n_iter_ - 2)], **options).fit(X, LABELS)
+    resumed = fb.RBMClassifier(4, callbacks=[keep], **options).fit(X, LABELS)
+    assert resumed.best_iter_ == whole.best_iter_
+    assert learnt(resumed) == learnt(whole)
+
+
+def test_a_stopped_model_in_the_file_is_usable(tmp_path):
+    keep = fb.Checkpoint(tmp_path / "kept", every=2)
+    fb.RBM(3, n_iter=5, random_state=0, callbacks=[keep]).fit(X)
+    loaded = fb.load(tmp_path / "kept")
+    assert loaded.n_iter_ == 5
+    assert loaded.callbacks is None
+    assert np.isfinite(loaded.score(X))
+    assert loaded.partial_fit(X).n_iter_ == 6
+
+
+def test_every_counts_epochs(tmp_path):
+    """Saves are seen by the time that the file was put there."""
+    path = tmp_path / "kept"
+    seen = []
+
+    class Watch:
+        comes_last = True
+
+        def __call__(self, progress):
+            seen.append(fb.load(path).n_iter_ if path.exists() else 0)
+
+    fb.RBM(3, n_iter=7, random_state=0, callbacks=[fb.Checkpoint(path, every=3), Watch()]).fit(X)
+    assert seen == [0, 0, 3, 3, 3, 6, 7]
+
+
+def test_saving_takes_a_small_share_of_the_time_by_default(tmp_path, monkeypatch):
+    """By a clock of our own: an epoch takes a second, a save five."""
+    clock = [0.0]
+    saves = []
+
+    class Time:
+        @staticmethod
+        def perf_counter():
+            return clock[0]
+
+    def write(model, path, with_callbacks=True):
+        clock[0] += 5
+        saves.append(model.n_iter_)
+
+    monkeypatch.setattr(fb.persistence, "time", Time)
+    monkeypatch.setattr(fb.persistence, "write", write)
+
+    def tick(progress):
+        clock[0] += 1
+
+    keep = fb.Checkpoint(tmp_path / "kept")
+    fb.RBM(2, n_iter=700, random_state=0, callbacks=[tick, keep]).fit(X[:4])
+    assert saves == [1, 246, 491, 700]
+
+
+# -------------------------------------------------------------------------------------- refusals
+
+
+OPTIONS = {"n_iter": 4, "batch_size": 20, "random_state": 0}
+
+
+@pytest.fixture
+def kept(tmp_path):
+    path = tmp_path / "kept"
+    keep = fb.Checkpoint(path, every=1)
+    with pytest.raises(DiedError):
+        fb.RBM(3, callbacks=[keep, Dies(2)], **OPTIONS).fit(X)
+    return path
+
+
+def _again(path, data=X, weight=None, kind=fb.RBM, resume=True, **options):
+    keep = fb.Checkpoint(path, resume=resume)
+    return kind(3, **(OPTIONS | options), callbacks=[keep]).fit(data, sample_weight=weight)
+
+
+def test_a_checkpoint_is_not_written_over_unasked(kept):
+    before = kept.read_bytes()
+    sentence = f"there is a checkpoint in {str(kept)!r} already. Go on with its training by"
+    with pytest.raises(FileExistsError, match=re.escape(sentence)):
+        _again(kept, resume=False)
+    assert kept.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"momentum": 0.5}, "has momentum=0.0, but now it is 0.5; a training goes on with the"),
+        ({"n_iter": 9}, "has n_iter=4, but now it is 9"),
+        ({"random_state": 1}, "has random_state=0, but now it is 1"),
+        ({"learning_rate": fb.optimizers.Constant(0.1)}, "has learning_rate='auto', but now it is"),
+        ({"data": X[:-1]}, "learns from other data than these (their shape, type, values or"),
+        ({"data": X.astype(float)}, "learns from other data than these"),
+        ({"data": np.where(np.arange(6) == 2, 1 - X, X)}, "learns from other data than these"),
+        ({"weight": np.ones(60)}, "learns from other data than these"),
+        ({"kind": fb.DeepBoltzmannMachine}, None),
+    ],
+    ids=[
+        *(["parameter", "n_iter", "seed", "schedule", "rows", "type", "values", "weights", "class"])
+    ],
+)
+def test_another_training_is_refused_and_nothing_changes(kept, change, sentence):
+    before = kept.read_bytes()
+    if sentence is None:
+        model = fb.RBMClassifier(3, callbacks=[fb.Checkpoint(kept, resume=True)], **OPTIONS)
+        with pytest.raises(ValueError, match="it holds a RBM, but a RBMClassifier is to go on"):
+            model.fit(X, LABELS)
+    else:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            _again(kept, **change)
+    assert kept.read_bytes() == before
+
+
+def test_what_has_no_part_in_learning_may_differ(kept):
+    whole = fb.RBM(3, **OPTIONS).fit(X)
+    assert learnt(_again(kept, n_threads=2)) == learnt(whole)
+
+
+def test_a_damaged_checkpoint_gets_a_sentence(kept):
+    kept.write_bytes(kept.read_bytes()[:-100])
+    with pytest.raises(fb.persistence.ModelFileError, match="is cut short or damaged"):
+        _again(kept)
+
+
+def test_a_parameter_that_cannot_be_saved_is_told_before_the_first_epoch(tmp_path):
+    made = []
+    model = fb.RBM(learning_rate=Falls(), callbacks=[fb.Checkpoint(tmp_path / "kept"), made.append])
+    with pytest.raises(TypeError, match=r"learning_rate is .*Falls"):
+        model.fit(X)
+    assert made == []
+
+
+class Falls(fb.optimizers.Schedule):
+    def __call__(self, update, n_updates):
+        return 0.1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        ({"path": 3}, TypeError, "path must be the name of a file; got 3."),
+        ({"path": "x", "every": 0}, ValueError, "every must be"),
+        ({"path": "x", "resume": 1}, TypeError, "resume must be True or False; got 1."),
+    ],
+)
+def test_arguments(arguments, error, sentence):
+    with pytest.raises(error, match=re.escape(sentence)):
+        fb.Checkpoint(**arguments)
+
+
+def test_a_stack_without_a_seed_cannot_be_kept(tmp_path):
+    model = fb.DeepBeliefNetwork((3, 2), callbacks=[fb.Checkpoint(tmp_path / "kept")])
+    with pytest.raises(ValueError, match="needs random_state: its RBMs must have the same random"):
+        model.fit(X)
+
+
+# ------------------------------------------------------------------------------------- interrupts
+
+
+def _interrupting(monkeypatch, owner, name, at):
+    """Ctrl-C in the midst of call number ``at`` of a method."""
+    calls = []
+    real = getattr(owner, name)
+
+    def called(self, *args, **options):
+        calls.append(1)
+        if len(calls) == at:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, *args, **options)
+
+    monkeypatch.setattr(owner, name, called)
+
+
+CASES = {
+    "compiled": (MODELS["RBM"][0], (X,), PairLoop, "run"),
+    "general": (
+        clone(MODELS["RBM"][0]).set_params(optimizer="adam"),
+        (X,),
+        training.Trainer,
+        "update",
+    ),
+    "sequences": (
+        fb.RNNRBM(4, 3, n_gibbs=2, chunk=4, method="pcd", n_iter=3, batch_size=2, random_state=0),
+        (SEQUENCES,),
+        recurrent.SequenceTrainer,
+        "update",
+    ),
+    "early stopping": (
+        MODELS["RBMClassifier"][0],
+        (X, LABELS),
+        training.Trainer,
+        "update",
+    ),
+}
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 5, 6])
+@pytest.mark.parametrize("name", CASES)
+def test_ctrl_c_saves_and_says_how_to_go_on(name, at, tmp_path, monkeypatch):
+    """Also in the midst of an epoch, whose other minibatches are then made, no one twice.
+
+    Catches a pass that begins anew after an interruption.
+    """
+    model, data, owner, method = CASES[name]
+    whole = clone(model).fit(*data)
+    if owner is PairLoop:
+        # Two minibatches a call, so that calls end within an epoch.
+        real = PairLoop.run
+
+        def short(self, rows, n_updates, trainer):
+            self.at_once = 2
+            return real(self, rows, n_updates, trainer)
+
+        monkeypatch.setattr(PairLoop, "run", short)
+    path = tmp_path / "kept"
+    sentence = f"Saved in {str(path)!r}: fit with Checkpoint({str(path)!r}, resume=True) goes on."
+    with monkeypatch.context() as patch:
+        _interrupting(patch, owner, method, at)
+        with pytest.raises(KeyboardInterrupt, match=r"interrupted after .*" + re.escape(sentence)):
+            _with(model, fb.Checkpoint(path, every=100)).fit(*data)
+    resumed = _with(model, fb.Checkpoint(path, resume=True)).fit(*data)
+    assert learnt(resumed) == learnt(whole)
+
+
+def test_ctrl_c_without_a_checkpoint_is_as_it_was(monkeypatch):
+    _interrupting(monkeypatch, training.Trainer, "update", 2)
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted after update 2 \(epoch 0\); the"):
+        fb.RBM(3, optimizer="adam", **OPTIONS).fit(X)
+
+
+def test_a_second_ctrl_c_saves_nothing_half_made(tmp_path, monkeypatch):
+    """It ends an update in its midst."""
+
+    def broken(self, *args, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.Trainer, "update", broken)
+    path = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt):
+        fb.RBM(3, optimizer="adam", callbacks=[fb.Checkpoint(path)], **OPTIONS).fit(X)
+    assert os.listdir(tmp_path) == []
+
+
+# ------------------------------------------------------------------------------------------ kills
+
+
+@pytest.mark.skipif(not SCRIPT.exists(), reason="the script is in the repository alone")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_trainings_end_with_the_same_bytes():
+    """SIGKILL at random moments, a few times; the script makes as many as one likes."""
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--kills", "6", "--models", "RBM", "RNNRBM"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    report = json.loads(done.stdout)
+    assert report["differences"] == []
+    assert report["kills"] >= 6
