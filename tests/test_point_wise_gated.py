@@ -98,6 +98,38 @@ def test_the_report_says_what_is_easy():
 # --------------------------------------------------------------------------------------- inference
 
 
+def test_inference_begins_with_component_0_seeing_all():
+    """As the RBM did that it was pretrained as. Deliberate bug that this catches: undecided
+    switches, which halve the field of every hidden unit."""
+    model, _, p = _with_parameters((2, 1), n_inference=1)
+    X, _ = _data()
+    own = special.expit(p["h0"] + X @ p["h0_k v_i z_i0"].T)
+    np.testing.assert_allclose(model.transform(X, component=0), own, rtol=1e-9)
+    other = np.broadcast_to(special.expit(p["h1"]), (24, 1))
+    np.testing.assert_allclose(model.transform(X, component=1), other, rtol=1e-9)
+
+
+def test_the_pretrained_rbm_is_what_component_0_begins_with():
+    """Hidden units given all visible ones, and their biases; the others begin as the data are.
+
+    Deliberate bug that this catches: the RBM's visible bias in every component.
+    """
+    X, y = _data(200)
+    options = {"n_iter": 0, "n_pretraining": 3, "sparsity": 0.0, "random_state": 0}
+    model = PointwiseGatedRBM((3, 0), mask_bias=-0.5, n_inference=1, **options).fit(X, y)
+    own, rest = model.intercept_visible_
+    plain = PointwiseGatedRBM((3, 0), mask_bias=-0.5, **options | {"n_pretraining": 0}).fit(X)
+    np.testing.assert_allclose(rest, plain.intercept_visible_[1])
+    assert not np.allclose(own + 0.5, rest)
+    np.testing.assert_allclose(model.params_["z"] - plain.params_["z"], 0)
+    np.testing.assert_allclose(model.params_["z"], np.tile([-0.5, 0.0], (3, 1)))
+    seed = int(np.random.default_rng(model._seed).integers(2**31))
+    rbm = fb.RBM(3, method="cd", n_iter=3, momentum=0.5, random_state=seed).fit(X)
+    np.testing.assert_allclose(own, rbm.intercept_visible_ - 0.5)
+    found, expected = (np.sort(m.transform(X), axis=1) for m in (model, rbm))
+    np.testing.assert_allclose(found, expected)
+
+
 @every_size
 @pytest.mark.parametrize("labels", [False, True], ids=["no label", "label"])
 def test_mean_field_is_a_fixed_point(sizes, labels):

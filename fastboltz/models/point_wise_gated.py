@@ -330,6 +330,8 @@ class _PointwiseGated(EnergyEstimator):
 
     def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
         params = EnergyEstimator._starting_params(self, energy, dtype)
+        for r in range(len(self._sizes())):
+            params[_bias_term(r)][...] = 0  # a bias, though it is a term
         if self.sparsity:
             for g in _hidden(energy):
                 params[g] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
