@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM as Theirs
 
+from fastboltz import RBM
 from fastboltz import BernoulliRBM as Ours
 
 DIGITS = load_digits().data / 16.0
@@ -154,3 +156,82 @@ def test_it_starts_at_zero_biases_as_theirs_does():
     assert not ours.intercept_visible_.any()
     assert not ours.intercept_hidden_.any()
     assert not hasattr(ours, "h_samples_")
+
+
+# ------------------------------------------------------------------------------------ in and out
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_what_theirs_has_learnt_comes_in_and_goes_out(dtype):
+    """Catches transposed weights, biases of the wrong side, and chains that are left behind."""
+    X = DIGITS.astype(dtype)
+    theirs = Theirs(7, n_iter=3, batch_size=20, learning_rate=0.03, random_state=0).fit(X)
+    ours = Ours.from_sklearn(theirs)
+    assert ours.get_params() == theirs.get_params()
+    assert ours.params_["h"].dtype == dtype
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(ours.transform(X), theirs.transform(X), rtol=rtol)
+    np.testing.assert_array_equal(ours.h_samples_, theirs.h_samples_)
+    back = ours.to_sklearn()
+    assert back.get_params() == theirs.get_params()
+    assert set(vars(back)) == set(vars(theirs))
+    for name in vars(theirs):
+        np.testing.assert_array_equal(getattr(back, name), getattr(theirs, name))
+    # Copies: the one that learns on leaves the other as it was.
+    before = theirs.components_.copy()
+    ours.partial_fit(X)
+    back.partial_fit(X[:20])
+    np.testing.assert_array_equal(theirs.components_, before)
+
+
+def test_a_training_of_theirs_goes_on_here():
+    theirs = Theirs(16, n_iter=5, batch_size=20, random_state=0).fit(DIGITS)
+    ours = Ours.from_sklearn(theirs)
+    before = ours.score(DIGITS)
+    for _ in range(5):
+        ours.partial_fit(DIGITS)
+    assert ours.n_iter_ == 5
+    assert ours.score(DIGITS) > before + 1
+    assert np.isfinite(ours.sample(3)).all()
+
+
+def test_log_z_of_an_imported_model_is_near_by_annealing():
+    """The base rates it begins at are those of the chains: the exact one is in its interval."""
+    theirs = Theirs(16, n_iter=5, batch_size=20, random_state=0).fit(DIGITS)
+    ours = Ours.from_sklearn(theirs)
+    z = ours.log_partition("ais")
+    margin = 4.5 / 1.96
+    exact = ours.log_partition("exact").value
+    assert abs(exact - z.value) < margin * max(z.high - z.value, z.value - z.low)
+
+
+def test_ours_learns_on_there():
+    ours = Ours(7, n_iter=2, random_state=0).fit(DIGITS)
+    theirs = ours.to_sklearn()
+    np.testing.assert_allclose(theirs.transform(DIGITS), ours.transform(DIGITS), rtol=1e-12)
+    np.testing.assert_array_equal(theirs.h_samples_, ours.h_samples_)
+    theirs.partial_fit(DIGITS[:10])
+    assert not np.array_equal(theirs.components_, ours.components_)
+
+
+def test_an_unfitted_one_stays_one():
+    assert Ours.from_sklearn(Theirs(3, n_iter=7)).get_params() == Theirs(3, n_iter=7).get_params()
+    with pytest.raises(NotFittedError):
+        Ours.from_sklearn(Theirs(3)).transform(DIGITS)
+    with pytest.raises(NotFittedError):
+        Ours(3).to_sklearn()
+
+
+def test_an_rbm_of_binary_units_goes_out_too():
+    rbm = RBM(5, n_iter=2, random_state=0).fit(DIGITS)
+    theirs = rbm.to_sklearn()
+    assert theirs.learning_rate == 0.1
+    np.testing.assert_allclose(theirs.transform(DIGITS), rbm.transform(DIGITS), rtol=1e-12)
+
+
+def test_others_are_refused():
+    with pytest.raises(TypeError, match=r"takes a sklearn.*BernoulliRBM; got builtins"):
+        Ours.from_sklearn(3)
+    rbm = RBM(5, visible="gaussian", n_iter=1, random_state=0).fit(DIGITS)
+    with pytest.raises(ValueError, match=r"group 'v' is Gaussian\(64\); scikit-learn's Bernoulli"):
+        rbm.to_sklearn()

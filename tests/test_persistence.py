@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import re
@@ -12,15 +13,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_models import MODELS, bytes_of, check_mutation, draw, learnt, mutated, rewritten, swapped
+from saved_models import (
+    MODELS,
+    SPINS,
+    SQUARE,
+    X,
+    bytes_of,
+    check_mutation,
+    draw,
+    learnt,
+    mutated,
+    rewritten,
+    swapped,
+)
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
 import fastboltz as fb
+from fastboltz import persistence
 from fastboltz.persistence import ModelFileError
 
-HERE = Path(__file__).parent
-#: Mutated files of the fuzz test; bench/fuzz_files.py tries more.
+FILES = Path(__file__).parent / "files"
+#: Mutated files of the fuzz tests: of each, half as many. FASTBOLTZ_MUTATIONS=10000 tries more.
 N_MUTATIONS = int(os.environ.get("FASTBOLTZ_MUTATIONS", "300"))
 
 
@@ -111,6 +125,27 @@ def test_the_arrays_are_numpys_and_the_sums_are_sha256sums(fitted, tmp_path):
         ["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=False
     )
     assert done.returncode == 0
+
+
+# --------------------------------------------------------------------------- files of each version
+
+
+@pytest.mark.parametrize("version", range(1, persistence.FORMAT + 1))
+def test_files_of_every_version_are_read(version):
+    """Written by that version; what the models answered then stands beside them."""
+    expected = json.loads((FILES / f"expected-{version}.json").read_text())
+    rbm = fb.load(FILES / f"rbm-{version}.fbm")
+    assert rbm.get_params()["learning_rate"] == fb.optimizers.Linear(0.2, 0.05)
+    assert rbm.n_iter_ == 4
+    assert rbm.chains_.astype(int).tolist() == expected["rbm"]["chains"]
+    np.testing.assert_allclose(rbm.transform(X[:5]), expected["rbm"]["transform"], rtol=1e-5)
+    np.testing.assert_allclose(rbm.score(X), expected["rbm"]["score"], rtol=1e-6)
+    assert rbm.sample(3, 5).astype(int).tolist() == expected["rbm"]["sample"]
+    assert rbm.partial_fit(X).n_iter_ == 5
+    machine = fb.load(FILES / f"machine-{version}.fbm")
+    assert machine.energy_.terms[1].edges == SQUARE
+    np.testing.assert_allclose(machine.score(SPINS), expected["machine"]["score"], rtol=1e-6)
+    assert machine.partial_fit(SPINS).n_iter_ == 4
 
 
 # ----------------------------------------------------------------------------- what cannot be saved

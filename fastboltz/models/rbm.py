@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..energy import Energy
+from ..gibbs import ChainState, layer
 from ..likelihood import pseudo_log_likelihood
 from ..objectives import LogLikelihood
 from ..terms import Params
@@ -525,6 +526,51 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         new = self.sample(len(rows), n_steps, init=rows, random_state=random_state)
         return new.reshape(start.shape)
 
+    # -- scikit-learn's ------------------------------------------------------------------------
+
+    def to_sklearn(self) -> Any:
+        """Make a ``sklearn.neural_network.BernoulliRBM`` with a copy of these parameters.
+
+        A learning rate that is no number becomes 0.1, its default. Persistent chains go along as
+        ``h_samples_``; momentum and whatever else that model does not know does not.
+
+        Returns
+        -------
+        sklearn.neural_network.BernoulliRBM
+            Fitted.
+        """
+        from sklearn.neural_network import BernoulliRBM as Theirs
+
+        check_is_fitted(self, "params_")
+        for g, unit in self.energy_.groups.items():
+            if type(unit) is not Bernoulli or len(unit.shape) > 1:
+                raise ValueError(
+                    f"group {g!r} is {unit}; scikit-learn's BernoulliRBM has binary units in one "
+                    f"row, Bernoulli(n), on both sides."
+                )
+        is_number = isinstance(self.learning_rate, (int, float, np.number))
+        peer = Theirs(
+            self.energy_.groups["h"].size,
+            learning_rate=self.learning_rate if is_number else 0.1,
+            batch_size=self.batch_size,
+            n_iter=self.n_iter,
+            verbose=self.verbose,
+            random_state=self.random_state,
+        )
+        peer.components_ = self.components_.copy()
+        peer.intercept_hidden_ = self.intercept_hidden_.copy()
+        peer.intercept_visible_ = self.intercept_visible_.copy()
+        peer._n_features_out = len(peer.components_)
+        for name in ("n_features_in_", "feature_names_in_"):
+            if name in vars(self):
+                setattr(peer, name, getattr(self, name))
+        state = self._chain_state()
+        if state is None:
+            peer.h_samples_ = np.zeros((self.batch_size, len(peer.components_)), self._dtype)
+        else:
+            peer.h_samples_ = state.values["h"].copy()
+        return peer
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
@@ -618,6 +664,53 @@ class BernoulliRBM(RBM):
             super()._check_support(unit, X, name)
         except ValueError as error:
             warnings.warn(f"{error} They are taken as they are.", UserWarning, stacklevel=4)
+
+    @classmethod
+    def from_sklearn(cls, peer: Any) -> BernoulliRBM:
+        """Make a model of what scikit-learn's has learnt; `to_sklearn` is the way back.
+
+        Constructor arguments, parameters and persistent chains are copies of its. The training
+        goes on with ``partial_fit``; epochs are counted from here.
+
+        Parameters
+        ----------
+        peer : sklearn.neural_network.BernoulliRBM
+            One that is not fitted becomes one that is not.
+
+        Returns
+        -------
+        BernoulliRBM
+        """
+        from sklearn.neural_network import BernoulliRBM as Theirs
+
+        if not isinstance(peer, Theirs):
+            raise TypeError(
+                f"from_sklearn takes a sklearn.neural_network.BernoulliRBM; got "
+                f"{type(peer).__module__}.{type(peer).__qualname__}."
+            )
+        model = cls(**peer.get_params(deep=False))
+        if "components_" not in vars(peer):
+            return model
+        w = np.asarray(peer.components_)
+        h = np.asarray(getattr(peer, "h_samples_", np.zeros((0, len(w)))), w.dtype)
+        model._begin({"v": np.zeros((1, w.shape[1]), w.dtype)}, None)
+        params = model.params_
+        params[model._term][...] = w
+        params["h"][...] = peer.intercept_hidden_
+        params["v"][...] = peer.intercept_visible_
+        for name in ("n_features_in_", "feature_names_in_"):
+            if name in vars(peer):
+                setattr(model, name, getattr(peer, name))
+        # Base rates of the data are not known: those of the chains are the nearest.
+        near = h if len(h) else np.zeros((1, len(w)), w.dtype)
+        at = rng.Address.of(model._seed, "init")
+        _, mean, v = layer(model.energy_, params, {"h": near}, "v", at, mean=True)
+        assert mean is not None and v is not None
+        model._base_rates = {"v": mean.mean(axis=0, dtype=np.float64)}
+        if len(h):
+            chains = ChainState({"v": v, "h": h.copy()}, rng.Address.of(model._seed, "chains"))
+            model._training.phases.chains[0] = chains
+        return model
 
     @property
     def h_samples_(self) -> np.ndarray:
