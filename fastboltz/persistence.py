@@ -59,6 +59,8 @@ _BIT_GENERATORS = {
 _PASSING = ("_monitor",)
 #: Share of the time that checkpoints may take.
 _SHARE = 0.02
+#: Seconds from the beginning of a training to its first checkpoint at the earliest.
+_FIRST = 1.0
 #: Parameters that have no part in what is learnt.
 _NO_PART = ("callbacks", "n_threads", "verbose")
 
@@ -248,7 +250,8 @@ class _Encoder:
 
 
 def _unknown(where: str, x: Any) -> TypeError:
-    if callable(x) or where.startswith("callbacks"):
+    is_ours = type(x).__module__.startswith(f"{__package__}.")
+    if callable(x) and not is_ours:
         what = getattr(x, "__qualname__", type(x).__qualname__)
         return TypeError(
             f"{where} is {what!r}, which is your own code: a file that runs no code when it is "
@@ -260,8 +263,8 @@ def _unknown(where: str, x: Any) -> TypeError:
             f"{where} has values of type {x.dtype}; a model file holds numbers and text alone."
         )
     return TypeError(
-        f"{where} is a {type(x).__module__}.{type(x).__qualname__}, which fastboltz does not know "
-        f"and a model file cannot hold. Take it out, or use pickle or joblib."
+        f"{where} is a {type(x).__module__}.{type(x).__qualname__}, which a model file cannot hold. "
+        f"Take it out before, or use pickle or joblib."
     )
 
 
@@ -657,8 +660,9 @@ class Checkpoint:
         Name of the file. A `DeepBeliefNetwork` has one for each of its RBMs, with ``.h1``, ``.h2``,
         ... at the end.
     every : int, default=None
-        Epochs between two saves. None saves after every epoch, unless saving would then take more
-        than a fiftieth of the time. The last epoch, and Ctrl-C, save in any case.
+        Epochs between two saves. None saves after every epoch, from the first second on, unless
+        saving would then take more than a fiftieth of the time. The last epoch, and Ctrl-C, save in
+        any case.
     resume : bool, default=False
         What `fit` does with a file that is there: go on with its training, or, by default, say
         that it is there. Where there is none, `fit` begins from the start either way.
@@ -755,6 +759,7 @@ class Checkpoint:
         bool
             Whether there was one.
         """
+        self._not_before = time.perf_counter() + _FIRST
         now = {k: x for k, x in model.get_params(deep=False).items() if k not in _NO_PART}
         # A parameter that no file can hold is told of before the first epoch, not after it.
         encoded = {k: _encoded(k, x) for k, x in now.items()}

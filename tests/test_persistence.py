@@ -101,6 +101,7 @@ def test_parameters_of_every_kind_come_back(tmp_path):
     assert type(loaded.l1) is np.float32
     assert loaded.l1 == np.float32(0.1)
     assert loaded.learning_rate == fb.optimizers.InverseTime(0.1, 10)
+    assert type(loaded.learning_rate.half_life) is np.float64
     assert loaded.random_state.rand() == state.rand()
 
 
@@ -172,11 +173,15 @@ def _stop_early(progress):
             "it is loaded cannot hold it. Take it out before (model.set_params(...=None)) and put "
             "it back after loading, or use pickle or joblib.",
         ),
+        (
+            fb.RBM(callbacks=[fb.callbacks.Monitor(np.zeros((2, 3)))]),
+            "callbacks[0] is a fastboltz.callbacks.Monitor, which a model file cannot hold.",
+        ),
         (fb.RBM(visible=MyUnits), "visible is 'MyUnits', which is your own code"),
         (
             fb.RBM(visible=MyUnits(6)),
-            f"visible is a {__name__}.MyUnits, which fastboltz does not know and a model file "
-            "cannot hold. Take it out, or use pickle or joblib.",
+            f"visible is a {__name__}.MyUnits, which a model file cannot hold. Take it out before, or "
+            "use pickle or joblib.",
         ),
         (fb.RBM(learning_rate=lambda update, n: 0.1), "learning_rate is '<lambda>', which is your"),
         (
@@ -189,7 +194,7 @@ def _stop_early(progress):
             "layers[0] has values of type timedelta64[s]; a model file holds numbers and text",
         ),
     ],
-    ids=["callback", "type", "object", "schedule", "estimator", "values"],
+    ids=["callback", "our callback", "type", "object", "schedule", "estimator", "values"],
 )
 def test_what_no_file_can_hold_is_named_and_nothing_is_written(model, sentence, tmp_path):
     path = tmp_path / "model"
