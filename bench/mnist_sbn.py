@@ -53,7 +53,7 @@ MEASURED = (
 
 @dataclass(frozen=True)
 class Point:
-    """The model after an epoch; ``validation`` is NaN where it was not evaluated."""
+    """The model after an epoch at which it was evaluated."""
 
     epoch: int
     seconds: float
@@ -85,10 +85,10 @@ class Clock:
     def __call__(self, progress: Any) -> None:
         state = progress.state
         score = float(state.history["validation"][-1])
-        self.points.append(Point(state.epoch, state.seconds, self.processor, score))
         if moment := self.moments.get(state.epoch):
             self.kept[moment] = {key: x.copy() for key, x in progress.params.items()}
         if np.isfinite(score):
+            self.points.append(Point(state.epoch, state.seconds, self.processor, score))
             print(
                 f"{state.epoch:5d} {state.seconds:8.1f} {self.processor:8.1f} {score:9.2f}",
                 flush=True,
@@ -150,8 +150,8 @@ def train(
         "settings": settings(given),
         "best_epoch": model.best_iter_,
         "epochs": model.n_iter_,
-        "seconds": clock.points[-1].seconds,
-        "processor_seconds": clock.points[-1].processor_seconds,
+        "seconds": model.history_["seconds"][-1],
+        "processor_seconds": clock.processor,
         "test": float(by_row.mean()),
         "test_error": float(by_row.std(ddof=1) / np.sqrt(len(by_row))),
         "test_draws": given.draws,
