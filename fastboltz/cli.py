@@ -1,7 +1,8 @@
 """The command ``fastboltz``, and all that it prints.
 
 ``fastboltz demo`` trains an RBM on scikit-learn's bundled digits, measures it, runs the same work
-with scikit-learn's ``BernoulliRBM`` in the same process, and writes a picture.
+with scikit-learn's ``BernoulliRBM`` in the same process, and writes a picture. ``train``,
+``sample``, ``score`` and ``inspect`` (`fastboltz.commands`) work on files of data and models.
 
 What is printed on the standard output is the result; the progress bar and complaints go to the
 standard error.
@@ -23,7 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, commands
+from .commands import UserError as _UserError
+from .commands import natural as _natural
+from .commands import positive as _positive
 
 if TYPE_CHECKING:
     from .likelihood import LogPartition
@@ -35,10 +39,6 @@ _BATCH_SIZE = 20
 _N_CHAINS, _N_SWEEPS = 100, 1000
 _WIDTH = 88
 _FORMATS = ("png", "svg", "pdf", "jpg")
-
-
-class _UserError(Exception):
-    """Something that the person at the keyboard can put right; its text says how."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = _parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status = arguments.run(arguments)
         sys.stdout.flush()
     except _UserError as error:
         print(f"fastboltz: {error}", file=sys.stderr)
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader has left (`fastboltz demo | head -1`); Python would flush once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -76,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="fastboltz", description="Boltzmann machines, fast on CPUs, under scikit-learn's face."
     )
     parser.add_argument("--version", action="version", version=f"fastboltz {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    demo = commands.add_parser(
+    names = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    demo = names.add_parser(
         "demo",
         help="train an RBM on digits, measure it, compare, draw a picture",
         description=(
@@ -113,25 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         "--json", action="store_true", help="print one JSON object, and no progress bar"
     )
     demo.set_defaults(run=_demo)
+    commands.add_to(names)
     return parser
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, 1)
-
-
-def _natural(text: str) -> int:
-    return _whole_number(text, 0)
-
-
-def _whole_number(text: str, minimum: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = minimum - 1
-    if not minimum <= number < 2**31:
-        raise argparse.ArgumentTypeError(f"expected a whole number >= {minimum}; got {text!r}")
-    return number
 
 
 # -- demo ------------------------------------------------------------------------------------------

@@ -263,8 +263,8 @@ def _unknown(where: str, x: Any) -> TypeError:
             f"{where} has values of type {x.dtype}; a model file holds numbers and text alone."
         )
     return TypeError(
-        f"{where} is a {type(x).__module__}.{type(x).__qualname__}, which a model file cannot hold. "
-        f"Take it out before, or use pickle or joblib."
+        f"{where} is a {type(x).__module__}.{type(x).__qualname__}, which a model file cannot "
+        f"hold. Take it out before, or use pickle or joblib."
     )
 
 
@@ -447,7 +447,7 @@ def write(model: Any, path: str | os.PathLike[str], *, with_callbacks: bool = Tr
         "model": encode.estimator(model, with_callbacks),
     }
     text = json.dumps(tree, allow_nan=False).encode()
-    with _replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         sums = []
         for name, data in [(_TREE, [text]), *((k, _npy(x)) for k, x in encode.arrays.items())]:
             total = hashlib.sha256()
@@ -484,7 +484,7 @@ def _npy(x: np.ndarray) -> Iterator[Any]:
 
 
 @contextmanager
-def _replacing(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
+def replacing(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
     """A file that takes its place, and that of one that is there, when it is whole and on disk."""
     place = Path(os.path.realpath(path))
     if place.is_dir():
@@ -543,6 +543,12 @@ def read(path: str | os.PathLike[str], classes: Callable[[str], type]) -> Any:
             f"{name!r} cannot be read: what it says does not make a model "
             f"({type(error).__name__}: {error}). Its check sums are right, so it was written so."
         ) from error
+
+
+def describe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file says of itself: its ``format``, the ``versions`` that wrote it, its ``class``."""
+    tree, _ = _open(os.fspath(path))
+    return {k: tree.get(k) for k in ("format", "versions")} | {"class": tree["model"]["class"]}
 
 
 def _open(name: str) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -824,7 +830,9 @@ __all__ = [
     "Checkpoint",
     "ModelFileError",
     "SavedEstimator",
+    "describe",
     "fingerprint",
     "read",
+    "replacing",
     "write",
 ]

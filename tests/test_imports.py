@@ -40,6 +40,7 @@ LAYERS = [
     {"datasets"},
     {"models"},
     {"distributed", "plots"},
+    {"commands"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

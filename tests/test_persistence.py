@@ -180,8 +180,8 @@ def _stop_early(progress):
         (fb.RBM(visible=MyUnits), "visible is 'MyUnits', which is your own code"),
         (
             fb.RBM(visible=MyUnits(6)),
-            f"visible is a {__name__}.MyUnits, which a model file cannot hold. Take it out before, or "
-            "use pickle or joblib.",
+            f"visible is a {__name__}.MyUnits, which a model file cannot hold. Take it out before, "
+            "or use pickle or joblib.",
         ),
         (fb.RBM(learning_rate=lambda update, n: 0.1), "learning_rate is '<lambda>', which is your"),
         (
