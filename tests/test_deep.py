@@ -622,7 +622,7 @@ BOTH = [DeepBoltzmannMachine, DeepBeliefNetwork]
         ({"layers": "500"}, X0, "layers must be the sizes of the hidden layers"),
         ({"layers": (3, 0)}, X0, "layers[1] must be a whole number >= 1; got 0."),
         ({"visible": "bits"}, X0, "visible must be one of"),
-        ({"method": "tempered"}, X0, "method must be one of"),
+        ({"method": "tempering"}, X0, "method must be one of"),
         ({"n_iter": -1}, X0, "n_iter must be a whole number >= 0; got -1."),
         ({}, 3 * X0 + 1, "X has values in [1, 4]; Bernoulli units need [0, 1]."),
     ],
