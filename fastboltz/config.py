@@ -16,9 +16,9 @@ def config() -> dict[str, Any]:
     -------
     dict
         ``fastboltz``, ``python``, ``numpy``, ``scipy``, ``machine``; ``openmp`` (whether the
-        extensions were built with it), ``avx512`` (whether the processor has what the fast kernel
-        needs), ``kernel`` (which code sums binary units: ``"avx512"`` or ``"portable"``),
-        ``n_threads`` (what ``n_threads=None`` means now), ``blas`` (the libraries that are
+        extensions were built with it), ``kernel`` (which code sums binary units: ``"avx512"``,
+        ``"avx2"`` or ``"portable"``), ``kernels`` (those that the processor can
+        run), ``n_threads`` (what ``n_threads=None`` means now), ``blas`` (the libraries that are
         loaded).
     """
     import numpy as np
@@ -37,8 +37,8 @@ def config() -> dict[str, Any]:
         "scipy": scipy.__version__,
         "machine": platform.machine(),
         "openmp": layers.has_openmp(),
-        "avx512": packed.has_avx512(),
         "kernel": packed.kernel(),
+        "kernels": [name for name in packed.kernels() if not name.endswith(" tables")],
         "n_threads": threads.resolve(None),
         "blas": [
             {k: pool.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
@@ -52,10 +52,10 @@ def show_config() -> None:
     """Print `config`: what to send along with a report of a fault or of a speed."""
     c = config()
     yes = {True: "yes", False: "no"}
-    why = "" if c["kernel"] == "avx512" or not c["avx512"] else " (FASTBOLTZ_KERNEL=portable)"
+    why = "" if c["kernel"] == c["kernels"][0] else f" (FASTBOLTZ_KERNEL={c['kernel']})"
     lines = [
         f"fastboltz {c['fastboltz']}, Python {c['python']}, NumPy {c['numpy']}, SciPy {c['scipy']}",
-        f"processor        {c['machine']}, AVX-512: {yes[c['avx512']]}",
+        f"processor        {c['machine']}, can run: {', '.join(c['kernels'])}",
         f"built with       OpenMP: {yes[c['openmp']]}",
         f"binary kernel    {c['kernel']}{why}",
         f"n_threads=None   {c['n_threads']}",

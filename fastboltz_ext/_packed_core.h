@@ -32,6 +32,9 @@
 #define PACKED_X86 0
 #endif
 
+/* Instruction sets, in the order of preference. */
+enum { PACKED_ANY, PACKED_AVX2, PACKED_AVX512 };
+
 /* Weights count in units of 2^-20; a field of up to 2^11 in absolute value fits. */
 #define PACKED_SHIFT 20
 #define PACKED_LIMIT ((int64_t)2000 << PACKED_SHIFT)
@@ -370,11 +373,6 @@ typedef struct {
 
 /* -- sums of 16 bits -------------------------------------------------------------------------- */
 
-/* Words of inputs whose tables, 20 KB, are in the first cache at a time. */
-#define PACKED_LOW_WORDS 5
-/* Blocks of 64 rows whose sums are kept meanwhile. */
-#define PACKED_LOW_BLOCKS 32
-
 /* Columns of a panel as integers, values[column][input], and their sums. */
 PACKED_TARGET FB_UNUSED static void packed_low_values(const packed_weights *w, ptrdiff_t first,
                                                       int16_t *values, int32_t *sums)
@@ -707,7 +705,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argumen
 
 /* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
  * of them are real. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_rows(
+__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_rows_avx512(
     float (*x)[16], float *to, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t columns)
 {
     if (m < 16 || columns < PACKED_PANEL) {
@@ -838,9 +836,9 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_
                 PACKED_EACH _mm512_storeu_ps(means[c0 + i], a[i]);
         }
         if (field)
-            packed_store_rows(fields, o->field + r * n_units + first, n_units, m, columns);
+            packed_store_rows_avx512(fields, o->field + r * n_units + first, n_units, m, columns);
         if (mean_rows)
-            packed_store_rows(means, o->mean_rows + r * n_units + first, n_units, m, columns);
+            packed_store_rows_avx512(means, o->mean_rows + r * n_units + first, n_units, m, columns);
         if (m == 0 && mean)
             for (ptrdiff_t c = 0; c < columns; c++)
                 _mm512_storeu_si512(o->mean + (first + c) * padded_rows + r,
@@ -864,39 +862,28 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_
     }
 }
 
+/* The cases of an epilogue that are worth code of their own. */
+#define PACKED_EPILOGUE_CASES(BODY)                                                               \
+    const int draw = o->bits != NULL || o->turned != NULL, mean = o->mean != NULL;                \
+    const int plain = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&          \
+                      o->other_cumulant == NULL && o->row_bias == NULL && !o->spin_in &&          \
+                      !o->spin_out;                                                               \
+    if (!plain)                                                                                   \
+        BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 0, draw, mean);                 \
+    else if (!mean)                                                                               \
+        BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 1, 1, 0);                       \
+    else if (!draw)                                                                               \
+        BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 1, 0, 1);                       \
+    else                                                                                          \
+        BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 1, 1, 1);
+
 PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
                                                            const packed_outputs *o,
                                                            ptrdiff_t first, ptrdiff_t n_units,
                                                            ptrdiff_t row, ptrdiff_t n_rows,
                                                            ptrdiff_t n_groups)
 {
-    const int draw = o->bits != NULL || o->turned != NULL, mean = o->mean != NULL;
-    const int plain = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&
-                      o->other_cumulant == NULL && o->row_bias == NULL && !o->spin_in &&
-                      !o->spin_out;
-#define PACKED_EPILOGUE(p, d, m) \
-    packed_epilogue_body(sums, all, o, first, n_units, row, n_rows, n_groups, p, d, m)
-    if (!plain)
-        PACKED_EPILOGUE(0, draw, mean);
-    else if (!mean)
-        PACKED_EPILOGUE(1, 1, 0);
-    else if (!draw)
-        PACKED_EPILOGUE(1, 0, 1);
-    else
-        PACKED_EPILOGUE(1, 1, 1);
-#undef PACKED_EPILOGUE
-}
-
-/* Integers of scratch that a layer needs for sets of rows with so many groups in all. */
-FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
-{
-    if (low)
-        return PACKED_LOW_WORDS * PACKED_PANEL * 128 + PACKED_LOW_BLOCKS * 32 * PACKED_PANEL +
-               16 * packed_words(n_in) * PACKED_PANEL;
-    ptrdiff_t blocks = packed_blocks(n_groups) + 1; /* two sets may both end in half a block */
-    blocks = blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
-    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, blocks) +
-           packed_part_size(n_in, 1);
+    PACKED_EPILOGUE_CASES(packed_epilogue_body)
 }
 
 /* The same with sums of 16 bits, for one set of rows. */
@@ -936,58 +923,8 @@ PACKED_TARGET FB_UNUSED static void packed_low_layer_avx512(const packed_rows *s
     }
 }
 
-/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. */
-PACKED_TARGET FB_UNUSED static void packed_layer_avx512(const packed_rows *sets, int n_sets,
-                                                        const packed_weights *w, ptrdiff_t begin,
-                                                        ptrdiff_t end, int32_t *scratch)
-{
-    if (w->low) {
-        for (int i = 0; i < n_sets; i++)
-            packed_low_layer_avx512(sets + i, w, begin, end, scratch);
-        return;
-    }
-    int32_t *values = scratch, *tables = values + packed_values_size(w->n_in);
-    ptrdiff_t done[2] = {0, 0};
-    for (;;) {
-        /* as many blocks of rows as are worked on together */
-        packed_part parts[2];
-        const packed_rows *set[2];
-        int n_parts = 0;
-        ptrdiff_t room = PACKED_BLOCKS;
-        int32_t *free = tables + PACKED_TABLES;
-        for (int i = 0; i < n_sets && room > 0; i++) {
-            ptrdiff_t groups = packed_groups(sets[i].n_rows) - done[i];
-            if (groups == 0)
-                continue;
-            groups = groups < room * PACKED_BLOCK ? groups : room * PACKED_BLOCK;
-            free = packed_part_place(parts + n_parts, done[i], groups, w->n_in, free);
-            packed_part_fill(parts + n_parts, sets[i].x, w->n_in);
-            set[n_parts++] = sets + i;
-            done[i] += groups;
-            room -= packed_blocks(groups);
-        }
-        if (n_parts == 0)
-            return;
-        for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
-             first += PACKED_PANEL) {
-            const ptrdiff_t columns =
-                w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
-            int32_t all[PACKED_PANEL];
-            ptrdiff_t k_step, c_step;
-            packed_panel_values(w, first, values, &k_step, &c_step, all);
-            if (first + PACKED_PANEL < 32 * end && first + PACKED_PANEL < w->n_out)
-                packed_fetch(w->w + (first + PACKED_PANEL) * w->c_step, w->k_step, w->c_step,
-                             w->n_in, w->n_out - first - PACKED_PANEL);
-            packed_panel_sums(parts, n_parts, w->n_in, values, k_step, c_step, columns, tables);
-            for (int i = 0; i < n_parts; i++)
-                for (ptrdiff_t g = 0; g < parts[i].n_groups; g += 2)
-                    packed_epilogue_avx512(parts[i].sums + g * PACKED_PANEL * 16, all, set[i]->o,
-                                           first, w->n_out, 16 * (parts[i].first_group + g),
-                                           set[i]->n_rows, packed_groups(set[i]->n_rows));
-        }
-    }
-}
-
 #endif /* PACKED_X86 */
+
+#include "_packed_bytes.h"
 
 #endif

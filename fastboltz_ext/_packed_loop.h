@@ -39,8 +39,9 @@ typedef struct {
     packed_sgemm gemm;
     uint64_t seed;
     uint32_t positive_stream, visible_stream, hidden_stream;
-    int n_threads, use_avx512;
-    int by_rows;    /* products as in _packed_rows.h: always so without AVX-512 */
+    int n_threads;
+    int level;      /* instruction set: PACKED_ANY, PACKED_AVX2 or PACKED_AVX512 */
+    int by_rows;    /* products as in _packed_rows.h: always so with PACKED_ANY */
     /* sizes of the buffers */
     ptrdiff_t max_rows, n_chains;
     /* buffers */
@@ -70,7 +71,7 @@ FB_INLINE ptrdiff_t packed_update_blocks(const packed_pair *q)
 FB_INLINE ptrdiff_t packed_update_scratch(const packed_pair *q)
 {
     const ptrdiff_t blocks = packed_update_blocks(q);
-    return PACKED_TABLES + packed_part_size(q->max_rows, blocks) +
+    return PACKED_TABLES_ROOM + packed_part_size(q->max_rows, blocks) +
            packed_part_size(q->n_chains, blocks);
 }
 
@@ -205,7 +206,7 @@ FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *u
         q->gemm(&yes, &no, &m, &rows, &v, &one, q->w + begin * V, &v, q->x0, &v, &zero,
                 q->dense + begin, &apart);
         packed_layer_rows(NULL, q->dense, n_rows, up, &fields, begin / 32, packed_words(end), NULL,
-                          NULL, q->use_avx512);
+                          NULL, q->level);
         for (ptrdiff_t r = 0; r < n_rows; r++)
             for (ptrdiff_t j = begin; j < end; j++)
                 q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
@@ -224,25 +225,7 @@ FB_UNUSED static void packed_prepare(packed_pair *q, const packed_weights *w, in
     int32_t *all = is_up ? q->all_up : q->all_down;
     if (q->by_rows)
         packed_integers(w, 32 * packed_share(words, t, T), last < w->n_out ? last : w->n_out,
-                        is_up ? q->up : q->down, spin_in ? all : NULL, q->use_avx512);
-}
-
-FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
-                                        const packed_rows *sets, int n_sets, int t, int T)
-{
-    const ptrdiff_t words = packed_words(w->n_out);
-    const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
-    const int is_up = w->n_in == q->n_visible && w->k_step == 1;
-#if PACKED_X86
-    if (!q->by_rows) {
-        packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
-        return;
-    }
-#endif
-    for (int i = 0; i < n_sets; i++)
-        packed_layer_rows(sets[i].x, NULL, sets[i].n_rows, w, sets[i].o, begin, end,
-                          is_up ? q->up : q->down, is_up ? q->all_up : q->all_down,
-                          q->use_avx512);
+                        is_up ? q->up : q->down, spin_in ? all : NULL, q->level);
 }
 
 /* Sums of the means of hidden units [begin, end) over rows. */
@@ -412,41 +395,22 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     }
 
 #if PACKED_X86
-/* By tables: 16 visible units stand in the lanes, and five rows of the hidden means make a table. */
-PACKED_TARGET FB_UNUSED static void packed_update_some_avx512(
-    packed_pair *q, const packed_step *step, ptrdiff_t n0, ptrdiff_t n1, ptrdiff_t from,
-    ptrdiff_t to, int t, int T)
-{
-    packed_part parts[2];
-    int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES;
-    const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
-    const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
-    free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
-    packed_part_place(parts + 1, group, groups, n1, free);
-    if (!q->real)
-        packed_part_fill(parts, q->v0_turned, n0);
-    packed_part_fill(parts + 1, q->v1_turned, n1);
-    PACKED_UPDATE_BODY(
-        {
-            packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
-            if (!q->real)
-                packed_panel_sums(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns, tables);
-            packed_panel_sums(parts + 1, 1, n1, q->p1 + first * rows1, 1, rows1, columns, tables);
-        },
-        {
-            if (!q->real)
-                d0 = (int32_t(*)[PACKED_PANEL][16])parts[0].sums + (i - from) / 16;
-            d1 = (int32_t(*)[PACKED_PANEL][16])parts[1].sums + (i - from) / 16;
-        })
-}
-
-FB_UNUSED static void packed_update_avx512(packed_pair *q, const packed_step *step, ptrdiff_t n0,
-                                           ptrdiff_t n1, int t, int T)
-{
-    const ptrdiff_t at_once = packed_update_blocks(q) * PACKED_BLOCK * 16, V = q->n_visible;
-    for (ptrdiff_t i = 0; i < V; i += at_once)
-        packed_update_some_avx512(q, step, n0, n1, i, i + at_once < V ? i + at_once : V, t, T);
-}
+#define TABLES(name) name##_avx512
+#define TABLES_TARGET PACKED_TARGET
+#define TABLES_WORDS packed_twenties
+#define TABLES_LOW packed_low_layer_avx512
+#include "_packed_by_tables.h"
+#undef TABLES
+#undef TABLES_TARGET
+#undef TABLES_WORDS
+#undef TABLES_LOW
+#define TABLES(name) name##_avx2
+#define TABLES_TARGET PACKED_TARGET_AVX2
+#define TABLES_WORDS packed_steps
+#include "_packed_by_tables.h"
+#undef TABLES
+#undef TABLES_TARGET
+#undef TABLES_WORDS
 #endif
 
 #define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
@@ -478,6 +442,27 @@ PACKED_TARGET FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
     PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
 }
 #endif
+
+FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
+                                        const packed_rows *sets, int n_sets, int t, int T)
+{
+    const ptrdiff_t words = packed_words(w->n_out);
+    const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
+    const int is_up = w->n_in == q->n_visible && w->k_step == 1;
+#if PACKED_X86
+    if (!q->by_rows) {
+        if (q->level == PACKED_AVX512)
+            packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
+        else
+            packed_layer_avx2(sets, n_sets, w, begin, end, q->scratch[t]);
+        return;
+    }
+#endif
+    for (int i = 0; i < n_sets; i++)
+        packed_layer_rows(sets[i].x, NULL, sets[i].n_rows, w, sets[i].o, begin, end,
+                          is_up ? q->up : q->down, is_up ? q->all_up : q->all_down,
+                          q->level);
+}
 
 /* Differences of the biases' statistics, and the offsets moved towards the data. Thread 0. */
 FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_step *step,
@@ -676,9 +661,11 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
         packed_differences(q, &step, n0, n1, follow);
     PACKED_BARRIER
 #if PACKED_X86
-    if (!q->by_rows)
-        packed_update_avx512(q, &step, n0, n1, t, T);
-    else if (q->use_avx512)
+    if (!q->by_rows && q->level == PACKED_AVX512)
+        packed_update_tables_avx512(q, &step, n0, n1, t, T);
+    else if (!q->by_rows)
+        packed_update_tables_avx2(q, &step, n0, n1, t, T);
+    else if (q->level == PACKED_AVX512)
         packed_update_rows_avx512(q, &step, n0, n1, t, T);
     else
 #endif

@@ -163,10 +163,10 @@ PACKED_TARGET FB_UNUSED static void packed_integers_avx512(const packed_weights 
 #endif
 
 FB_UNUSED static void packed_integers(const packed_weights *w, ptrdiff_t begin, ptrdiff_t end,
-                                      int32_t *wi, int32_t *all, int use_avx512)
+                                      int32_t *wi, int32_t *all, int level)
 {
 #if PACKED_X86
-    if (use_avx512) {
+    if (level == PACKED_AVX512) {
         packed_integers_avx512(w, begin, end, wi, all);
         return;
     }
@@ -550,10 +550,10 @@ PACKED_TARGET FB_UNUSED static void packed_layer_rows_avx512(
 FB_UNUSED static void packed_layer_rows(const uint32_t *x, const float *fields, ptrdiff_t n_rows,
                                         const packed_weights *w, const packed_outputs *o,
                                         ptrdiff_t begin, ptrdiff_t end, const int32_t *wi,
-                                        const int32_t *all, int use_avx512)
+                                        const int32_t *all, int level)
 {
 #if PACKED_X86
-    if (use_avx512) {
+    if (level == PACKED_AVX512) {
         packed_layer_rows_avx512(x, fields, n_rows, w, o, begin, end, wi, all);
         return;
     }
@@ -715,11 +715,12 @@ FB_INLINE void packed_product_store(const packed_product *p, ptrdiff_t unit, ptr
     }
 }
 
-/* Columns of panel `panel` as integers, [row][8], and their sums. */
-FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, ptrdiff_t columns,
+/* Columns of panel `panel` as integers, [row][8], and their sums. Returns the largest absolute value. */
+FB_INLINE int32_t packed_product_panel(const packed_product *p, ptrdiff_t first, ptrdiff_t columns,
                                     int32_t *panel, int32_t *all)
 {
     const float one = (float)((int64_t)1 << p->shift);
+    int32_t most[PACKED_PANEL] = {0};
     for (int c = 0; c < PACKED_PANEL; c++)
         all[c] = 0;
     for (ptrdiff_t r = 0; r < p->n_rows; r++)
@@ -728,7 +729,11 @@ FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, pt
                 c < columns ? packed_nearest(p->y[r * p->n_columns + first + c] * one) : 0;
             panel[r * PACKED_PANEL + c] = y;
             all[c] += y;
+            most[c] = most[c] < abs(y) ? abs(y) : most[c];
         }
+    for (int c = 1; c < PACKED_PANEL; c++)
+        most[0] = most[0] < most[c] ? most[c] : most[0];
+    return most[0];
 }
 
 /* Panels [begin, end); `panel` holds 8 numbers a row and five rows more. SUMS lets d point at the
@@ -739,7 +744,8 @@ FB_INLINE void packed_product_panel(const packed_product *p, ptrdiff_t first, pt
         const ptrdiff_t columns =                                                                 \
             p->n_columns - first < PACKED_PANEL ? p->n_columns - first : PACKED_PANEL;            \
         int32_t all[PACKED_PANEL];                                                                \
-        packed_product_panel(p, first, columns, panel, all);                                      \
+        const int32_t largest = packed_product_panel(p, first, columns, panel, all);              \
+        (void)largest;                                                                            \
         PREPARE;                                                                                  \
         for (ptrdiff_t i = from; i < to; i += 32) {                                               \
             int32_t(*d)[PACKED_PANEL][16];                                                        \
@@ -770,32 +776,13 @@ PACKED_TARGET FB_UNUSED static void packed_product_avx512(const packed_product *
 {
     PACKED_PRODUCT_BY_ROWS(packed_masked_sums_avx512)
 }
-
-/* By tables, with units in the lanes; `scratch` is of packed_product_scratch integers. */
-PACKED_TARGET FB_UNUSED static void packed_product_by_tables(const packed_product *p,
-                                                             ptrdiff_t begin, ptrdiff_t end,
-                                                             int32_t *scratch)
-{
-    int32_t *panel = scratch, *tables = panel + packed_values_size(p->n_rows);
-    const ptrdiff_t at_once = 16 * PACKED_BLOCK * PACKED_BLOCKS;
-    for (ptrdiff_t from = 0; from < p->n_units; from += at_once) {
-        const ptrdiff_t to = from + at_once < p->n_units ? from + at_once : p->n_units;
-        packed_part part;
-        packed_part_place(&part, from / 16, packed_groups(to) - from / 16, p->n_rows,
-                          tables + PACKED_TABLES);
-        packed_part_fill(&part, p->turned, p->n_rows);
-        PACKED_PRODUCT(packed_panel_sums(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
-                                         tables),
-                       d = (int32_t(*)[PACKED_PANEL][16])part.sums + (i - from) / 16)
-    }
-}
 #endif
 
 /* Integers of scratch that a product needs, by tables or by rows. */
 FB_UNUSED static ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
 {
     const ptrdiff_t blocks = packed_blocks(packed_groups(n_units));
-    return packed_values_size(n_rows) + PACKED_TABLES +
+    return packed_values_size(n_rows) + PACKED_TABLES_ROOM +
            packed_part_size(n_rows, blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS);
 }
 
@@ -831,7 +818,7 @@ FB_INLINE packed_weights packed_gated_weights(const packed_gated *p, ptrdiff_t q
             p->out[r * p->n_out + c] = 0;                                                         \
     for (ptrdiff_t q = 0; q < p->n_gates; q++) {                                                  \
         const packed_weights w = packed_gated_weights(p, q);                                      \
-        packed_integers(&w, first, last, wi, all, use_avx512);                                    \
+        packed_integers(&w, first, last, wi, all, level);                                    \
         for (ptrdiff_t r = 0; r < p->n_rows; r++) {                                               \
             const float gate = p->gate[q * padded_rows + r];                                      \
             if (gate == 0)                                                                        \
@@ -855,7 +842,7 @@ FB_INLINE packed_weights packed_gated_weights(const packed_gated *p, ptrdiff_t q
 
 FB_CLONES FB_UNUSED static void packed_gated_rows(const packed_gated *p, ptrdiff_t begin,
                                                   ptrdiff_t end, int32_t *wi, int32_t *all,
-                                                  int use_avx512)
+                                                  int level)
 {
     PACKED_GATED_ROWS
 }
@@ -868,106 +855,28 @@ FB_UNUSED static ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows
 {
     ptrdiff_t blocks = packed_blocks(packed_groups(n_rows));
     blocks = blocks < PACKED_GATED_BLOCKS ? blocks : PACKED_GATED_BLOCKS;
-    return packed_values_size(n_in) + PACKED_TABLES + packed_part_size(n_in, blocks) +
+    return packed_values_size(n_in) + PACKED_TABLES_ROOM + packed_part_size(n_in, blocks) +
            panels * PACKED_PANEL * 16 * PACKED_BLOCK * blocks;
 }
 
-#if PACKED_X86
-/* The blocks of a part in which a gate is open for some row. */
-PACKED_TARGET FB_UNUSED static int packed_open_blocks(const packed_part *whole, const float *gate,
-                                                      ptrdiff_t twenties, packed_part *open)
+/* The blocks of a part in which a gate is open for some row, each with `words` words of indices. */
+FB_UNUSED static int packed_open_blocks(const packed_part *whole, const float *gate,
+                                        ptrdiff_t words, packed_part *open)
 {
     int n = 0;
     for (ptrdiff_t g = 0, b = 0; g < whole->n_groups; g += PACKED_BLOCK, b++) {
         const ptrdiff_t left = whole->n_groups - g;
         const ptrdiff_t groups = left < PACKED_BLOCK ? left : PACKED_BLOCK;
-        __mmask16 on = 0;
-        for (ptrdiff_t s = 0; s < groups; s++)
-            on |= _mm512_cmp_ps_mask(_mm512_loadu_ps(gate + 16 * (g + s)), _mm512_setzero_ps(),
-                                     _CMP_NEQ_UQ);
+        int on = 0;
+        for (ptrdiff_t r = 16 * g; r < 16 * (g + groups); r++)
+            on |= gate[r] != 0;
         if (on) {
-            const packed_part part = {g, groups, whole->index + b * twenties * 16 * PACKED_BLOCK,
-                                      whole->any + b * twenties,
-                                      whole->sums + g * PACKED_PANEL * 16};
+            const packed_part part = {g, groups, whole->index + b * words * 16 * PACKED_BLOCK,
+                                      whole->any + b * words, whole->sums + g * PACKED_PANEL * 16};
             open[n++] = part;
         }
     }
     return n;
 }
-
-/* Rows of a part, panels of eight columns [begin, end). Gates are the outer loop: a gate's weights
- * lie together, and all weights are far more than the caches hold. */
-PACKED_TARGET FB_UNUSED static void packed_gated_some(const packed_gated *p,
-                                                      const packed_part *whole, ptrdiff_t begin,
-                                                      ptrdiff_t end, int32_t *values,
-                                                      int32_t *tables, float *sum)
-{
-    const ptrdiff_t padded_rows = 16 * packed_groups(p->n_rows), row = 16 * whole->first_group;
-    const ptrdiff_t rows = 16 * whole->n_groups, twenties = packed_twenties(p->n_in);
-    memset(sum, 0, (size_t)((end - begin) * PACKED_PANEL * rows) * sizeof(float));
-    for (ptrdiff_t q = 0; q < p->n_gates; q++) {
-        const packed_weights w = packed_gated_weights(p, q);
-        const float *gate = p->gate + q * padded_rows + row;
-        packed_part open[PACKED_GATED_BLOCKS];
-        const int n_open = packed_open_blocks(whole, gate, twenties, open);
-        for (ptrdiff_t panel = begin; panel < end && n_open > 0; panel++) {
-            const ptrdiff_t first = panel * PACKED_PANEL;
-            const ptrdiff_t columns =
-                p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
-            float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
-            int32_t all[PACKED_PANEL];
-            ptrdiff_t k_step, c_step;
-            packed_panel_values(&w, first, values, &k_step, &c_step, all);
-            packed_panel_sums(open, n_open, p->n_in, values, k_step, c_step, columns, tables);
-            for (int i = 0; i < n_open; i++)
-                for (ptrdiff_t s = 0; s < open[i].n_groups; s++) {
-                    const ptrdiff_t g = open[i].first_group + s;
-                    const __m512 on = _mm512_loadu_ps(gate + 16 * g);
-                    for (ptrdiff_t c = 0; c < columns; c++) {
-                        float *to = mine + (g * PACKED_PANEL + c) * 16;
-                        __m512i x = _mm512_load_si512(open[i].sums + (s * PACKED_PANEL + c) * 16);
-                        if (p->spin)
-                            x = _mm512_sub_epi32(_mm512_add_epi32(x, x),
-                                                 _mm512_set1_epi32(all[c]));
-                        _mm512_storeu_ps(
-                            to, _mm512_add_ps(_mm512_loadu_ps(to),
-                                              _mm512_mul_ps(on, _mm512_cvtepi32_ps(x))));
-                    }
-                }
-        }
-    }
-    for (ptrdiff_t panel = begin; panel < end; panel++) {
-        const ptrdiff_t first = panel * PACKED_PANEL;
-        const ptrdiff_t columns =
-            p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
-        const float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
-        for (ptrdiff_t r = 0; r < rows && row + r < p->n_rows; r += 16) {
-            const ptrdiff_t left = p->n_rows - row - r, m = left < 16 ? left : 16;
-            float x[PACKED_PANEL][16];
-            for (int c = 0; c < PACKED_PANEL; c++)
-                _mm512_storeu_ps(x[c],
-                                 _mm512_mul_ps(_mm512_loadu_ps(mine + r * PACKED_PANEL + c * 16),
-                                               _mm512_set1_ps(1.0f / (1 << PACKED_SHIFT))));
-            packed_store_rows(x, p->out + (row + r) * p->n_out + first, p->n_out, m, columns);
-        }
-    }
-}
-
-PACKED_TARGET FB_UNUSED static void packed_gated_avx512(const packed_gated *p, ptrdiff_t begin,
-                                                        ptrdiff_t end, int32_t *scratch)
-{
-    const ptrdiff_t n_groups = packed_groups(p->n_rows);
-    const ptrdiff_t at_once = PACKED_GATED_BLOCKS * PACKED_BLOCK;
-    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
-    for (ptrdiff_t g = 0; g < n_groups; g += at_once) {
-        packed_part part;
-        float *sum = (float *)packed_part_place(
-            &part, g, n_groups - g < at_once ? n_groups - g : at_once, p->n_in,
-            tables + PACKED_TABLES);
-        packed_part_fill(&part, p->x, p->n_in);
-        packed_gated_some(p, &part, begin, end, values, tables, sum);
-    }
-}
-#endif
 
 #endif

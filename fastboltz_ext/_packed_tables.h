@@ -23,14 +23,24 @@
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
+/* With AVX2 (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of 16 bits overflows (252 a step), and its
+ * tables, of two columns and one plane, stay in the first cache with the indices of 64 rows. */
+#define PACKED_BYTE_STEPS 28
+/* Planes at the most: 36 bits hold any sum of 32. */
+#define PACKED_PLANES 6
+#define PACKED_BYTE_TABLES (PACKED_BYTE_STEPS * 4 * 2 * 16 * PACKED_PLANES / 4)
+/* Room for tables, of either kind. */
+#define PACKED_TABLES_ROOM (PACKED_TABLES > PACKED_BYTE_TABLES ? PACKED_TABLES : PACKED_BYTE_TABLES)
 /* Blocks that are worked on together: their indices and sums should stay in the second cache. */
 #define PACKED_BLOCKS 32
 
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
     ptrdiff_t first_group, n_groups; /* groups of 16 rows */
-    uint32_t *index; /* [block][word of 20 inputs][group of the block][lane]: a byte is five inputs */
-    uint8_t *any;    /* [block][word of 20 inputs]: whether some row has a one there */
+    /* AVX-512: [block][word of 20 inputs][group of the block][lane], a byte is five inputs; AVX2: see
+     * _packed_bytes.h */
+    uint32_t *index;
+    uint8_t *any; /* [block][word of 20 or step of 16 inputs]: whether some row has a one there */
     int32_t *sums;   /* [group][column of a panel][lane] */
 } packed_part;
 
@@ -39,15 +49,21 @@ FB_INLINE ptrdiff_t packed_twenties(ptrdiff_t n_in)
     return (n_in + 19) / 20;
 }
 
+FB_INLINE ptrdiff_t packed_steps(ptrdiff_t n_in)
+{
+    return (n_in + 15) / 16;
+}
+
 FB_INLINE ptrdiff_t packed_blocks(ptrdiff_t n_groups)
 {
     return (n_groups + PACKED_BLOCK - 1) / PACKED_BLOCK;
 }
 
-/* Integers that the indices, flags and sums of some blocks take. */
+/* Integers that the indices, flags and sums of some blocks take: more with AVX2, whose indices hold
+ * four inputs where the others hold five. */
 FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
 {
-    const ptrdiff_t words = packed_twenties(n_in);
+    const ptrdiff_t words = packed_steps(n_in);
     return blocks * (words * 16 * PACKED_BLOCK + 16 * PACKED_BLOCK * PACKED_PANEL) + 16 +
            (blocks * words + 63) / 64 * 16;
 }
@@ -56,7 +72,7 @@ FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
 FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, ptrdiff_t n_groups,
                                      ptrdiff_t n_in, int32_t *memory)
 {
-    const ptrdiff_t blocks = packed_blocks(n_groups), words = packed_twenties(n_in);
+    const ptrdiff_t blocks = packed_blocks(n_groups), words = packed_steps(n_in);
     part->first_group = first_group;
     part->n_groups = n_groups;
     part->sums = memory;
@@ -66,11 +82,50 @@ FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, p
     return memory + packed_part_size(n_in, blocks);
 }
 
+/* Integers that packed_panel_values writes: values of a panel's columns, and a few zeros behind. */
+FB_INLINE ptrdiff_t packed_values_size(ptrdiff_t n_in)
+{
+    return ((n_in + 5 + 15) / 16 * 16) * PACKED_PANEL;
+}
+
+/* Sums of 16 bits with AVX-512: words of inputs whose tables, 20 KB, are in the first cache at a time,
+ * and blocks of 64 rows whose sums are kept meanwhile. */
+#define PACKED_LOW_WORDS 5
+#define PACKED_LOW_BLOCKS 32
+
+/* Integers of scratch that a layer needs for sets of rows with so many groups in all. */
+FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
+{
+    ptrdiff_t blocks = packed_blocks(n_groups) + 1; /* two sets may both end in half a block */
+    blocks = blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
+    const ptrdiff_t size = packed_values_size(n_in) + PACKED_TABLES_ROOM +
+                           packed_part_size(n_in, blocks) + packed_part_size(n_in, 1);
+    const ptrdiff_t low_size = PACKED_LOW_WORDS * PACKED_PANEL * 128 +
+                               PACKED_LOW_BLOCKS * 32 * PACKED_PANEL +
+                               16 * packed_words(n_in) * PACKED_PANEL;
+    return low && low_size > size ? low_size : size;
+}
+
 #if PACKED_X86
 
+/* The weights of a panel, or all of their rows' entries for 8 columns, towards the second cache: they
+ * come from afar, and there is time while other sums are looked up. */
+FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t n_in,
+                            ptrdiff_t columns)
+{
+    if (c_step == 1)
+        for (ptrdiff_t k = 0; k < n_in; k++)
+            __builtin_prefetch(w + k * k_step, 0, 2);
+    else
+        for (ptrdiff_t c = 0; c < columns && c < PACKED_PANEL; c++)
+            for (ptrdiff_t k = 0; k < n_in; k += 16)
+                __builtin_prefetch(w + c * c_step + k, 0, 2);
+}
+
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
-PACKED_TARGET FB_UNUSED static void packed_part_fill(packed_part *part, const uint32_t *bits,
-                                                     ptrdiff_t n_in)
+PACKED_TARGET FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
+                                                            const uint32_t *bits,
+                                                            ptrdiff_t n_in)
 {
     const ptrdiff_t n_words = packed_words(n_in), twenties = packed_twenties(n_in);
     const __m512i m0 = _mm512_set1_epi32(0x1f), m1 = _mm512_set1_epi32(0x1f00);
@@ -187,15 +242,16 @@ PACKED_LOOK_UP(packed_look_up_two, 2, PACKED_COLUMN2)
 /* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
  * for the columns c of the panel, of which `columns` are asked for. Values are read up to four inputs
  * past n_in, where bits are zero. */
-PACKED_TARGET FB_UNUSED static void packed_panel_sums(const packed_part *parts, int n_parts,
-                                                      ptrdiff_t n_in, const int32_t *values,
-                                                      ptrdiff_t k_step, ptrdiff_t c_step,
-                                                      ptrdiff_t columns, int32_t *tables)
+PACKED_TARGET FB_UNUSED static void packed_panel_sums_avx512(
+    const packed_part *parts, int n_parts, ptrdiff_t n_in, const int32_t *values, ptrdiff_t k_step,
+    ptrdiff_t c_step, ptrdiff_t columns, int32_t largest, int up, int32_t *tables)
 {
     const ptrdiff_t twenties = packed_twenties(n_in), fives = (n_in + 4) / 5;
     /* chunks of nearly the same length */
     const ptrdiff_t chunks = (twenties + PACKED_CHUNK - 1) / PACKED_CHUNK;
     const ptrdiff_t chunk = chunks == 0 ? 1 : (twenties + chunks - 1) / chunks;
+    (void)largest; /* these tables hold integers of any size */
+    (void)up;
     for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
         ptrdiff_t k = 0;
         do {
@@ -220,25 +276,11 @@ PACKED_TARGET FB_UNUSED static void packed_panel_sums(const packed_part *parts, 
     }
 }
 
-/* The weights of a panel, or all of their rows' entries for 8 columns, towards the second cache: they
- * come from afar, and there is time while other sums are looked up. */
-FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t n_in,
-                            ptrdiff_t columns)
-{
-    if (c_step == 1)
-        for (ptrdiff_t k = 0; k < n_in; k++)
-            __builtin_prefetch(w + k * k_step, 0, 2);
-    else
-        for (ptrdiff_t c = 0; c < columns && c < PACKED_PANEL; c++)
-            for (ptrdiff_t k = 0; k < n_in; k += 16)
-                __builtin_prefetch(w + c * c_step + k, 0, 2);
-}
-
 /* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with five zeros behind the
  * last input, and their sums over inputs. */
-PACKED_TARGET FB_UNUSED static void packed_panel_values(const packed_weights *w, ptrdiff_t first,
-                                                        int32_t *values, ptrdiff_t *k_step,
-                                                        ptrdiff_t *c_step, int32_t *sums)
+PACKED_TARGET FB_UNUSED static int32_t packed_panel_values_avx512(
+    const packed_weights *w, ptrdiff_t first, int32_t *values, ptrdiff_t *k_step,
+    ptrdiff_t *c_step, int32_t *sums)
 {
     const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
     const ptrdiff_t n = w->n_in;
@@ -260,7 +302,7 @@ PACKED_TARGET FB_UNUSED static void packed_panel_values(const packed_weights *w,
             }
             sums[c] = _mm512_reduce_add_epi32(total);
         }
-        return;
+        return 0;
     }
     const __mmask8 mask = (__mmask8)((1u << columns) - 1);
     __m256i total = _mm256_setzero_si256();
@@ -275,12 +317,7 @@ PACKED_TARGET FB_UNUSED static void packed_panel_values(const packed_weights *w,
     for (ptrdiff_t k = n; k < n + 5; k++)
         _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), _mm256_setzero_si256());
     _mm256_storeu_si256((__m256i *)sums, total);
-}
-
-/* Integers that packed_panel_values writes. */
-FB_INLINE ptrdiff_t packed_values_size(ptrdiff_t n_in)
-{
-    return ((n_in + 5 + 15) / 16 * 16) * PACKED_PANEL;
+    return 0;
 }
 
 #endif /* PACKED_X86 */

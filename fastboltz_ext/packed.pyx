@@ -27,19 +27,23 @@ cnp.import_array()
 
 cdef extern from "_packed_loop.h" nogil:
     """
-    static int packed_has_avx512(void)
+    /* The best instruction set that the processor has. */
+    static int packed_best_level(void)
     {
     #if PACKED_X86
         __builtin_cpu_init();
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-    #else
-        return 0;
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+            return PACKED_AVX512;
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+            __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"))
+            return PACKED_AVX2;
     #endif
+        return PACKED_ANY;
     }
 
     /* One layer on its own, in a parallel region of its own. */
-    static void packed_one_product(const packed_product *p, int by_rows, int avx512,
+    static void packed_one_product(const packed_product *p, int by_rows, int level,
                                    int32_t *memory, ptrdiff_t scratch, int n_threads)
     {
         const ptrdiff_t panels = packed_panels(p->n_columns), words = packed_words(p->n_units);
@@ -57,10 +61,13 @@ cdef extern from "_packed_loop.h" nogil:
             int32_t *mine = memory + t * scratch;
     #if PACKED_X86
             if (!by_rows) {
-                packed_product_by_tables(p, begin, end, mine);
+                if (level == PACKED_AVX512)
+                    packed_product_tables_avx512(p, begin, end, mine);
+                else
+                    packed_product_tables_avx2(p, begin, end, mine);
                 continue;
             }
-            if (avx512) {
+            if (level == PACKED_AVX512) {
                 packed_product_avx512(p, begin, end, mine);
                 continue;
             }
@@ -69,7 +76,7 @@ cdef extern from "_packed_loop.h" nogil:
         }
     }
 
-    static void packed_one_gated(const packed_gated *p, int by_rows, int avx512, int32_t *memory,
+    static void packed_one_gated(const packed_gated *p, int by_rows, int level, int32_t *memory,
                                  ptrdiff_t scratch, int n_threads)
     {
         const ptrdiff_t panels = packed_panels(p->n_out), words = packed_words(p->n_out);
@@ -78,19 +85,22 @@ cdef extern from "_packed_loop.h" nogil:
         FB_PARALLEL_FOR
         for (t = 0; t < n_threads; t++) {
     #if PACKED_X86
+            const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
             if (!by_rows) {
-                packed_gated_avx512(p, panels * t / n_threads, panels * (t + 1) / n_threads,
-                                    memory + t * scratch);
+                if (level == PACKED_AVX512)
+                    packed_gated_tables_avx512(p, begin, end, memory + t * scratch);
+                else
+                    packed_gated_tables_avx2(p, begin, end, memory + t * scratch);
                 continue;
             }
     #endif
             packed_gated_rows(p, words * t / n_threads, words * (t + 1) / n_threads, memory,
-                              memory + p->n_in * packed_padded(p->n_out), avx512);
+                              memory + p->n_in * packed_padded(p->n_out), level);
         }
     }
 
     static void packed_one_layer(const uint32_t *x, ptrdiff_t n_rows, const packed_weights *w,
-                                 const packed_outputs *o, int by_rows, int avx512,
+                                 const packed_outputs *o, int by_rows, int level,
                                  int32_t *memory, ptrdiff_t scratch, int n_threads)
     {
         const ptrdiff_t words = packed_words(w->n_out);
@@ -104,12 +114,15 @@ cdef extern from "_packed_loop.h" nogil:
     #if PACKED_X86
             if (!by_rows) {
                 const packed_rows rows = {x, n_rows, o};
-                packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
+                if (level == PACKED_AVX512)
+                    packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
+                else
+                    packed_layer_avx2(&rows, 1, w, begin, end, memory + t * scratch);
                 continue;
             }
     #endif
-            packed_integers(w, 32 * begin, last, integers, all, avx512);
-            packed_layer_rows(x, NULL, n_rows, w, o, begin, end, integers, all, avx512);
+            packed_integers(w, 32 * begin, last, integers, all, level);
+            packed_layer_rows(x, NULL, n_rows, w, o, begin, end, integers, all, level);
         }
     }
     """
@@ -168,7 +181,7 @@ cdef extern from "_packed_loop.h" nogil:
         int real
         packed_sgemm gemm
         int n_threads
-        int use_avx512
+        int level
         int by_rows
         ptrdiff_t max_rows
         ptrdiff_t n_chains
@@ -202,13 +215,16 @@ cdef extern from "_packed_loop.h" nogil:
         ptrdiff_t c_step
         const float* gate
         float* out
-    void packed_one_gated(const packed_gated* p, int by_rows, int avx512, int32_t* memory,
+    void packed_one_gated(const packed_gated* p, int by_rows, int level, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
     int packed_product_shift(const float* y, ptrdiff_t n_rows, ptrdiff_t n_columns, int* shift)
-    void packed_one_product(const packed_product* p, int by_rows, int avx512, int32_t* memory,
+    void packed_one_product(const packed_product* p, int by_rows, int level, int32_t* memory,
                             ptrdiff_t scratch, int n_threads)
     int PACKED_PANEL
-    int packed_has_avx512()
+    int packed_best_level()
+    int PACKED_ANY
+    int PACKED_AVX2
+    int PACKED_AVX512
     ptrdiff_t packed_groups(ptrdiff_t n)
     ptrdiff_t packed_words(ptrdiff_t n)
     ptrdiff_t packed_panels(ptrdiff_t n)
@@ -232,7 +248,7 @@ cdef extern from "_packed_loop.h" nogil:
     ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
     ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows, ptrdiff_t panels)
     void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
-                          const packed_outputs* o, int by_rows, int avx512, int32_t* memory,
+                          const packed_outputs* o, int by_rows, int level, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
     int packed_pair_allocate(packed_pair* q)
     ptrdiff_t packed_pair_run(packed_pair* q, const void* data, const int64_t* rows,
@@ -243,13 +259,16 @@ cdef extern from "_packed_loop.h" nogil:
 
 # Multiply-adds of a product below which threads cost more than they bring.
 cdef double TINY = 1 << 23
-# Rows up to which adding rows of weights up is faster than tables, which take 32 rows at a time:
-# measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones.
-cdef Py_ssize_t FEW_ROWS = 20
+# Rows up to which adding rows of weights up is faster than tables, which take 32 rows at a time,
+# with AVX-512 and with AVX2: measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones.
+cdef Py_ssize_t FEW_ROWS = 20, FEW_ROWS_AVX2 = 6
 # Share of ones below which adding rows up is faster for any number of them: one-hot units, say.
-cdef double SPARSE = 0.08
+cdef double SPARSE = 0.08, SPARSE_AVX2 = 0.04
 
-cdef bint use_avx512 = packed_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable"
+LEVELS = {"portable": PACKED_ANY, "avx2": PACKED_AVX2, "avx512": PACKED_AVX512}
+
+# The instruction set in use.
+cdef int level = packed_best_level()
 # Tables for all sizes: tests want them where they would not pay.
 cdef bint only_tables = False
 
@@ -259,23 +278,32 @@ cdef bint is_sparse(Bits x):
     if only_tables:
         return False
     cdef double size = <double>x.n_rows * <double>x.n_units
-    return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < SPARSE * size
+    cdef double few = SPARSE if level == PACKED_AVX512 else SPARSE_AVX2
+    return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < few * size
 
 
 cdef bint goes_by_rows(Py_ssize_t n):
-    """Whether rows of weights are added up rather than looked up in tables: without AVX-512, and
+    """Whether rows of weights are added up rather than looked up in tables: on portable code, and
     where few rows would not pay for the tables. Results are the same."""
-    return not use_avx512 or (n <= FEW_ROWS and not only_tables)
+    cdef Py_ssize_t few = FEW_ROWS if level == PACKED_AVX512 else FEW_ROWS_AVX2
+    return level == PACKED_ANY or (n <= few and not only_tables)
 
 
-def has_avx512():
-    """Whether the processor has what the AVX-512 kernel needs."""
-    return bool(packed_has_avx512())
+def kernels():
+    """Names that `kernel` accepts on this processor, the fastest first."""
+    names = []
+    for name, needed in reversed(LEVELS.items()):
+        if needed <= packed_best_level():
+            names.append(name)
+            if needed != PACKED_ANY:
+                names.append(f"{name} tables")
+    return names
 
 
 def kernel(name=None):
-    """Which code sums binary units: ``"avx512"``, ``"avx512 tables"`` (for few rows too, where
-    adding up rows of weights is faster) or ``"portable"``; results are the same bits.
+    """Which code sums binary units: ``"avx512"``, ``"avx2"`` or ``"portable"``; the first two with
+    ``" tables"`` behind use tables for few rows too, where adding up rows of weights is faster.
+    Results are the same bits.
 
     Parameters
     ----------
@@ -286,17 +314,21 @@ def kernel(name=None):
     -------
     str
     """
-    global only_tables, use_avx512
+    global only_tables, level
     if name is not None:
-        if name not in ("avx512", "avx512 tables", "portable"):
+        if name not in kernels():
             raise ValueError(
-                f"kernel {name!r} does not exist; expected 'avx512', 'avx512 tables' or 'portable'."
+                f"kernel {name!r} is not one that this processor can run; expected one of "
+                f"{kernels()}."
             )
-        if name != "portable" and not packed_has_avx512():
-            raise ValueError("this processor has no AVX-512; use 'portable'.")
-        use_avx512 = name != "portable"
-        only_tables = name == "avx512 tables"
-    return ("avx512 tables" if only_tables else "avx512") if use_avx512 else "portable"
+        level = LEVELS[name.removesuffix(" tables")]
+        only_tables = name.endswith(" tables")
+    (current,) = (name for name, at in LEVELS.items() if at == level)
+    return f"{current} tables" if only_tables else current
+
+
+if os.environ.get("FASTBOLTZ_KERNEL"):
+    kernel(os.environ["FASTBOLTZ_KERNEL"])
 
 
 def fits(w):
@@ -588,7 +620,7 @@ def layer(
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     cdef const uint32_t* px = <const uint32_t*>cnp.PyArray_DATA(x.words)
     with nogil:
-        packed_one_layer(px, n, &weights, &o, by_rows, use_avx512, pm, scratch, n_threads)
+        packed_one_layer(px, n, &weights, &o, by_rows, level, pm, scratch, n_threads)
     if parts is not None:
         # Panels are added in their order, whatever thread made them.
         np.add.reduce(parts[:, :n], axis=0, out=cumulant)
@@ -643,7 +675,7 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     p.out = <float*>cnp.PyArray_DATA(out)
     if <double>n * <double>p.n_in * <double>n_out * <double>n_gates < TINY:
         n_threads = 1
-    cdef bint by_rows = goes_by_rows(n), avx512 = use_avx512
+    cdef bint by_rows = goes_by_rows(n)
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
     cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16
@@ -652,7 +684,7 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     )
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     with nogil:
-        packed_one_gated(&p, by_rows, avx512, pm, scratch, n_threads)
+        packed_one_gated(&p, by_rows, level, pm, scratch, n_threads)
 
 
 def outer(
@@ -711,9 +743,8 @@ def outer(
         p.turned = <uint32_t*>cnp.PyArray_DATA(turned)
     cdef cnp.ndarray memory = aligned_words((n_threads * scratch,))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
-    cdef bint avx512 = use_avx512
     with nogil:
-        packed_one_product(&p, by_rows, avx512, pm, scratch, n_threads)
+        packed_one_product(&p, by_rows, level, pm, scratch, n_threads)
     return True
 
 
@@ -815,7 +846,7 @@ cdef class PairLoop:
         if <double>max_rows * <double>n_visible * <double>n_hidden < TINY:
             n_threads = 1
         q.n_threads = n_threads
-        q.use_avx512 = use_avx512
+        q.level = level
         q.by_rows = goes_by_rows(max(max_rows, n_chains))
         q.max_rows = max_rows
         q.n_chains = n_chains

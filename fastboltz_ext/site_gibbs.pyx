@@ -97,7 +97,7 @@ cdef Py_ssize_t FEW = 4
 _KERNELS = {"scalar": SITE_SCALAR, "portable": SITE_PORTABLE, "avx512": SITE_AVX512}
 
 cdef int chosen = SITE_PORTABLE
-if site_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL") != "portable":
+if site_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512"):
     chosen = SITE_AVX512
 
 

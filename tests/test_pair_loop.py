@@ -19,18 +19,8 @@ from fastboltz.pair_loop import PairLoop
 from fastboltz_ext import packed, philox
 
 
-def _kernels():
-    before = packed.kernel()
-    try:
-        packed.kernel("avx512")
-    except ValueError:
-        return ["portable"]
-    finally:
-        packed.kernel(before)
-    return ["portable", "avx512", "avx512 tables"]
-
-
-KERNELS = _kernels()
+#: The portable one first, which others are compared to.
+KERNELS = packed.kernels()[::-1]
 #: Draws are compared where no u comes closer to its p than the rounding of sums.
 SAFE = 4e-6
 

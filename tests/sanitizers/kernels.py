@@ -217,8 +217,7 @@ def main(folder, *names):
     # Not some other build, which nobody watches.
     assert Path(packed.__file__).is_relative_to(folder), packed.__file__
     assert Path(fastboltz_ext.__file__).is_relative_to(folder), fastboltz_ext.__file__
-    if packed.kernel() == "avx512":
-        KERNELS.extend(["avx512", "avx512 tables"])
+    KERNELS.extend(name for name in packed.kernels() if name not in KERNELS)
     for name in names or DRIVERS:
         for driver in DRIVERS[name]:
             driver()

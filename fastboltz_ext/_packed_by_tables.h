@@ -1,0 +1,204 @@
+/* Layers, statistics, products of three and updates of binary units by table look-up: included once
+ * for AVX-512 and once for AVX2, with
+ *
+ *     TABLES(name)    the name of a function of this instruction set
+ *     TABLES_TARGET   the attribute of its functions
+ *
+ * What is looked up, and how, is in _packed_tables.h and _packed_bytes.h.
+ */
+
+/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets, int n_sets,
+                                                         const packed_weights *w, ptrdiff_t begin,
+                                                         ptrdiff_t end, int32_t *scratch)
+{
+#ifdef TABLES_LOW
+    if (w->low) {
+        for (int i = 0; i < n_sets; i++)
+            TABLES_LOW(sets + i, w, begin, end, scratch);
+        return;
+    }
+#endif
+    int32_t *values = scratch, *tables = values + packed_values_size(w->n_in);
+    ptrdiff_t done[2] = {0, 0};
+    for (;;) {
+        /* as many blocks of rows as are worked on together */
+        packed_part parts[2];
+        const packed_rows *set[2];
+        int n_parts = 0;
+        ptrdiff_t room = PACKED_BLOCKS;
+        int32_t *free = tables + PACKED_TABLES_ROOM;
+        for (int i = 0; i < n_sets && room > 0; i++) {
+            ptrdiff_t groups = packed_groups(sets[i].n_rows) - done[i];
+            if (groups == 0)
+                continue;
+            groups = groups < room * PACKED_BLOCK ? groups : room * PACKED_BLOCK;
+            free = packed_part_place(parts + n_parts, done[i], groups, w->n_in, free);
+            TABLES(packed_part_fill)(parts + n_parts, sets[i].x, w->n_in);
+            set[n_parts++] = sets + i;
+            done[i] += groups;
+            room -= packed_blocks(groups);
+        }
+        if (n_parts == 0)
+            return;
+        for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
+             first += PACKED_PANEL) {
+            const ptrdiff_t columns =
+                w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
+            int32_t all[PACKED_PANEL];
+            ptrdiff_t k_step, c_step;
+            const int32_t largest =
+                TABLES(packed_panel_values)(w, first, values, &k_step, &c_step, all);
+            if (first + PACKED_PANEL < 32 * end && first + PACKED_PANEL < w->n_out)
+                packed_fetch(w->w + (first + PACKED_PANEL) * w->c_step, w->k_step, w->c_step,
+                             w->n_in, w->n_out - first - PACKED_PANEL);
+            TABLES(packed_panel_sums)(parts, n_parts, w->n_in, values, k_step, c_step, columns,
+                                      largest, PACKED_SHIFT - packed_shift_of(w), tables);
+            for (int i = 0; i < n_parts; i++)
+                for (ptrdiff_t g = 0; g < parts[i].n_groups; g += 2)
+                    TABLES(packed_epilogue)(parts[i].sums + g * PACKED_PANEL * 16, all, set[i]->o,
+                                            first, w->n_out, 16 * (parts[i].first_group + g),
+                                            set[i]->n_rows, packed_groups(set[i]->n_rows));
+        }
+    }
+}
+
+/* Statistics, with units in the lanes; `scratch` is of packed_product_scratch integers. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_product_tables)(const packed_product *p,
+                                                                  ptrdiff_t begin, ptrdiff_t end,
+                                                                  int32_t *scratch)
+{
+    int32_t *panel = scratch, *tables = panel + packed_values_size(p->n_rows);
+    const ptrdiff_t at_once = 16 * PACKED_BLOCK * PACKED_BLOCKS;
+    for (ptrdiff_t from = 0; from < p->n_units; from += at_once) {
+        const ptrdiff_t to = from + at_once < p->n_units ? from + at_once : p->n_units;
+        packed_part part;
+        packed_part_place(&part, from / 16, packed_groups(to) - from / 16, p->n_rows,
+                          tables + PACKED_TABLES_ROOM);
+        TABLES(packed_part_fill)(&part, p->turned, p->n_rows);
+        PACKED_PRODUCT(TABLES(packed_panel_sums)(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
+                                                 largest, 0, tables),
+                       d = (int32_t(*)[PACKED_PANEL][16])part.sums + (i - from) / 16)
+    }
+}
+
+/* Products of three. Rows of a part, panels of eight columns [begin, end). Gates are the outer loop:
+ * a gate's weights lie together, and all weights are far more than the caches hold. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_gated_some)(const packed_gated *p,
+                                                              const packed_part *whole,
+                                                              ptrdiff_t begin, ptrdiff_t end,
+                                                              int32_t *values, int32_t *tables,
+                                                              float *sum)
+{
+    const ptrdiff_t padded_rows = 16 * packed_groups(p->n_rows), row = 16 * whole->first_group;
+    const ptrdiff_t rows = 16 * whole->n_groups;
+    memset(sum, 0, (size_t)((end - begin) * PACKED_PANEL * rows) * sizeof(float));
+    for (ptrdiff_t q = 0; q < p->n_gates; q++) {
+        const packed_weights w = packed_gated_weights(p, q);
+        const float *gate = p->gate + q * padded_rows + row;
+        packed_part open[PACKED_GATED_BLOCKS];
+        const int n_open = packed_open_blocks(whole, gate, TABLES_WORDS(p->n_in), open);
+        for (ptrdiff_t panel = begin; panel < end && n_open > 0; panel++) {
+            const ptrdiff_t first = panel * PACKED_PANEL;
+            const ptrdiff_t columns =
+                p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
+            float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
+            int32_t all[PACKED_PANEL];
+            ptrdiff_t k_step, c_step;
+            const int32_t largest =
+                TABLES(packed_panel_values)(&w, first, values, &k_step, &c_step, all);
+            TABLES(packed_panel_sums)(open, n_open, p->n_in, values, k_step, c_step, columns,
+                                      largest, 0, tables);
+            for (int i = 0; i < n_open; i++)
+                for (ptrdiff_t s = 0; s < open[i].n_groups; s++) {
+                    const ptrdiff_t g = open[i].first_group + s;
+                    float on[16];
+                    memcpy(on, gate + 16 * g, sizeof on);
+                    for (ptrdiff_t c = 0; c < columns; c++) {
+                        const int32_t *from = open[i].sums + (s * PACKED_PANEL + c) * 16;
+                        float *to = mine + (g * PACKED_PANEL + c) * 16, x[16];
+                        memcpy(x, to, sizeof x);
+                        if (p->spin)
+                            for (int l = 0; l < 16; l++)
+                                x[l] += on[l] * (float)(int32_t)(2u * (uint32_t)from[l] -
+                                                                 (uint32_t)all[c]);
+                        else
+                            for (int l = 0; l < 16; l++)
+                                x[l] += on[l] * (float)from[l];
+                        memcpy(to, x, sizeof x);
+                    }
+                }
+        }
+    }
+    for (ptrdiff_t panel = begin; panel < end; panel++) {
+        const ptrdiff_t first = panel * PACKED_PANEL;
+        const ptrdiff_t columns =
+            p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
+        const float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
+        for (ptrdiff_t r = 0; r < rows && row + r < p->n_rows; r += 16) {
+            const ptrdiff_t left = p->n_rows - row - r, m = left < 16 ? left : 16;
+            float x[PACKED_PANEL][16];
+            for (int c = 0; c < PACKED_PANEL; c++)
+                for (int l = 0; l < 16; l++)
+                    x[c][l] = mine[r * PACKED_PANEL + c * 16 + l] * (1.0f / (1 << PACKED_SHIFT));
+            TABLES(packed_store_rows)(x, p->out + (row + r) * p->n_out + first, p->n_out, m,
+                                      columns);
+        }
+    }
+}
+
+TABLES_TARGET FB_UNUSED static void TABLES(packed_gated_tables)(const packed_gated *p,
+                                                                ptrdiff_t begin, ptrdiff_t end,
+                                                                int32_t *scratch)
+{
+    const ptrdiff_t n_groups = packed_groups(p->n_rows);
+    const ptrdiff_t at_once = PACKED_GATED_BLOCKS * PACKED_BLOCK;
+    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
+    for (ptrdiff_t g = 0; g < n_groups; g += at_once) {
+        packed_part part;
+        float *sum = (float *)packed_part_place(
+            &part, g, n_groups - g < at_once ? n_groups - g : at_once, p->n_in,
+            tables + PACKED_TABLES_ROOM);
+        TABLES(packed_part_fill)(&part, p->x, p->n_in);
+        TABLES(packed_gated_some)(p, &part, begin, end, values, tables, sum);
+    }
+}
+
+/* Update of weights: 16 visible units stand in the lanes, and rows of the hidden means make tables. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
+    packed_pair *q, const packed_step *step, ptrdiff_t n0, ptrdiff_t n1, ptrdiff_t from,
+    ptrdiff_t to, int t, int T)
+{
+    packed_part parts[2];
+    int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES_ROOM;
+    const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
+    const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
+    const int32_t largest = (int32_t)1 << step->mean_shift; /* means are no larger than 1 */
+    free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
+    packed_part_place(parts + 1, group, groups, n1, free);
+    if (!q->real)
+        TABLES(packed_part_fill)(parts, q->v0_turned, n0);
+    TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1);
+    PACKED_UPDATE_BODY(
+        {
+            packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
+            if (!q->real)
+                TABLES(packed_panel_sums)(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns,
+                                          largest, 0, tables);
+            TABLES(packed_panel_sums)(parts + 1, 1, n1, q->p1 + first * rows1, 1, rows1, columns,
+                                      largest, 0, tables);
+        },
+        {
+            if (!q->real)
+                d0 = (int32_t(*)[PACKED_PANEL][16])parts[0].sums + (i - from) / 16;
+            d1 = (int32_t(*)[PACKED_PANEL][16])parts[1].sums + (i - from) / 16;
+        })
+}
+
+FB_UNUSED static void TABLES(packed_update_tables)(packed_pair *q, const packed_step *step,
+                                                   ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+{
+    const ptrdiff_t at_once = packed_update_blocks(q) * PACKED_BLOCK * 16, V = q->n_visible;
+    for (ptrdiff_t i = 0; i < V; i += at_once)
+        TABLES(packed_update_some)(q, step, n0, n1, i, i + at_once < V ? i + at_once : V, t, T);
+}
