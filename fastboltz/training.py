@@ -123,6 +123,8 @@ class TrainingState:
         Where in a pass an interruption came; empty between two passes.
     kept : dict
         What early stopping keeps from epoch to epoch, while it lasts.
+    callbacks : dict
+        What callbacks with a method ``state_dict`` answered after the last epoch, by their names.
     finished : bool
         Whether early stopping or a callback has ended the training.
     is_general : bool
@@ -140,6 +142,7 @@ class TrainingState:
     history: dict[str, list[Any]] = field(default_factory=dict)
     position: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     finished: bool = False
     is_general: bool = False
     fingerprint: str = ""
@@ -184,7 +187,9 @@ class Interrupted(KeyboardInterrupt):
 
 #: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
 #: is called after the others, and one with a method ``interrupted(progress)`` is told of Ctrl-C; it
-#: answers with a sentence.
+#: answers with a sentence. One that remembers something from epoch to epoch has two methods,
+#: ``state_dict()`` and ``load_state_dict(state)``: what the first answers goes into checkpoints and
+#: files of models, and is handed to the second when the training goes on from there.
 Callback = Callable[[Progress], Any]
 
 
@@ -468,6 +473,7 @@ def run(
     n_iter: int,
     callbacks: Sequence[Callback] = (),
     state: TrainingState | None = None,
+    resume: bool = False,
 ) -> None:
     """Drive a training to its end, calling the callbacks after each epoch.
 
@@ -477,8 +483,12 @@ def run(
     ----------
     state : TrainingState, optional
         That of the training, which callbacks that hear of Ctrl-C are told.
+    resume : bool
+        Whether the training goes on from a file, and so the callbacks from what it says of them.
     """
     callbacks = sorted(callbacks, key=lambda one: getattr(one, "comes_last", False))
+    if resume and state is not None:
+        restore_callbacks(callbacks, state.callbacks)
     is_whole = False
     try:
         for state in epochs:
@@ -486,8 +496,11 @@ def run(
             progress = Progress(model, params, state, n_iter)
             # Every callback is called, also when an earlier one asks to stop.
             for callback in callbacks:
+                if getattr(callback, "comes_last", False):
+                    state.callbacks = states_of_callbacks(callbacks)
                 if callback(progress):
                     state.finished = True
+            state.callbacks = states_of_callbacks(callbacks)
             if state.finished:
                 break
             is_whole = False
@@ -503,3 +516,42 @@ def run(
         for one in callbacks:
             if state is not None and hasattr(one, "end"):
                 one.end(Progress(model, params, state, n_iter))
+        if state is not None:
+            state.callbacks = states_of_callbacks(callbacks)
+
+
+def _with_state(callbacks: Sequence[Callback]) -> dict[str, Any]:
+    """Callbacks that remember something, by the names of their classes and, from 2 on, numbers."""
+    found: dict[str, Any] = {}
+    for one in callbacks:
+        if hasattr(one, "state_dict"):
+            name = type(one).__name__
+            n = sum(key.partition("#")[0] == name for key in found)
+            found[f"{name}#{n + 1}" if n else name] = one
+    return found
+
+
+def states_of_callbacks(callbacks: Sequence[Callback]) -> dict[str, dict[str, Any]]:
+    """What callbacks remember, by their names."""
+    states = {name: one.state_dict() for name, one in _with_state(callbacks).items()}
+    for name, state in states.items():
+        if not isinstance(state, dict):
+            raise TypeError(f"state_dict() of {name} must return a dict; got {state!r}.")
+    return states
+
+
+def restore_callbacks(callbacks: Sequence[Callback], states: Mapping[str, Any]) -> None:
+    """Hand to callbacks what those of their names remembered.
+
+    One that is new begins anew; one that is missing is an error, as the training would go on
+    without it.
+    """
+    known = _with_state(callbacks)
+    for name, state in states.items():
+        if name not in known:
+            raise ValueError(
+                f"the training had a callback {name}, whose state is in the file, but none of "
+                f"those given now has that name and a state (with one: "
+                f"{', '.join(known) or 'none'}). Give it again, as it was made."
+            )
+        known[name].load_state_dict(state)

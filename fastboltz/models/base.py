@@ -119,7 +119,15 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         if bar is not None:
             callbacks.append(bar)
         try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks, state=state)
+            run(
+                epochs,
+                self.params_,
+                model=self,
+                n_iter=n_epochs,
+                callbacks=callbacks,
+                state=state,
+                resume=resume,
+            )
         finally:
             state.kept = {}
             if bar is not None:
