@@ -437,4 +437,45 @@ class EarlyStopping(_Watch):
             progress.model._log_partition = None  # it may be that of other parameters
 
 
-__all__ = ["METRICS", "EarlyStopping", "Monitor"]
+class Trajectory:
+    """Keep models that the training goes through, for ``sample(..., method="trajectory")``.
+
+    After the first epoch, and then after each whose number is `growth` times that of the one before
+    or more, a copy of the parameters is put into the model's ``trajectory_``: a training changes
+    most at its beginning. The models are saved to files with the model they belong to.
+
+    Parameters
+    ----------
+    growth : float, default=1.25
+        1 keeps every epoch. With 1.25, 200 epochs leave 20 models.
+
+    Examples
+    --------
+    >>> from fastboltz import RBM
+    >>> from fastboltz.callbacks import Trajectory
+    >>> from fastboltz.datasets import load_digits
+    >>> train, _ = load_digits()
+    >>> rbm = RBM(16, n_iter=10, callbacks=[Trajectory()], random_state=0).fit(train.X)
+    >>> [epoch for epoch, params in rbm.trajectory_]
+    [1, 2, 3, 4, 5, 7, 9]
+    >>> rbm.sample(5, method="trajectory").shape
+    (5, 64)
+    """
+
+    def __init__(self, growth: float = 1.25) -> None:
+        self.growth = check_number("growth", growth, 1)
+
+    def __call__(self, progress: Progress) -> None:
+        """Keep the model after an epoch, where it is due."""
+        if progress.model is None:
+            raise TypeError(
+                "Trajectory puts models into an estimator's trajectory_, but this training has no "
+                "estimator; copy the parameters in a callback of your own."
+            )
+        kept = vars(progress.model).setdefault("trajectory_", [])
+        if kept and progress.state.epoch < max(kept[-1][0] + 1, self.growth * kept[-1][0]):
+            return
+        kept.append((progress.state.epoch, {key: x.copy() for key, x in progress.params.items()}))
+
+
+__all__ = ["METRICS", "EarlyStopping", "Monitor", "Trajectory"]
