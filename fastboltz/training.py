@@ -102,6 +102,38 @@ class Rows:
         return np.reshape(mean, self.shape), np.reshape(square, self.shape)
 
 
+class Blocks:
+    """The rows of a training, a block after the other: one where they are in memory.
+
+    Parameters
+    ----------
+    read : callable
+        Begins a pass: an iterator of (rows of each group, weights of the rows or None). Blocks but
+        the last have a multiple of the rows of a minibatch.
+    n_rows : int or None
+        Rows of a pass; None where they were never counted, and no schedule needs it.
+    mean_weight : float
+        Of all rows.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
+        n_rows: int | None,
+        mean_weight: float = 1.0,
+    ) -> None:
+        self.read = read
+        self.n_rows = n_rows
+        self.mean_weight = mean_weight
+
+    @classmethod
+    def of(cls, data: Mapping[str, Rows], weight: np.ndarray | None) -> Blocks:
+        """Rows in memory."""
+        n = len(next(iter(data.values())))
+        mean = 1.0 if weight is None else float(weight.mean())
+        return cls(lambda: iter([(data, weight)]), n, mean)
+
+
 @dataclass
 class TrainingState:
     """Everything that the next update depends on, besides the parameters and the data.
@@ -318,7 +350,7 @@ class Trainer:
     def epochs(
         self,
         params: Params,
-        data: Mapping[str, Rows],
+        data: Mapping[str, Rows] | Blocks,
         state: TrainingState,
         *,
         batch_size: int,
@@ -331,6 +363,9 @@ class Trainer:
     ) -> Iterator[TrainingState]:
         """Make passes over the data, yielding after each.
 
+        Rows in memory are shuffled in each pass; blocks come in their order, and the rows of each
+        are shuffled.
+
         Parameters
         ----------
         n_epochs : int
@@ -340,69 +375,57 @@ class Trainer:
         resume : bool
             Go on with a training of so many passes in all, from where it was left.
         """
-        n = len(next(iter(data.values())))
-        per_epoch = -(-n // batch_size)
+        compiled: np.ndarray | None = None
+        in_memory = not isinstance(data, Blocks)
+        if isinstance(data, Blocks):
+            blocks = data
+        else:
+            compiled = PairLoop.serve(self, params, data, sample_weight)
+            blocks = Blocks.of(data, sample_weight)
         n_updates = None
         if decay:
-            n_updates = (0 if resume else state.update) + per_epoch * n_epochs
-        mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
-        compiled = PairLoop.serve(self, params, data, sample_weight)
+            assert blocks.n_rows is not None, "a schedule that ends needs the number of rows"
+            n_updates = -(-blocks.n_rows // batch_size) * n_epochs
+            n_updates += 0 if resume else state.update
         if resume:
             self._recall(state)
-            compiled = None if state.is_general else compiled
         for _ in state.passes(n_epochs, resume):
             begin = time.perf_counter()
-            order = np.arange(n)
-            if shuffle:
-                order = rng.permutation(rng.Address.of(seed, "shuffle", step=state.epoch), n)
-            start, rate = state.position.get("start", 0), state.position.get("rate", 0.0)
-            state.position = {}
+            position, state.position = state.position, {}
+            rate, first = position.get("rate", 0.0), 0
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
-                loop: PairLoop | None = None
-                try:
-                    while start < n:
-                        if compiled is not None and loop is None:
-                            (group,) = self.objective.observed
-                            loop = PairLoop(
-                                self,
-                                params,
-                                state,
-                                compiled,
-                                batch_size,
-                                partial(data[group].take, order[:batch_size]),
-                            )
-                        if loop is not None:
-                            made, rate = loop.run(order[start:], n_updates, self)
-                            start += made * batch_size
-                            if made == 0:
-                                # Weights whose sums leave the range of fixed point.
-                                loop.close()
-                                loop = compiled = None
-                                state.is_general = True
-                        else:
-                            chosen = order[start : start + batch_size]
-                            start += batch_size
-                            weights, emphasis = None, 1.0
-                            if sample_weight is not None:
-                                weights = sample_weight[chosen]
-                                # A minibatch counts by the weight of its rows, so that over an
-                                # epoch every row does.
-                                emphasis = float(weights.mean()) / mean_weight
-                                if emphasis == 0:
-                                    continue
-                            batch = {g: x.take(chosen) for g, x in data.items()}
-                            rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                for number, (rows, weights) in enumerate(blocks.read()):
+                    n = len(next(iter(rows.values())))
+                    left_at = position.get("block", 0)
+                    if number >= left_at:
+                        order = np.arange(n)
+                        if shuffle:
+                            address = rng.Address.of(seed, "shuffle", step=state.epoch, row=first)
+                            order = rng.permutation(address, n)
+                        if not in_memory and not state.is_general:
+                            compiled = PairLoop.serve(self, params, rows, weights)
+                        start, rate = self._minibatches(
+                            params,
+                            rows,
+                            weights,
+                            state,
+                            order,
+                            position.get("start", 0) if number == left_at else 0,
+                            rate,
+                            None if state.is_general else compiled,
+                            batch_size,
+                            n_updates,
+                            blocks.mean_weight,
+                            interrupted,
+                        )
                         if interrupted.is_set():
                             state.seconds += time.perf_counter() - begin
-                            state.position = {"start": min(start, n), "rate": rate}
+                            state.position = {"block": number, "start": start, "rate": rate}
                             raise Interrupted(
                                 f"interrupted after update {state.update} (epoch {state.epoch}); "
                                 f"the model keeps this update and remains usable."
                             )
-                finally:
-                    # Also when a schedule raises: the chains are those of the last update.
-                    if loop is not None:
-                        loop.close()
+                    first += n
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
@@ -420,6 +443,68 @@ class Trainer:
                 raise Interrupted(f"interrupted after epoch {state.epoch}.")
             if state.finished:
                 return
+
+    def _minibatches(
+        self,
+        params: Params,
+        data: Mapping[str, Rows],
+        sample_weight: np.ndarray | None,
+        state: TrainingState,
+        order: np.ndarray,
+        start: int,
+        rate: float,
+        compiled: np.ndarray | None,
+        batch_size: int,
+        n_updates: int | None,
+        mean_weight: float,
+        interrupted: threading.Event,
+    ) -> tuple[int, float]:
+        """Updates over a block of rows from ``start`` on, until its end or an interruption.
+
+        Returns the rows that were taken, and the rate of the last update.
+        """
+        n = len(order)
+        loop: PairLoop | None = None
+        try:
+            while start < n:
+                if compiled is not None and loop is None:
+                    (group,) = self.objective.observed
+                    loop = PairLoop(
+                        self,
+                        params,
+                        state,
+                        compiled,
+                        batch_size,
+                        partial(data[group].take, order[:batch_size]),
+                    )
+                if loop is not None:
+                    made, rate = loop.run(order[start:], n_updates, self)
+                    start += made * batch_size
+                    if made == 0:
+                        # Weights whose sums leave the range of fixed point.
+                        loop.close()
+                        loop = compiled = None
+                        state.is_general = True
+                else:
+                    chosen = order[start : start + batch_size]
+                    start += batch_size
+                    weights, emphasis = None, 1.0
+                    if sample_weight is not None:
+                        weights = sample_weight[chosen]
+                        # A minibatch counts by the weight of its rows, so that over an epoch every
+                        # row does.
+                        emphasis = float(weights.mean()) / mean_weight
+                        if emphasis == 0:
+                            continue
+                    batch = {g: x.take(chosen) for g, x in data.items()}
+                    rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                if interrupted.is_set():
+                    break
+        finally:
+            # Also when a schedule raises: the chains are those of the last update.
+            if loop is not None:
+                loop.close()
+        return min(start, n), rate
 
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""
