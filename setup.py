@@ -31,6 +31,8 @@ DIRECTIVES = {
 # flush-to-zero for the whole process. Never -march=native: the loops choose their instruction set
 # when they are loaded. -ffp-contract=off: the same bits whatever that set is.
 UNIX_FLAGS = ["-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+# A pointer that is taken for a number is a fault, which C lets pass with a warning.
+UNIX_FLAGS += ["-Werror=int-conversion", "-Werror=incompatible-pointer-types"]
 MSVC_FLAGS = ["/O2", "/fp:precise"]
 
 #: Compile and link flags to try for OpenMP, by type of compiler.

@@ -4,7 +4,8 @@
 
 A process that has imported the library forks one after the other, each of which trains with
 ``Checkpoint(path, resume=True)`` until SIGKILL takes it away at a random moment. Models take turns:
-the compiled loop of a binary RBM, the general loop with Adam, early stopping, sequences.
+the compiled loop of a binary RBM, the general loop with Adam, early stopping of a model's own and
+by a callback, sequences.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 import fastboltz as fb
+from fastboltz.callbacks import EarlyStopping, Monitor
 
 
 def cases():
@@ -40,6 +42,18 @@ def cases():
         "RBMClassifier, early stopping": (
             lambda c: fb.RBMClassifier(16, early_stopping=True, callbacks=c, **small),
             (X, y),
+        ),
+        "RBM, EarlyStopping and Monitor": (
+            lambda c: fb.RBM(
+                24,
+                **small,
+                callbacks=[
+                    EarlyStopping(X[200:], "free_energy_gap", X_train=X[:200], patience=30),
+                    Monitor(X[200:], every=2, what=["weight_norm", "reconstruction_error"]),
+                    *(c or ()),
+                ],
+            ),
+            (X[:200],),
         ),
         "RNNRBM": (
             lambda c: fb.RNNRBM(

@@ -43,9 +43,9 @@ figure, (samples, images, bars) = plt.subplots(
 )
 ClassSamplesDisplay.from_estimator(model, n_samples=10, n_steps=n_steps, ax=samples)
 samples.set_title("samples of p(image | label)", fontsize=11)
-ImagesDisplay({f"{k}": test.X[[i]] for k, i in enumerate(chosen)}, (8, 8)).plot(images)
-for text in images.texts:  # the images need no names
-    text.remove()
+ImagesDisplay({f"{k}": test.X[[i]] for k, i in enumerate(chosen)}, (8, 8)).plot(
+    images, row_labels=False
+)
 bars.imshow(probability[chosen], cmap="Blues", vmin=0, vmax=1, aspect="auto")
 for row, i in enumerate(chosen):
     bars.text(test.y[i], row, "+", ha="center", va="center", color="#d95f02", size=14)

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from fastboltz import GatedRBM
 from fastboltz.optimizers import Linear
-from fastboltz.plots import AnalogyDisplay, FilterPairsDisplay
+from fastboltz.plots import AnalogyDisplay, FilterPairsDisplay, TransformationsDisplay
 
 SIDE, FARTHEST = 8, 2
 
@@ -62,8 +62,8 @@ right = np.mean((gated.analogy(X_test, Y_test, X_new) > 0) == (Y_new > 0))
 print(f"shift recognised in {accuracy:.1%} of new pairs (chance: {1 / 25:.0%})")
 print(f"analogies: {right:.1%} of the pixels right (chance: 50%)")
 
-figure, (top, bottom) = plt.subplots(
-    2, 1, figsize=(7, 6.9), height_ratios=(1.9, 1), layout="constrained"
+figure, (top, pairs, maps, bottom) = plt.subplots(
+    4, 1, figsize=(7, 9.6), height_ratios=(1.9, 0.8, 0.55, 1.1), layout="constrained"
 )
 names = [f"{a:+d}, {b:+d}" for a, b in shifts_test]
 AnalogyDisplay.from_estimator(gated, X_test, Y_test, X_new, Y_new, ax=top, column_labels=names[:10])
@@ -72,6 +72,10 @@ top.set_title(
     f"(the numbers are the shift down and right, which the machine was never told)",
     fontsize=11,
 )
+TransformationsDisplay.from_estimator(
+    gated, X_test[10:], Y_test[10:], ax=[pairs, maps], column_labels=names[10:20]
+)
+pairs.set_title("Where the hidden units of a pair send a pixel", fontsize=11)
 FilterPairsDisplay.from_estimator(gated, n_filters=28, n_columns=14, ax=bottom)
 bottom.set_title(
     f"Filters of x (above) and of y (below): waves, moved against each other.\n"

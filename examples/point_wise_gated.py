@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 
 from fastboltz import PointwiseGatedRBM
 from fastboltz.datasets import load_digits
-from fastboltz.plots import ImagesDisplay
+from fastboltz.plots import FiltersDisplay, MasksDisplay
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--output", default="point_wise_gated.png", help="the picture to write")
@@ -55,24 +55,14 @@ print(f"of one pixel over the images (0.5 without the others): {np.mean(within):
 figure, (images, filters) = plt.subplots(
     1, 2, figsize=(10, 4.3), width_ratios=(10, 5.2), layout="constrained"
 )
-rows = {
-    "image": X_test[:8],
-    "mask": masks[:8],
-    "masked": X_test[:8] * masks[:8],
-    "digit": test.X[:8],
-}
-ImagesDisplay(rows, (8, 8)).plot(images)
+MasksDisplay.from_estimator(model, X_test, test.X, n_images=8, ax=images)
 images.set_title(
     f"whose pixel is it? Area under the curve, of one pixel\nover all images: "
     f"{np.mean(within):.2f} (0.5 without the others)",
     fontsize=11,
 )
-weights = model.components_[0]
-largest = np.argsort(-np.abs(weights).sum(axis=1))[:40]
-ImagesDisplay({str(k): weights[largest[5 * k : 5 * k + 5]] for k in range(8)}, (8, 8)).plot(
-    filters, cmap="RdBu_r", limits=(-abs(weights).max(), abs(weights).max())
+FiltersDisplay.from_estimator(
+    model, components=model.components_[0], n_filters=40, ax=filters, scale="common", n_columns=5
 )
-for text in filters.texts:
-    text.remove()
 filters.set_title("weights of the hidden units", fontsize=11)
 figure.savefig(args.output, dpi=150)

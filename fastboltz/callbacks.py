@@ -2,6 +2,25 @@
 
 A callback is called after each epoch with a `fastboltz.training.Progress`; what it records stands
 in ``history_``, and `fastboltz.plots.HistoryDisplay` draws it.
+
+One that remembers something from epoch to epoch says so by two methods, and then a training that is
+killed and goes on from its `fastboltz.Checkpoint` has the callback go on as well::
+
+    class Patience:
+        def __init__(self):
+            self.count = 0
+
+        def __call__(self, progress):
+            self.count += 1
+            return self.count == 10
+
+        def state_dict(self):
+            return {"count": self.count}
+
+        def load_state_dict(self, state):
+            self.count = state["count"]
+
+A state is a dict of numbers, text, arrays, and lists and dicts of them: files hold it, and no code.
 """
 
 from __future__ import annotations
@@ -13,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from .terms import Params
-from .training import Progress
+from .training import Progress, TrainingState
 from .validation import check_count, check_flag, check_number, one_of
 
 #: Metrics in the order in which they are measured: the cheap ones first.
@@ -32,6 +51,37 @@ _PARTS = {"pseudo_likelihood": 2, "log_likelihood": 4}
 _GUESSED = 200
 #: Annealing of a log-likelihood while a training goes on.
 _ANNEALING = {"betas": 200, "n_chains": 100}
+
+
+class _Watch:
+    """What callbacks that follow one training have in common: they know a new one when they see it.
+
+    A state that was loaded belongs to the training whose epochs go on after it.
+    """
+
+    def __init__(self) -> None:
+        self._state: Any = None
+        self._epoch = 0
+        self._is_loaded = False
+
+    def _begin(self) -> None:
+        """Forget what another training left."""
+        raise NotImplementedError
+
+    def _is_mine(self, state: TrainingState, first: int) -> bool:
+        """Whether a training is the one that is followed; a loaded one is at ``first`` or later."""
+        if self._is_loaded and state.epoch >= first:
+            self._state, self._is_loaded = state, False
+        return state is self._state
+
+    def _follow(self, state: TrainingState) -> None:
+        """Follow a training to its present epoch."""
+        if not self._is_mine(state, self._epoch + 1):
+            self._begin()
+        self._state, self._is_loaded, self._epoch = state, False, state.epoch
+
+    def _load(self, state: Mapping[str, Any]) -> None:
+        self._state, self._is_loaded, self._epoch = None, True, state["epoch"]
 
 
 class _Metrics:
@@ -101,7 +151,7 @@ def _call(method: Callable[..., np.ndarray], X: Any) -> np.ndarray:
     return method(*X) if isinstance(X, tuple) else method(X)
 
 
-class Monitor:
+class Monitor(_Watch):
     """Record measures of the model while it learns.
 
     =======================  ===================================================================
@@ -178,17 +228,37 @@ class Monitor:
         self.max_share = max_share
         self.seconds = 0.0
         self.share = 0.0
-        self._state: Any = None
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.seconds = 0.0
         self._cost: dict[str, float] = {}
         self._spent: dict[str, float] = {}
         self._names: dict[str, tuple[str, ...]] = {}
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was spent on each measure."""
+        return {
+            "epoch": self._epoch,
+            "seconds": self.seconds,
+            "share": self.share,
+            "cost": dict(self._cost),
+            "spent": dict(self._spent),
+            "names": dict(self._names),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._load(state)
+        self.seconds, self.share = state["seconds"], state["share"]
+        self._cost, self._spent = dict(state["cost"]), dict(state["spent"])
+        self._names = dict(state["names"])
+
     def __call__(self, progress: Progress) -> None:
         """Measure what is due after an epoch."""
         state = progress.state
-        if state is not self._state:
-            self._state, self.seconds = state, 0.0
-            self._cost, self._spent, self._names = {}, {}, {}
+        self._follow(state)
         for name in METRICS:
             if not self._is_wanted(name, progress.model):
                 continue
@@ -233,7 +303,7 @@ class Monitor:
         column.append(value)
 
 
-class EarlyStopping:
+class EarlyStopping(_Watch):
     """End a training that no longer gets better, and put its best parameters back.
 
     Parameters
@@ -300,16 +370,33 @@ class EarlyStopping:
         self.min_delta = min_delta
         self.every = every
         self.restore_best = restore_best
-        self._state: Any = None
-        self._begin(None)
+        super().__init__()
+        self._begin()
 
-    def _begin(self, state: Any) -> None:
-        self._state = state
+    def _begin(self) -> None:
         self.best = np.nan
         self.best_epoch = 0
         self.stopped_epoch: int | None = None
         self._since = 0
         self._params: Params = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best measurement with its parameters, and how long ago it was."""
+        return {
+            "epoch": self._epoch,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "stopped_epoch": self.stopped_epoch,
+            "since": self._since,
+            "params": dict(self._params),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._load(state)
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.stopped_epoch, self._since = state["stopped_epoch"], state["since"]
+        self._params = dict(state["params"])
 
     def _value(self, progress: Progress) -> float:
         if callable(self.metric):
@@ -321,8 +408,7 @@ class EarlyStopping:
     def __call__(self, progress: Progress) -> bool:
         """Measure; true where the training should end."""
         state = progress.state
-        if state is not self._state:
-            self._begin(state)
+        self._follow(state)
         if state.epoch % self.every:
             return False
         value = self._value(progress)
@@ -341,7 +427,8 @@ class EarlyStopping:
     def end(self, progress: Progress) -> None:
         """Put the best parameters back, in place."""
         # A pass of `partial_fit` is no training that ends: going back would keep it from going on.
-        if progress.state is not self._state or progress.n_iter < progress.state.epoch:
+        is_mine = self._is_mine(progress.state, self._epoch)
+        if not is_mine or progress.n_iter < progress.state.epoch:
             return
         for key, x in self._params.items():
             np.copyto(progress.params[key], x)
@@ -350,4 +437,45 @@ class EarlyStopping:
             progress.model._log_partition = None  # it may be that of other parameters
 
 
-__all__ = ["METRICS", "EarlyStopping", "Monitor"]
+class Trajectory:
+    """Keep models that the training goes through, for ``sample(..., method="trajectory")``.
+
+    After the first epoch, and then after each whose number is `growth` times that of the one before
+    or more, a copy of the parameters is put into the model's ``trajectory_``: a training changes
+    most at its beginning. The models are saved to files with the model they belong to.
+
+    Parameters
+    ----------
+    growth : float, default=1.25
+        1 keeps every epoch. With 1.25, 200 epochs leave 20 models.
+
+    Examples
+    --------
+    >>> from fastboltz import RBM
+    >>> from fastboltz.callbacks import Trajectory
+    >>> from fastboltz.datasets import load_digits
+    >>> train, _ = load_digits()
+    >>> rbm = RBM(16, n_iter=10, callbacks=[Trajectory()], random_state=0).fit(train.X)
+    >>> [epoch for epoch, params in rbm.trajectory_]
+    [1, 2, 3, 4, 5, 7, 9]
+    >>> rbm.sample(5, method="trajectory").shape
+    (5, 64)
+    """
+
+    def __init__(self, growth: float = 1.25) -> None:
+        self.growth = check_number("growth", growth, 1)
+
+    def __call__(self, progress: Progress) -> None:
+        """Keep the model after an epoch, where it is due."""
+        if progress.model is None:
+            raise TypeError(
+                "Trajectory puts models into an estimator's trajectory_, but this training has no "
+                "estimator; copy the parameters in a callback of your own."
+            )
+        kept = vars(progress.model).setdefault("trajectory_", [])
+        if kept and progress.state.epoch < max(kept[-1][0] + 1, self.growth * kept[-1][0]):
+            return
+        kept.append((progress.state.epoch, {key: x.copy() for key, x in progress.params.items()}))
+
+
+__all__ = ["METRICS", "EarlyStopping", "Monitor", "Trajectory"]

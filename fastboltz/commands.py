@@ -1,7 +1,8 @@
 """The commands ``train``, ``sample``, ``score`` and ``inspect``: files of data and models.
 
 Data are ``.npy``, ``.npz`` (of NumPy, with an array ``X`` and perhaps ``y``, or of a scipy sparse
-matrix) or ``.csv`` (numbers, perhaps below one line of names).
+matrix), ``.csv`` (numbers, perhaps below one line of names) or ``.parquet`` (columns of numbers,
+whose names the model learns too). What is written has the same forms.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ _MODELS = (
     *("SigmoidBeliefNetwork", "PointwiseGatedRBM", "RBMClassifier", "ClassGatedRBMClassifier"),
     *("TwoGroupRBMClassifier", "PointwiseGatedRBMClassifier"),
 )
+
+
+#: Endings of files of data.
+_ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 
 
 class UserError(Exception):
@@ -55,10 +61,9 @@ def add_to(names: Any) -> None:
         "learn a model from a file of data",
         "fastboltz train digits.npy --output rbm.fbm --set n_components=128 --set n_iter=20",
     )
-    train.add_argument("data", help="rows: .npy, .npz or .csv")
+    _takes_data(train)
     train.add_argument("--output", required=True, metavar="FILE", help="the model's file")
     train.add_argument("--model", default="RBM", choices=_MODELS, help="estimator (%(default)s)")
-    train.add_argument("--labels", metavar="FILE", help="labels, one a row: .npy or .csv")
     train.add_argument(
         "--set",
         action="append",
@@ -82,7 +87,10 @@ def add_to(names: Any) -> None:
         "fastboltz sample rbm.fbm --output samples.npy --n-samples 100",
     )
     sample.add_argument("model", help="the model's file")
-    sample.add_argument("--output", required=True, metavar="FILE", help=".npy, .npz or .csv")
+    sample.add_argument("--output", required=True, metavar="FILE", help=", ".join(_ENDINGS))
+    sample.add_argument(
+        "--sparse", action="store_true", help="write a scipy sparse matrix (CSR) into the .npz"
+    )
     sample.add_argument(
         "--n-samples", type=positive, default=10, metavar="N", help="rows (%(default)s)"
     )
@@ -99,13 +107,29 @@ def add_to(names: Any) -> None:
         "fastboltz score rbm.fbm test.npy",
     )
     score.add_argument("model", help="the model's file")
-    score.add_argument("data", help="rows: .npy, .npz or .csv")
-    score.add_argument("--labels", metavar="FILE", help="labels, one a row: .npy or .csv")
+    _takes_data(score)
+    score.add_argument(
+        "--output",
+        metavar="FILE",
+        help="also write each row's log-likelihood, or the probabilities of its classes, there",
+    )
 
     inspect = _command(
         names, "inspect", _inspect, "say what a model's file holds", "fastboltz inspect rbm.fbm"
     )
     inspect.add_argument("model", help="the model's file")
+
+
+def _takes_data(parser: Any) -> None:
+    parser.add_argument("data", help=f"rows: {', '.join(_ENDINGS)}")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="labels, one a row: .npy, .csv or one column of .parquet"
+    )
+    parser.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column of the rows' own .parquet that has the labels",
+    )
 
 
 def _command(names: Any, name: str, run: Any, what: str, example: str) -> Any:
@@ -126,7 +150,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _check_output(arguments.output)
     if arguments.resume and not arguments.checkpoint:
         raise UserError("--resume needs --checkpoint, the file with the training to go on with.")
-    X, y = _data(arguments.data, arguments.labels)
+    X, y = _data(arguments)
     kind = getattr(models, arguments.model)
     data = (X, _needed(y, arguments.model)) if arguments.model.endswith("Classifier") else (X,)
     try:
@@ -166,9 +190,11 @@ def _train(arguments: argparse.Namespace) -> int:
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    from .persistence import replacing
-
-    path = _check_output(arguments.output, (".npy", ".npz", ".csv"))
+    path = _check_output(arguments.output, _ENDINGS)
+    if arguments.sparse and path.suffix != ".npz":
+        raise UserError(
+            f"--sparse writes an .npz; give --output a name that ends so, not {arguments.output!r}."
+        )
     model = _load(arguments.model)
     name = type(model).__name__
     if name not in _MODELS and name not in ("BoltzmannMachine", "HigherOrderBoltzmannMachine"):
@@ -179,35 +205,53 @@ def _sample(arguments: argparse.Namespace) -> None:
     except TypeError as error:
         raise UserError(f"{name}: {error}") from error
     X, y = drawn if isinstance(drawn, tuple) else (drawn, None)
-    if isinstance(X, dict) or (y is not None and path.suffix != ".npz"):
-        raise UserError(f"{name} draws several arrays; give --output a name that ends in .npz.")
-    try:
-        with replacing(path) as file:
-            if path.suffix == ".npy":
-                np.save(file, X)
-            elif path.suffix == ".npz":
-                np.savez(file, **({"X": X} if y is None else {"X": X, "y": y}))
-            else:
-                np.savetxt(file, X, delimiter=",", fmt="%.9g")
-    except OSError as error:
-        raise UserError(f"--output {arguments.output!r}: {error}") from error
-    report = {"file": arguments.output, "shape": list(X.shape)}
-    _say(arguments, report, f"{X.shape[0]:,} rows of {X.shape[1]:,} columns in {arguments.output}")
+    if isinstance(X, dict) and (path.suffix != ".npz" or arguments.sparse):
+        raise UserError(
+            f"{name} draws several tables; give --output a name that ends in .npz, without "
+            f"--sparse."
+        )
+    if y is not None and (path.suffix not in (".npz", ".parquet") or arguments.sparse):
+        raise UserError(
+            f"{name} draws rows and labels; give --output a name that ends in .npz or .parquet, "
+            f"without --sparse."
+        )
+    if arguments.sparse:
+        from scipy import sparse
+
+        X = sparse.csr_matrix(X)
+    _write(arguments.output, X, y, getattr(model, "feature_names_in_", None))
+    shapes = {g: list(x.shape) for g, x in X.items()} if isinstance(X, dict) else list(X.shape)
+    report = {"file": arguments.output, "shape": shapes}
+    what = " and ".join(
+        f"{x.shape[0]:,} rows of {x.shape[1]:,} columns"
+        for x in (X.values() if isinstance(X, dict) else (X,))
+    )
+    _say(arguments, report, f"{what} in {arguments.output}")
 
 
 def _score(arguments: argparse.Namespace) -> None:
+    if arguments.output is not None:
+        _check_output(arguments.output, _ENDINGS)
     model = _load(arguments.model)
     name = type(model).__name__
     if name not in _MODELS and name not in ("BoltzmannMachine", "HigherOrderBoltzmannMachine"):
         raise UserError(f"score takes a table of rows, which {name} does not. Use Python.")
-    X, y = _data(arguments.data, arguments.labels)
+    X, y = _data(arguments)
     is_classifier = name.endswith("Classifier")
+    rows: Any = None
     try:
         value = float(model.score(X, _needed(y, name)) if is_classifier else model.score(X))
+        if arguments.output is not None:
+            rows = model.predict_proba(X) if is_classifier else model.score_samples(X)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+    if arguments.output is not None:
+        names = model.classes_ if is_classifier else ["log_likelihood"]
+        _write(arguments.output, np.asarray(rows).reshape(X.shape[0], -1), None, names)
     what = "accuracy" if is_classifier else "log_likelihood"
     report: dict[str, Any] = {what: value, "n_rows": int(X.shape[0])}
+    if arguments.output is not None:
+        report["file"] = arguments.output
     text = f"accuracy {value:.4f}" if is_classifier else f"log-likelihood {value:.4f} nats a row"
     z = None if is_classifier else getattr(model, "log_partition_", None)
     if z is not None:
@@ -276,12 +320,17 @@ def _load(name: str) -> Any:
         raise UserError(f"cannot read {name!r} ({error.strerror}).") from error
 
 
-def _data(name: str, labels: str | None) -> tuple[Any, Any]:
+def _data(arguments: argparse.Namespace) -> tuple[Any, Any]:
     """Rows, and labels where there are some."""
-    X, y = _table(name)
+    name, labels, column = arguments.data, arguments.labels, arguments.label_column
+    X, y = _table(name, column)
     if labels is not None:
-        y = _words(labels) if labels.lower().endswith(".csv") else np.ravel(_table(labels)[0])
-    if not hasattr(X, "toarray"):
+        if column is not None:
+            raise UserError("--labels and --label-column both name the labels; give one of them.")
+        y = _labels(labels)
+    if Path(name).suffix.lower() == ".parquet":
+        _check_columns(name, X)
+    elif not hasattr(X, "toarray"):
         if X.ndim != 2:
             raise UserError(f"{name!r} has shape {X.shape}; expected a table, (n_rows, n_columns).")
         if X.dtype.kind not in "biuf":
@@ -289,17 +338,40 @@ def _data(name: str, labels: str | None) -> tuple[Any, Any]:
     return X, y
 
 
+def _labels(name: str) -> np.ndarray:
+    """Labels in a file of their own."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".csv":
+        return _words(name)
+    y, _ = _table(name)
+    if suffix == ".parquet":
+        if y.num_columns != 1:
+            raise UserError(
+                f"--labels {name!r} has the columns {', '.join(map(repr, y.column_names))}; "
+                f"expected one, the labels."
+            )
+        return y.column(0).to_numpy()
+    return np.ravel(y)
+
+
 def _needed(y: Any, model: str) -> Any:
     if y is None:
-        raise UserError(f"{model} needs labels: give --labels, or an .npz with an array 'y'.")
+        raise UserError(
+            f"{model} needs labels: give --labels, --label-column, or an .npz with an array 'y'."
+        )
     return y
 
 
-def _table(name: str) -> tuple[Any, Any]:
+def _table(name: str, column: str | None = None) -> tuple[Any, Any]:
+    """A table, and the labels that are in the same file; ``column`` names them in a .parquet."""
     suffix = Path(name).suffix.lower()
-    if suffix not in (".npy", ".npz", ".csv"):
-        raise UserError(f"{name!r}: expected a name that ends in .npy, .npz or .csv.")
+    if suffix not in _ENDINGS:
+        raise UserError(f"{name!r}: expected a name that ends in one of {', '.join(_ENDINGS)}.")
+    if column is not None and suffix != ".parquet":
+        raise UserError(f"--label-column names a column of a .parquet; {name!r} is none.")
     try:
+        if suffix == ".parquet":
+            return _parquet(name, column)
         if suffix == ".csv":
             return _csv(name), None
         found = np.load(name, allow_pickle=False)
@@ -318,8 +390,90 @@ def _table(name: str) -> tuple[Any, Any]:
         raise
     except OSError as error:
         raise UserError(f"cannot read {name!r} ({error.strerror or error}).") from error
-    except Exception as error:  # of zipfile, NumPy and scipy
+    except Exception as error:  # of zipfile, NumPy, scipy and pyarrow
         raise UserError(f"cannot read {name!r} as {suffix} ({error}).") from error
+
+
+def _pyarrow() -> Any:
+    """The library that reads and writes Parquet."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise UserError(
+            'files of Parquet need pyarrow, which pip install "fastboltz[parquet]" brings.'
+        ) from error
+    return pyarrow
+
+
+def _parquet(name: str, column: str | None) -> tuple[Any, Any]:
+    """Columns of a file, and that of the labels apart."""
+    table = _pyarrow().parquet.read_table(name)
+    if column is None:
+        return table, None
+    if column not in table.column_names:
+        close = get_close_matches(column, table.column_names, n=1)
+        raise UserError(
+            f"--label-column: {name!r} has no column {column!r}."
+            + (f" Did you mean {close[0]!r}?" if close else "")
+        )
+    return table.drop_columns([column]), table.column(column).to_numpy()
+
+
+def _check_columns(name: str, table: Any) -> None:
+    """A sentence for what is no complete table of numbers."""
+    from pyarrow import types
+
+    if not table.num_columns:
+        raise UserError(f"{name!r} has no columns left; expected columns of numbers.")
+    for field in table.schema:
+        is_number = types.is_integer(field.type) or types.is_floating(field.type)
+        if not (is_number or types.is_boolean(field.type)):
+            raise UserError(
+                f"{name!r}: column {field.name!r} has values of type {field.type}; expected "
+                f"numbers. A column of labels is named by --label-column."
+            )
+        if count := table.column(field.name).null_count:
+            raise UserError(
+                f"{name!r}: column {field.name!r} has {count} missing values; fill them, or take "
+                f"these rows out."
+            )
+
+
+def _write(name: str, X: Any, y: Any, columns: Any) -> None:
+    """Write a table (or several, for .npz), perhaps with labels and names of columns."""
+    from .persistence import replacing
+
+    suffix = Path(name).suffix
+    arrow = _pyarrow() if suffix == ".parquet" else None
+    if columns is None:
+        columns = [f"x{i}" for i in range(X.shape[1])] if arrow else None
+    if arrow is not None:
+        named = {str(c): X[:, i] for i, c in enumerate(columns)}
+        if y is not None:
+            if "y" in named:
+                raise UserError(
+                    f"--output {name!r}: the model has a column 'y' already, where the labels "
+                    f"would stand; give a name that ends in .npz."
+                )
+            named["y"] = y
+    try:
+        with replacing(name) as file:
+            if arrow is not None:
+                arrow.parquet.write_table(arrow.table(named), file)
+            elif suffix == ".npy":
+                np.save(file, X)
+            elif hasattr(X, "toarray"):
+                from scipy import sparse
+
+                sparse.save_npz(file, X)
+            elif suffix == ".npz":
+                tables = X if isinstance(X, dict) else {"X": X}
+                np.savez(file, **(tables if y is None else tables | {"y": y}))
+            else:
+                head = "" if columns is None else ",".join(map(str, columns))
+                np.savetxt(file, X, delimiter=",", fmt="%.9g", header=head, comments="")
+    except OSError as error:
+        raise UserError(f"--output {name!r}: {error}") from error
 
 
 def _csv(name: str) -> np.ndarray:

@@ -187,6 +187,11 @@ class Gibbs:
         #: Group -> the group that is drawn right before it, with this one summed out.
         self._first = _joint_pairs(energy)
 
+    @property
+    def joint(self) -> set[str]:
+        """Groups that are drawn jointly with another."""
+        return {g for pair in self._first.items() for g in pair}
+
     # -- init ----------------------------------------------------------------------------------
 
     def init(

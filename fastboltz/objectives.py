@@ -5,15 +5,17 @@ The gradient of ``log p(of | given)`` is the expected statistics of the energy w
 (negative phase). Groups that stand in neither are hidden: summed out in closed form where they can
 be, else sampled.
 
-========  ===========================================================================
-negative  expectation under the model
-========  ===========================================================================
-exact     by enumeration: the oracle, and the method of choice for small models
-cd        k sweeps from the data (Hinton 2002): fast, biased
-pcd       k sweeps of chains kept from update to update (Tieleman 2008; Younes 1989)
-tempered  the same, exchanging places with chains at lower inverse temperatures, so that they cross
-          between modes (Desjardins et al. 2010; Cho et al. 2010): as many sweeps more as levels
-========  ===========================================================================
+==========  ===================================================================================
+negative    expectation under the model
+==========  ===================================================================================
+exact       by enumeration: the oracle, and the method of choice for small models
+cd          k sweeps from the data (Hinton 2002): fast, biased
+pcd         k sweeps of chains kept from update to update (Tieleman 2008; Younes 1989)
+tempered    the same, exchanging places with chains at lower inverse temperatures, so that they
+            cross between modes (Desjardins et al. 2010; Cho et al. 2010): as many times the sweeps
+            as there are levels
+trajectory  the same, with chains of earlier models of the training (Béreux et al. 2025)
+==========  ===================================================================================
 
 A criterion takes the rows whose ``of`` and ``given`` groups are known (NaN marks a group that is
 not), so a weighted sum of several trains on labelled and unlabelled rows at once:
@@ -40,7 +42,7 @@ from . import rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split, state_numbers
 from .gibbs import ChainState, Gibbs, layer
-from .tempering import TemperedState, Tempering
+from .tempering import TemperedState, Tempering, TrajectoryTempering
 from .terms import Params
 from .validation import (
     check_count,
@@ -55,8 +57,12 @@ from .validation import (
 
 #: Chains that are kept from update to update.
 Chains = ChainState | TemperedState
+#: Negative phases that keep chains from update to update.
+_PERSISTENT = ("pcd", "tempered", "trajectory")
 #: Sweeps after which the levels of tempered chains are placed anew.
 _PLACE_EVERY = 100
+#: Sweeps to one model that a trajectory keeps by those to the model before.
+_GROWTH = 1.25
 
 _EXACT_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method)."
 
@@ -70,14 +76,16 @@ class LogLikelihood:
     of, given : sequence of str
         Groups held at the data; the others are hidden.
     weight : float
-    negative : {"exact", "cd", "pcd", "tempered"}
+    negative : {"exact", "cd", "pcd", "tempered", "trajectory"}
     n_gibbs : int
         Sweeps of an update for all but "exact".
     n_chains : int, optional
-        Persistent chains for "pcd" and "tempered"; the default is the number of rows of the first
-        minibatch.
+        Persistent chains for all but "exact" and "cd"; the default is the number of rows of the
+        first minibatch.
     n_levels : int
-        Inverse temperatures for "tempered". They are placed anew after every 100 sweeps.
+        Inverse temperatures for "tempered", places on the path of models for "trajectory". They are
+        placed anew after every 100 sweeps; the numbers of sweeps to the models that are kept grow
+        by a quarter from one to the next.
     n_positive : int
         Sweeps over the hidden groups in the positive phase, where they cannot be summed out.
     without : sequence of str
@@ -98,14 +106,14 @@ class LogLikelihood:
         for name in ("of", "given", "without"):
             groups = getattr(self, name)
             object.__setattr__(self, name, (groups,) if isinstance(groups, str) else tuple(groups))
-        one_of("negative", self.negative, ("exact", "cd", "pcd", "tempered"))
+        one_of("negative", self.negative, ("exact", "cd", *_PERSISTENT))
         check_number("weight", self.weight)
         check_count("n_gibbs", self.n_gibbs)
         check_count("n_positive", self.n_positive)
         check_count("n_levels", self.n_levels, minimum=2)
         if self.n_chains is not None:
             check_count("n_chains", self.n_chains)
-        if self.negative in ("pcd", "tempered") and self.given:
+        if self.negative in _PERSISTENT and self.given:
             raise ValueError(
                 f"negative={self.negative!r} keeps chains that belong to no row, so nothing can be "
                 f"given; got given={self.given}. Use negative='cd' or 'exact'."
@@ -433,6 +441,11 @@ class _Phases:
         self.tempering: Tempering | None = None
         if one.negative == "tempered":
             self.tempering = Tempering(energy, n_threads=n_threads, n_levels=one.n_levels)
+        elif one.negative == "trajectory":
+            self.tempering = TrajectoryTempering(
+                energy, (), n_threads=n_threads, n_levels=one.n_levels
+            )
+        if self.tempering is not None:
             self.tempering.blocks = self.sampler.blocks
         self.inference = None if self.closed else Gibbs(energy, clamp=held, n_threads=n_threads)
 
@@ -474,7 +487,7 @@ class _Phases:
             means, _ = self.contrast(params, batch, out, scale, weights, seed, update, inputs)
             return means, None
         before = {g: out[g].copy() for g in self.energy.groups}
-        keeps = one.negative in ("pcd", "tempered")
+        keeps = one.negative in _PERSISTENT
         draw = one.negative == "cd" or (keeps and chains is None)
         values = self.positive(params, batch, out, scale, weights, seed, update, draw, inputs)
         means = {g: (out[g] - x) / scale for g, x in before.items()} if scale else {}
@@ -671,7 +684,7 @@ class _Phases:
         # A training may go on with another negative phase.
         if self.tempering is None and isinstance(chains, TemperedState):
             chains = chains.levels[-1]
-        elif self.tempering is not None and isinstance(chains, ChainState):
+        elif self.tempering is not None and not self.tempering.goes_on(chains):
             chains = None
         if chains is None:
             # Persistent chains begin at data: the first weights are small, so they soon forget.
@@ -680,7 +693,7 @@ class _Phases:
             rows = np.resize(rows, one.n_chains or n)
             first = {g: x[rows] for g, x in start.items()}
             chains = sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
-            if isinstance(chains, TemperedState):
+            if one.negative == "tempered":
                 # Independent units with these biases are what the training starts from.
                 reference = {g: {"bias": params[g].copy()} for g in self.energy.groups}
                 chains = replace(chains, reference=reference)
@@ -690,6 +703,9 @@ class _Phases:
             n = one.n_gibbs
             if kept.step // _PLACE_EVERY > (kept.step - n) // _PLACE_EVERY:
                 kept = self.tempering.place(kept)
+                is_due = kept.step >= _PLACE_EVERY * _GROWTH ** len(kept.models)
+                if is_due and isinstance(self.tempering, TrajectoryTempering):
+                    kept = self.tempering.keep(params, kept)
         return kept
 
     def _add_moments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -85,3 +85,35 @@ class Path:
                 if g not in self.given
             )
         )
+
+
+class Trajectory:
+    """Straight lines from independent units over some models.
+
+    Position 0 is that of independent units with the own parameters (biases, precisions) of the
+    first model, position k that of the k-th model; between two of them parameters are interpolated.
+
+    Parameters
+    ----------
+    energy : Energy
+    models : sequence of dicts of arrays
+        One at least.
+    """
+
+    def __init__(self, energy: Energy, models: Sequence[Params]) -> None:
+        own = energy.own_keys()
+        first = {key: x if key in own else np.zeros_like(x) for key, x in models[0].items()}
+        self.models = (first, *models)
+
+    def at(self, position: float) -> Params:
+        """Parameters at a position from 0 to the number of models."""
+        k = min(int(position), len(self.models) - 2)
+        share = position - k
+        before, after = self.models[k : k + 2]
+        if share in (0.0, 1.0):
+            return before if share == 0 else after
+        out = {}
+        for key, x in before.items():
+            s = np.asarray(share, dtype=x.dtype)
+            out[key] = (1 - s) * x + s * after[key]
+        return out

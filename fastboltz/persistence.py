@@ -45,8 +45,9 @@ from .training import Progress, TrainingState
 from .units import BY_NAME, Unit
 from .validation import check_count, check_flag
 
-#: Version of the format that is written. Files of versions from 1 to this one are read.
-FORMAT = 1
+#: Version of the format that is written. Files of versions from 1 to this one are read. Version 2
+#: has the states of callbacks.
+FORMAT = 2
 _KIND = "fastboltz model"
 _TREE, _SUMS = "model.json", "SHA256SUMS"
 #: Kinds of NumPy's types that are kept as arrays: numbers, truth values, text and bytes.
@@ -121,6 +122,10 @@ class SavedEstimator:
         state, the place in the sequence of random numbers, the history. What is loaded answers, and
         learns on, with the same bytes. The file is put in its place when it is whole; one that was
         there is replaced.
+
+        Of the parameter `callbacks` the file has `Checkpoint`, and the states of those that have a
+        ``state_dict``, but not these themselves, nor their held-out data: give them again,
+        ``fastboltz.load(path, callbacks=[...])``.
 
         Parameters
         ----------
@@ -243,10 +248,17 @@ class _Encoder:
             )
         skipped = _PASSING if with_callbacks else (*_PASSING, "callbacks")
         given = model.get_params(deep=False)
-        of = {k: self(v, k) for k, v in given.items() if k not in skipped}
+        of = {k: self(_without_states(k, v), k) for k, v in given.items() if k not in skipped}
         rest = {k: v for k, v in vars(model).items() if k not in given and k not in skipped}
         learnt = {k: self(v, k) for k, v in rest.items()}
         return {"is": "estimator", "class": name, "given": of, "learnt": learnt}
+
+
+def _without_states(name: str, x: Any) -> Any:
+    """The parameter `callbacks` without those that the file has by their states alone."""
+    if name != "callbacks" or x is None:
+        return x
+    return [one for one in x if not hasattr(one, "state_dict")] or None
 
 
 def _unknown(where: str, x: Any) -> TypeError:
@@ -675,9 +687,11 @@ class Checkpoint:
 
     Notes
     -----
-    Other callbacks are not a part of the file: give them again. What these count for themselves is
-    not known to a training that goes on. `partial_fit` saves after each call and never resumes: go
-    on with ``fastboltz.load(path).partial_fit(X)``.
+    Of other callbacks the file has what their ``state_dict()`` answers, which their
+    ``load_state_dict`` is handed when the training goes on: give them again.
+    `fastboltz.callbacks.EarlyStopping` and `fastboltz.callbacks.Monitor` have these methods, and
+    your own may. `partial_fit` saves after each call and never resumes: go on with
+    ``fastboltz.load(path).partial_fit(X)``.
 
     Examples
     --------

@@ -11,6 +11,12 @@ than diffuse (Okabe et al. 2001; Syed, Bouchard-Côté, Deligiannidis & Doucet, 
 parallel tempering", Journal of the Royal Statistical Society B 84, 2022). Levels are placed so that
 all pairs are refused equally often, by the refusals that were counted, and there are as many as it
 takes for about half of the exchanges to be accepted (section 5 there).
+
+`Tempering` weakens the couplings. Where a model passes from order to disorder at once, as soon as
+they are weak enough, no ladder of temperatures is dense enough at that point; a training went
+around it, from one continuous transition to the next. `TrajectoryTempering` has as its levels the
+models that a training has gone through (Béreux, Decelle, Furtlehner, Rosset & Seoane, "Fast
+training and sampling of restricted Boltzmann machines", ICLR 2025).
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ import numpy as np
 from . import rng, threads
 from .energy import Energy
 from .gibbs import ChainState, Gibbs
-from .path import Path
+from .path import Path, Trajectory
 from .terms import Params
 from .units import Own
 from .units.base import sum_units
@@ -52,6 +58,7 @@ class TemperedState:
     levels : tuple of ChainState
         From the reference (inverse temperature 0) to the model (1).
     betas : ndarray of shape (n_levels,)
+        Inverse temperatures, or positions along a trajectory.
     reference : dict of dicts
         Own parameters of the independent units at inverse temperature 0, by group.
     replica : ndarray of shape (n_levels, n_chains)
@@ -63,6 +70,8 @@ class TemperedState:
         Journeys of replicas from the reference to the model and back, over all chains.
     proposed, accepted : ndarray of shape (n_levels - 1,)
         Exchanges between neighbours, since the levels were last placed.
+    models : tuple of dicts of arrays
+        Of `TrajectoryTempering`: the models before the last one.
     """
 
     levels: tuple[ChainState, ...]
@@ -73,6 +82,7 @@ class TemperedState:
     round_trips: int
     proposed: np.ndarray
     accepted: np.ndarray
+    models: tuple[Params, ...] = ()
 
     @property
     def values(self) -> Mapping[str, np.ndarray]:
@@ -207,16 +217,17 @@ class Tempering:
         """All levels at the values of one."""
         Path(self.energy, params, self.reference)  # looks at the reference
         betas = np.linspace(0, 1, self.n_levels or _START)
-        return self._placed(first, dict(first.values), self.reference, betas)
+        return self._placed(first, dict(first.values), betas, self.reference)
 
     def _placed(
         self,
         like: ChainState,
         values: Mapping[str, np.ndarray] | Sequence[Mapping[str, np.ndarray]],
-        reference: dict[str, Own],
         betas: np.ndarray,
+        reference: dict[str, Own],
+        models: tuple[Params, ...] = (),
     ) -> TemperedState:
-        """Levels at given inverse temperatures, nothing counted yet."""
+        """Levels at given places, nothing counted yet."""
         n, k = like.n_chains, len(betas)
         at = rng.Address.of(like.address.seed, "tempering", 0, like.step)
         levels = []
@@ -233,7 +244,12 @@ class Tempering:
             0,
             np.zeros(k - 1),
             np.zeros(k - 1),
+            models,
         )
+
+    def goes_on(self, chains: ChainState | TemperedState | None) -> bool:
+        """Whether chains of a training are replicas of this kind."""
+        return isinstance(chains, TemperedState) and bool(chains.reference)
 
     # -- step ----------------------------------------------------------------------------------
 
@@ -259,20 +275,23 @@ class Tempering:
             A new state; the one given is not changed.
         """
         check_count("n_steps", n_steps, minimum=0)
-        path = Path(self.energy, params, state.reference)
-        at = [path.at(beta) for beta in state.betas]
-        slope = {g: params[g] - b for g, b in path.reference.items()}
+        at = self._models(params, state)
         last = len(state.levels) - 1
         for s in range(n_steps):
-            state = self._exchange(params, state, slope)
-            levels = [self._reference(at[0], state.levels[0])]
+            state = self._exchange(at, state)
+            levels = [self._reference(at[0][0], state.levels[0])]
             for level in range(1, last + 1):
                 want = means and s == n_steps - 1 and level == last
-                beta = float(state.betas[level])
+                model, scale = at[level]
                 chains = state.levels[level]
-                levels.append(self.gibbs.step(at[level], chains, 1, scale=beta, means=want))
+                levels.append(self.gibbs.step(model, chains, 1, scale=scale, means=want))
             state = replace(state, levels=tuple(levels))
         return state
+
+    def _models(self, params: Params, state: TemperedState) -> list[tuple[Params, float]]:
+        """Of each level the parameters, and what multiplies their couplings."""
+        path = Path(self.energy, params, state.reference)
+        return [(path.at(beta), float(beta)) for beta in state.betas]
 
     def _reference(self, params: Params, chains: ChainState) -> ChainState:
         """Independent draws of all that is not held."""
@@ -290,7 +309,7 @@ class Tempering:
         address = chains.address.at(step=chains.address.step + 1)
         return ChainState(values, address, chains.clamped)
 
-    def _exchange(self, params: Params, state: TemperedState, slope: Params) -> TemperedState:
+    def _exchange(self, at: list[tuple[Params, float]], state: TemperedState) -> TemperedState:
         """Propose to exchange every other pair of neighbours."""
         n_levels, n = state.replica.shape
         lower = np.arange(state.step % 2, n_levels - 1, 2)
@@ -298,7 +317,7 @@ class Tempering:
             return state
         values = [dict(chains.values) for chains in state.levels]
         with threads.single_threaded_blas():
-            gain = {k: self._gain(params, values[k], slope) for k in {*lower, *(lower + 1)}}
+            log_ratios = self._log_ratios(at, values, lower)
         top = state.levels[-1].address
         where = rng.Address.of(top.seed, "tempering", _SWAPS, top.step, top.row % _LEVEL_ROWS)
         u = rng.uniform(where, (n, n_levels))
@@ -307,8 +326,7 @@ class Tempering:
             x.copy() for x in (state.replica, state.accepted, state.proposed)
         )
         for k in lower:
-            log_ratio = (state.betas[k + 1] - state.betas[k]) * (gain[k] - gain[k + 1])
-            swap = np.log(u[:, k]) < log_ratio
+            swap = np.log(u[:, k]) < log_ratios[k]
             proposed[k] += n
             accepted[k] += swap.sum()
             if not swap.any():
@@ -335,6 +353,18 @@ class Tempering:
             proposed=proposed,
             accepted=accepted,
         )
+
+    def _log_ratios(
+        self,
+        at: list[tuple[Params, float]],
+        values: Sequence[Mapping[str, np.ndarray]],
+        lower: np.ndarray,
+    ) -> dict[int, np.ndarray]:
+        """Of each pair of a level and the next, the log of ``f f'`` after an exchange by before."""
+        (first, _), (params, _) = at[0], at[-1]
+        slope = {g: params[g] - first[g] for g in self.energy.groups}
+        gain = {k: self._gain(params, values[k], slope) for k in {*lower, *(lower + 1)}}
+        return {k: (at[k + 1][1] - at[k][1]) * (gain[k] - gain[k + 1]) for k in lower}
 
     def _gain(self, params: Params, values: Mapping[str, np.ndarray], slope: Params) -> np.ndarray:
         """``log f_1 - log f_0`` of each row: (n_chains,)."""
@@ -365,11 +395,11 @@ class Tempering:
         if n_levels is None:
             n_levels = int(np.clip(np.ceil(2 * barrier[-1]) + 1, 3, MAX_LEVELS))
         betas = np.interp(np.linspace(0, barrier[-1], n_levels), barrier, state.betas)
-        betas[0], betas[-1] = 0, 1
+        betas[0], betas[-1] = state.betas[0], state.betas[-1]
         nearest = np.abs(betas[:, None] - state.betas).argmin(axis=1)
         nearest[-1] = len(state.levels) - 1
         values = [dict(state.levels[k].values) for k in nearest]
-        return self._placed(state.levels[-1], values, state.reference, betas)
+        return self._placed(state.levels[-1], values, betas, state.reference, state.models)
 
     def adapt(self, params: Params, state: TemperedState, n_steps: int) -> TemperedState:
         """Make steps in rounds, each twice as long, and place the levels after each.
@@ -401,4 +431,127 @@ class Tempering:
         }
 
 
-__all__ = ["TemperedState", "Tempering"]
+class TrajectoryTempering(Tempering):
+    """Parallel tempering along the models that a training has gone through.
+
+    The levels stand on the path that leads in straight lines from independent units, with the own
+    parameters of the first model, over the models to the last one, whose samples are asked for.
+    Between two of them parameters are interpolated, so levels are placed by the refusals as those
+    of `Tempering` are, and a training need not keep its models at the right moments.
+
+    The groups that a sweep draws first are summed out when an exchange is decided, where they can
+    be: with ``F_k`` the free energy of level k, levels exchange with probability
+    ``min(1, exp(F_k(x) + F_k'(x') - F_k(x') - F_k'(x)))``.
+
+    Parameters
+    ----------
+    energy : Energy
+    models : sequence of dicts of arrays
+        Parameters in the order in which the training went through them, without the last model's,
+        which `step` is given. `fastboltz.callbacks.Trajectory` keeps them.
+    clamp, n_threads
+        As of `Tempering`.
+    n_levels : int, optional
+        Places on the path; the default lets `adapt` choose.
+
+    References
+    ----------
+    Béreux, Decelle, Furtlehner, Rosset & Seoane, "Fast training and sampling of restricted
+    Boltzmann machines", ICLR 2025.
+
+    Examples
+    --------
+    >>> import numpy as np, fastboltz as fb
+    >>> from fastboltz.tempering import TrajectoryTempering
+    >>> energy = fb.Energy({"v": fb.Spin(20), "h": fb.Spin(20)}, terms=["v_i h_j"])
+    >>> def model(w):
+    ...     return {"v": np.zeros(20), "h": np.zeros(20), "v_i h_j": np.full((20, 20), w)}
+    >>> sampler = TrajectoryTempering(energy, [model(0.02), model(0.08)])
+    >>> state = sampler.init(model(0.2), random_state=0, values={"v": np.ones((50, 20))})
+    >>> state = sampler.adapt(model(0.2), state, 200)
+    >>> state = sampler.step(model(0.2), state, 200)
+    >>> up = (state.values["v"].mean(axis=1) > 0).mean()
+    >>> bool(0.2 < up < 0.8)
+    True
+    """
+
+    def __init__(
+        self,
+        energy: Energy,
+        models: Sequence[Params],
+        clamp: Iterable[str] = (),
+        n_threads: int | None = None,
+        *,
+        n_levels: int | None = None,
+    ) -> None:
+        super().__init__(energy, clamp, n_threads, n_levels=n_levels)
+        self.models = tuple(models)
+        for k, model in enumerate(self.models):
+            try:
+                energy.check_params(model)
+            except ValueError as error:
+                raise ValueError(f"models[{k}] is no model of this energy: {error}") from error
+
+    def goes_on(self, chains: ChainState | TemperedState | None) -> bool:
+        """Whether chains of a training are replicas of this kind."""
+        return isinstance(chains, TemperedState) and not chains.reference
+
+    def _spread(self, params: Params, first: ChainState) -> TemperedState:
+        n = self.n_levels or int(np.clip(len(self.models) + 2, _START, MAX_LEVELS))
+        betas = np.linspace(0, len(self.models) + 1, n)
+        return self._placed(first, dict(first.values), betas, {}, self.models)
+
+    def _models(self, params: Params, state: TemperedState) -> list[tuple[Params, float]]:
+        path = Trajectory(self.energy, (*state.models, params))
+        return [(path.at(position), 1.0) for position in state.betas]
+
+    def _log_ratios(
+        self,
+        at: list[tuple[Params, float]],
+        values: Sequence[Mapping[str, np.ndarray]],
+        lower: np.ndarray,
+    ) -> dict[int, np.ndarray]:
+        summed = self._summed()
+
+        def log_f(model: int, of: int) -> np.ndarray:
+            return -self.energy.free_energy(
+                at[model][0], values[of], summed, n_threads=self.n_threads, check=False
+            )
+
+        return {
+            k: log_f(k, k + 1) + log_f(k + 1, k) - log_f(k, k) - log_f(k + 1, k + 1) for k in lower
+        }
+
+    def _summed(self) -> tuple[str, ...]:
+        """Groups of which a sweep begins with new values, whatever the old ones were."""
+        first = tuple(self.blocks[0])
+        lateral = any(self.energy.lateral_terms(g) for g in first)
+        # Groups that are drawn jointly see old values of others in their block.
+        others = {*self.gibbs.clamp, *self.gibbs.joint}
+        if lateral or set(first) & others or not self.energy.is_independent(first):
+            return ()
+        return first
+
+    def keep(self, params: Params, state: TemperedState) -> TemperedState:
+        """Add a model to the path, which ends at it now: of a training that goes on.
+
+        Parameters
+        ----------
+        params : dict of arrays
+            Copied.
+        """
+        betas = state.betas.copy()
+        betas[-1] += 1
+        model = {key: x.copy() for key, x in params.items()}
+        return replace(state, betas=betas, models=(*state.models, model))
+
+    def report(self, state: TemperedState) -> dict[str, Any]:
+        """Positions along the path, swap rates and round trips, for a `SamplingInfo`.
+
+        Position 0 is that of independent units, the k-th model has k.
+        """
+        report = super().report(state)
+        return {"positions": report.pop("betas"), **report}
+
+
+__all__ = ["TemperedState", "Tempering", "TrajectoryTempering"]

@@ -102,6 +102,38 @@ class Rows:
         return np.reshape(mean, self.shape), np.reshape(square, self.shape)
 
 
+class Blocks:
+    """The rows of a training, a block after the other: one where they are in memory.
+
+    Parameters
+    ----------
+    read : callable
+        Begins a pass: an iterator of (rows of each group, weights of the rows or None). Blocks but
+        the last have a multiple of the rows of a minibatch.
+    n_rows : int or None
+        Rows of a pass; None where they were never counted, and no schedule needs it.
+    mean_weight : float
+        Of all rows.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
+        n_rows: int | None,
+        mean_weight: float = 1.0,
+    ) -> None:
+        self.read = read
+        self.n_rows = n_rows
+        self.mean_weight = mean_weight
+
+    @classmethod
+    def of(cls, data: Mapping[str, Rows], weight: np.ndarray | None) -> Blocks:
+        """Rows in memory."""
+        n = len(next(iter(data.values())))
+        mean = 1.0 if weight is None else float(weight.mean())
+        return cls(lambda: iter([(data, weight)]), n, mean)
+
+
 @dataclass
 class TrainingState:
     """Everything that the next update depends on, besides the parameters and the data.
@@ -123,6 +155,8 @@ class TrainingState:
         Where in a pass an interruption came; empty between two passes.
     kept : dict
         What early stopping keeps from epoch to epoch, while it lasts.
+    callbacks : dict
+        What callbacks with a method ``state_dict`` answered after the last epoch, by their names.
     finished : bool
         Whether early stopping or a callback has ended the training.
     is_general : bool
@@ -140,6 +174,7 @@ class TrainingState:
     history: dict[str, list[Any]] = field(default_factory=dict)
     position: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
+    callbacks: dict[str, dict[str, Any]] = field(default_factory=dict)
     finished: bool = False
     is_general: bool = False
     fingerprint: str = ""
@@ -184,7 +219,9 @@ class Interrupted(KeyboardInterrupt):
 
 #: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
 #: is called after the others, and one with a method ``interrupted(progress)`` is told of Ctrl-C; it
-#: answers with a sentence.
+#: answers with a sentence. One that remembers something from epoch to epoch has two methods,
+#: ``state_dict()`` and ``load_state_dict(state)``: what the first answers goes into checkpoints and
+#: files of models, and is handed to the second when the training goes on from there.
 Callback = Callable[[Progress], Any]
 
 
@@ -313,7 +350,7 @@ class Trainer:
     def epochs(
         self,
         params: Params,
-        data: Mapping[str, Rows],
+        data: Mapping[str, Rows] | Blocks,
         state: TrainingState,
         *,
         batch_size: int,
@@ -326,6 +363,9 @@ class Trainer:
     ) -> Iterator[TrainingState]:
         """Make passes over the data, yielding after each.
 
+        Rows in memory are shuffled in each pass; blocks come in their order, and the rows of each
+        are shuffled.
+
         Parameters
         ----------
         n_epochs : int
@@ -335,69 +375,57 @@ class Trainer:
         resume : bool
             Go on with a training of so many passes in all, from where it was left.
         """
-        n = len(next(iter(data.values())))
-        per_epoch = -(-n // batch_size)
+        compiled: np.ndarray | None = None
+        in_memory = not isinstance(data, Blocks)
+        if isinstance(data, Blocks):
+            blocks = data
+        else:
+            compiled = PairLoop.serve(self, params, data, sample_weight)
+            blocks = Blocks.of(data, sample_weight)
         n_updates = None
         if decay:
-            n_updates = (0 if resume else state.update) + per_epoch * n_epochs
-        mean_weight = 1.0 if sample_weight is None else float(sample_weight.mean())
-        compiled = PairLoop.serve(self, params, data, sample_weight)
+            assert blocks.n_rows is not None, "a schedule that ends needs the number of rows"
+            n_updates = -(-blocks.n_rows // batch_size) * n_epochs
+            n_updates += 0 if resume else state.update
         if resume:
             self._recall(state)
-            compiled = None if state.is_general else compiled
         for _ in state.passes(n_epochs, resume):
             begin = time.perf_counter()
-            order = np.arange(n)
-            if shuffle:
-                order = rng.permutation(rng.Address.of(seed, "shuffle", step=state.epoch), n)
-            start, rate = state.position.get("start", 0), state.position.get("rate", 0.0)
-            state.position = {}
+            position, state.position = state.position, {}
+            rate, first = position.get("rate", 0.0), 0
             with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
-                loop: PairLoop | None = None
-                try:
-                    while start < n:
-                        if compiled is not None and loop is None:
-                            (group,) = self.objective.observed
-                            loop = PairLoop(
-                                self,
-                                params,
-                                state,
-                                compiled,
-                                batch_size,
-                                partial(data[group].take, order[:batch_size]),
-                            )
-                        if loop is not None:
-                            made, rate = loop.run(order[start:], n_updates, self)
-                            start += made * batch_size
-                            if made == 0:
-                                # Weights whose sums leave the range of fixed point.
-                                loop.close()
-                                loop = compiled = None
-                                state.is_general = True
-                        else:
-                            chosen = order[start : start + batch_size]
-                            start += batch_size
-                            weights, emphasis = None, 1.0
-                            if sample_weight is not None:
-                                weights = sample_weight[chosen]
-                                # A minibatch counts by the weight of its rows, so that over an
-                                # epoch every row does.
-                                emphasis = float(weights.mean()) / mean_weight
-                                if emphasis == 0:
-                                    continue
-                            batch = {g: x.take(chosen) for g, x in data.items()}
-                            rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                for number, (rows, weights) in enumerate(blocks.read()):
+                    n = len(next(iter(rows.values())))
+                    left_at = position.get("block", 0)
+                    if number >= left_at:
+                        order = np.arange(n)
+                        if shuffle:
+                            address = rng.Address.of(seed, "shuffle", step=state.epoch, row=first)
+                            order = rng.permutation(address, n)
+                        if not in_memory and not state.is_general:
+                            compiled = PairLoop.serve(self, params, rows, weights)
+                        start, rate = self._minibatches(
+                            params,
+                            rows,
+                            weights,
+                            state,
+                            order,
+                            position.get("start", 0) if number == left_at else 0,
+                            rate,
+                            None if state.is_general else compiled,
+                            batch_size,
+                            n_updates,
+                            blocks.mean_weight,
+                            interrupted,
+                        )
                         if interrupted.is_set():
                             state.seconds += time.perf_counter() - begin
-                            state.position = {"start": min(start, n), "rate": rate}
+                            state.position = {"block": number, "start": start, "rate": rate}
                             raise Interrupted(
                                 f"interrupted after update {state.update} (epoch {state.epoch}); "
                                 f"the model keeps this update and remains usable."
                             )
-                finally:
-                    # Also when a schedule raises: the chains are those of the last update.
-                    if loop is not None:
-                        loop.close()
+                    first += n
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
@@ -415,6 +443,68 @@ class Trainer:
                 raise Interrupted(f"interrupted after epoch {state.epoch}.")
             if state.finished:
                 return
+
+    def _minibatches(
+        self,
+        params: Params,
+        data: Mapping[str, Rows],
+        sample_weight: np.ndarray | None,
+        state: TrainingState,
+        order: np.ndarray,
+        start: int,
+        rate: float,
+        compiled: np.ndarray | None,
+        batch_size: int,
+        n_updates: int | None,
+        mean_weight: float,
+        interrupted: threading.Event,
+    ) -> tuple[int, float]:
+        """Updates over a block of rows from ``start`` on, until its end or an interruption.
+
+        Returns the rows that were taken, and the rate of the last update.
+        """
+        n = len(order)
+        loop: PairLoop | None = None
+        try:
+            while start < n:
+                if compiled is not None and loop is None:
+                    (group,) = self.objective.observed
+                    loop = PairLoop(
+                        self,
+                        params,
+                        state,
+                        compiled,
+                        batch_size,
+                        partial(data[group].take, order[:batch_size]),
+                    )
+                if loop is not None:
+                    made, rate = loop.run(order[start:], n_updates, self)
+                    start += made * batch_size
+                    if made == 0:
+                        # Weights whose sums leave the range of fixed point.
+                        loop.close()
+                        loop = compiled = None
+                        state.is_general = True
+                else:
+                    chosen = order[start : start + batch_size]
+                    start += batch_size
+                    weights, emphasis = None, 1.0
+                    if sample_weight is not None:
+                        weights = sample_weight[chosen]
+                        # A minibatch counts by the weight of its rows, so that over an epoch every
+                        # row does.
+                        emphasis = float(weights.mean()) / mean_weight
+                        if emphasis == 0:
+                            continue
+                    batch = {g: x.take(chosen) for g, x in data.items()}
+                    rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                if interrupted.is_set():
+                    break
+        finally:
+            # Also when a schedule raises: the chains are those of the last update.
+            if loop is not None:
+                loop.close()
+        return min(start, n), rate
 
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""
@@ -468,6 +558,7 @@ def run(
     n_iter: int,
     callbacks: Sequence[Callback] = (),
     state: TrainingState | None = None,
+    resume: bool = False,
 ) -> None:
     """Drive a training to its end, calling the callbacks after each epoch.
 
@@ -477,8 +568,12 @@ def run(
     ----------
     state : TrainingState, optional
         That of the training, which callbacks that hear of Ctrl-C are told.
+    resume : bool
+        Whether the training goes on from a file, and so the callbacks from what it says of them.
     """
     callbacks = sorted(callbacks, key=lambda one: getattr(one, "comes_last", False))
+    if resume and state is not None:
+        restore_callbacks(callbacks, state.callbacks)
     is_whole = False
     try:
         for state in epochs:
@@ -486,8 +581,11 @@ def run(
             progress = Progress(model, params, state, n_iter)
             # Every callback is called, also when an earlier one asks to stop.
             for callback in callbacks:
+                if getattr(callback, "comes_last", False):
+                    state.callbacks = states_of_callbacks(callbacks)
                 if callback(progress):
                     state.finished = True
+            state.callbacks = states_of_callbacks(callbacks)
             if state.finished:
                 break
             is_whole = False
@@ -503,3 +601,42 @@ def run(
         for one in callbacks:
             if state is not None and hasattr(one, "end"):
                 one.end(Progress(model, params, state, n_iter))
+        if state is not None:
+            state.callbacks = states_of_callbacks(callbacks)
+
+
+def _with_state(callbacks: Sequence[Callback]) -> dict[str, Any]:
+    """Callbacks that remember something, by the names of their classes and, from 2 on, numbers."""
+    found: dict[str, Any] = {}
+    for one in callbacks:
+        if hasattr(one, "state_dict"):
+            name = type(one).__name__
+            n = sum(key.partition("#")[0] == name for key in found)
+            found[f"{name}#{n + 1}" if n else name] = one
+    return found
+
+
+def states_of_callbacks(callbacks: Sequence[Callback]) -> dict[str, dict[str, Any]]:
+    """What callbacks remember, by their names."""
+    states = {name: one.state_dict() for name, one in _with_state(callbacks).items()}
+    for name, state in states.items():
+        if not isinstance(state, dict):
+            raise TypeError(f"state_dict() of {name} must return a dict; got {state!r}.")
+    return states
+
+
+def restore_callbacks(callbacks: Sequence[Callback], states: Mapping[str, Any]) -> None:
+    """Hand to callbacks what those of their names remembered.
+
+    One that is new begins anew; one that is missing is an error, as the training would go on
+    without it.
+    """
+    known = _with_state(callbacks)
+    for name, state in states.items():
+        if name not in known:
+            raise ValueError(
+                f"the training had a callback {name}, whose state is in the file, but none of "
+                f"those given now has that name and a state (with one: "
+                f"{', '.join(known) or 'none'}). Give it again, as it was made."
+            )
+        known[name].load_state_dict(state)

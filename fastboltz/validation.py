@@ -65,9 +65,15 @@ def check_flag(name: str, value: Any) -> bool:
 
 def check_callbacks(callbacks: Any) -> None:
     """Check that callbacks are None or a sequence of callables."""
-    if callbacks is None or (
-        isinstance(callbacks, Iterable) and all(callable(one) for one in callbacks)
-    ):
+    if callbacks is None:
+        return
+    if isinstance(callbacks, Iterable) and all(callable(one) for one in callbacks):
+        for one in callbacks:
+            if hasattr(one, "state_dict") and not hasattr(one, "load_state_dict"):
+                raise TypeError(
+                    f"the callback {type(one).__name__} has a method state_dict, but none that "
+                    f"takes what it answers; add load_state_dict(state)."
+                )
         return
     raise TypeError(
         f"callbacks must be a list of callables, also where it is one alone; got {callbacks!r}."

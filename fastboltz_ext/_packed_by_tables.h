@@ -173,7 +173,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES_ROOM;
     const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
     const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
-    const int32_t largest = (int32_t)1 << step->mean_shift; /* means are no larger than 1 */
+    const int32_t bound = (int32_t)1 << step->mean_shift; /* means are no larger than 1 */
     free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
     packed_part_place(parts + 1, group, groups, n1, free);
     if (!q->real)
@@ -184,9 +184,9 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
             packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
             if (!q->real)
                 TABLES(packed_panel_sums)(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns,
-                                          largest, 0, tables);
+                                          bound, 0, tables);
             TABLES(packed_panel_sums)(parts + 1, 1, n1, q->p1 + first * rows1, 1, rows1, columns,
-                                      largest, 0, tables);
+                                      bound, 0, tables);
         },
         {
             if (!q->real)

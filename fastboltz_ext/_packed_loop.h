@@ -9,7 +9,9 @@
  *     ascent     velocity = momentum velocity + rate (gradient - penalties); W += velocity
  *
  * Statistics are sums of integers, and every float is computed in a fixed order: the result does
- * not depend on the number of threads or on the instruction set.
+ * not depend on the number of threads or on the instruction set. Nor on the number of processes that
+ * share a minibatch: each makes the sums of its rows and chains (packed_pair_share), somebody adds
+ * them up, and each makes the update from the totals (packed_pair_take).
  */
 #ifndef FASTBOLTZ_PACKED_LOOP_H
 #define FASTBOLTZ_PACKED_LOOP_H
@@ -44,6 +46,11 @@ typedef struct {
     int by_rows;    /* products as in _packed_rows.h: always so with PACKED_ANY */
     /* sizes of the buffers */
     ptrdiff_t max_rows, n_chains;
+    /* One process of several: the integers that are added up over all, and the numbers of its first
+     * row in the minibatch and of its first chain. NULL and 0 for a process alone. */
+    int32_t *shared;
+    ptrdiff_t first_row, first_chain;
+    int has_updated;                /* whether `largest` is that of the weights */
     /* buffers */
     uint32_t *v0, *v0_turned, *h0;  /* data rows */
     uint32_t *v1, *v1_turned, *h1;  /* chains; h1 is kept from update to update */
@@ -243,7 +250,68 @@ FB_CLONES FB_UNUSED static void packed_sum_means(const int32_t *p, ptrdiff_t pad
 typedef struct {
     float rate, scale0, scale1; /* learning rate; 1 / rows of the phases in units of the means */
     int mean_shift;
+    int same;                   /* as many rows in both phases: only the sums' difference counts */
+    int keep, taken;            /* sums are kept in q->shared; sums are those that stand there */
 } packed_step;
+
+/* -- integers that several processes add up ---------------------------------------------------- */
+
+/* Sums of one phase: [panel][16 visible units][column][lane]. */
+FB_INLINE ptrdiff_t packed_shared_phase(const packed_pair *q)
+{
+    return packed_panels(q->n_hidden) * 2 * packed_words(q->n_visible) * PACKED_PANEL * 16;
+}
+
+/* Counts of visible units and sums of hidden means, which stand first. */
+FB_INLINE ptrdiff_t packed_shared_biases(const packed_pair *q)
+{
+    return 2 * 32 * (packed_words(q->n_visible) + packed_words(q->n_hidden));
+}
+
+/* Integers in all: both phases', or with `same` their difference. */
+FB_INLINE ptrdiff_t packed_shared_size(const packed_pair *q, int same)
+{
+    return packed_shared_biases(q) + (same ? 1 : 2) * packed_shared_phase(q);
+}
+
+/* Sums of 16 visible units from i, of the positive phase. */
+FB_INLINE int32_t (*packed_shared_sums(const packed_pair *q, ptrdiff_t panel, ptrdiff_t i))[16]
+{
+    return (int32_t(*)[16])(q->shared + packed_shared_biases(q) +
+                            (panel * 2 * packed_words(q->n_visible) + i / 16) * PACKED_PANEL * 16);
+}
+
+/* Keeps the sums of 16 visible units. Those of real data become integers, as if the visible units
+ * had been bits: what is left out of sight is below the rounding of the sums themselves. */
+FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdiff_t panel,
+                                 ptrdiff_t i, ptrdiff_t columns, int32_t d0[PACKED_PANEL][16],
+                                 int32_t d1[PACKED_PANEL][16])
+{
+    const ptrdiff_t V = q->n_visible, m = V - i < 16 ? V - i : 16;
+    const float unit = (float)(1 << step->mean_shift);
+    int32_t(*to)[16] = packed_shared_sums(q, panel, i);
+    int32_t(*second)[16] = to + packed_shared_phase(q) / 16;
+    for (ptrdiff_t c = 0; c < columns; c++) {
+        const ptrdiff_t j = panel * PACKED_PANEL + c;
+        int32_t sums[16];
+        if (q->real)
+            for (ptrdiff_t l = 0; l < 16; l++) {
+                float x = l < m ? unit * q->d0[j * V + i + l] : 0.0f;
+                if (q->spin_visible) /* a spin x is the bit (x + 1) / 2 */
+                    x = 0.5f * (x + (float)q->sum_p0[j]);
+                sums[l] = packed_nearest(x);
+            }
+        else
+            memcpy(sums, d0[c], sizeof sums);
+        if (step->same)
+            for (int l = 0; l < 16; l++)
+                to[c][l] = sums[l] - d1[c][l];
+        else {
+            memcpy(to[c], sums, sizeof sums);
+            memcpy(second[c], d1[c], sizeof sums);
+        }
+    }
+}
 
 /* Gradient and update of 16 visible units by the columns of a panel. `plain` ({0, 1} units, no
  * momentum, penalties or double precision), `real` and `centred` are constants where this is inlined.
@@ -284,10 +352,17 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                 g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
         } else if (!plain && q->spin_visible) {
             const int32_t s0 = (int32_t)q->sum_p0[j], s1 = (int32_t)q->sum_p1[j];
+            if (step->same)
+                for (int l = 0; l < 16; l++)
+                    g[l] = step->scale0 * (float)(2 * (d0[c][l] - d1[c][l]) - (s0 - s1));
+            else
+                for (int l = 0; l < 16; l++)
+                    g[l] = step->scale0 * (float)(2 * d0[c][l] - s0) -
+                           step->scale1 * (float)(2 * d1[c][l] - s1);
+        } else if (step->same)
             for (int l = 0; l < 16; l++)
-                g[l] = step->scale0 * (float)(2 * d0[c][l] - s0) -
-                       step->scale1 * (float)(2 * d1[c][l] - s1);
-        } else
+                g[l] = step->scale0 * (float)(d0[c][l] - d1[c][l]);
+        else
             for (int l = 0; l < 16; l++)
                 g[l] = step->scale0 * (float)d0[c][l] - step->scale1 * (float)d1[c][l];
         if (centred) {
@@ -350,14 +425,15 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                         largest, plain, real, centred)
 
 /* All hidden units of this thread's panels by the visible units [from, to), both multiples of 32 or
- * to the last. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. */
+ * to the last. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. With
+ * step->keep nothing is updated. */
 #define PACKED_UPDATE_BODY(PREPARE, SUMS)                                                         \
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, panels = packed_panels(H);                 \
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
     const int centred = q->mean_visible != NULL;                                                  \
     const int plain = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL &&         \
-                      q->master_w == NULL, real = q->real;                                        \
+                      q->master_w == NULL, real = q->real && !step->taken;                        \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
@@ -374,7 +450,10 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             SUMS;                                                                                 \
             for (int s = 0; s < 2 && i + 16 * s < V; s++) {                                       \
                 float *row_part = q->row_part + panel * padded_visible + i + 16 * s;              \
-                if (plain && !real && centred)                                                    \
+                if (step->keep)                                                                   \
+                    packed_keep_block(q, step, panel, i + 16 * s, columns,                        \
+                                      d0 != NULL ? d0[s] : NULL, d1[s]);                          \
+                else if (plain && !real && centred)                                                    \
                     PACKED_UPDATE_BLOCK(d0[s], 1, 0, 1);                                          \
                 else if (plain && !real)                                                          \
                     PACKED_UPDATE_BLOCK(d0[s], 1, 0, 0);                                          \
@@ -386,7 +465,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                     PACKED_UPDATE_BLOCK(d0 != NULL ? d0[s] : NULL, 0, real, centred);             \
             }                                                                                     \
         }                                                                                         \
-        for (ptrdiff_t c = 0; c < columns && to >= V; c++) {                                      \
+        for (ptrdiff_t c = 0; c < columns && to >= V && !step->keep; c++) {                       \
             float total = 0;                                                                      \
             for (int l = 0; l < 16; l++)                                                          \
                 total += column_part[c][l];                                                       \
@@ -464,18 +543,55 @@ FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
                           q->level);
 }
 
+/* The update from the sums in q->shared, which are those of all processes. */
+FB_CLONES FB_UNUSED static void packed_update_taken(packed_pair *q, const packed_step *step, int t,
+                                                    int T)
+{
+    static const int32_t none[2][PACKED_PANEL][16]; /* the difference stands in the first phase */
+    const ptrdiff_t from = 0, to = q->n_visible, phase = packed_shared_phase(q) / 16;
+    PACKED_UPDATE_BODY(, {
+        int32_t(*sums)[16] = packed_shared_sums(q, panel, i);
+        d0 = (int32_t(*)[PACKED_PANEL][16])sums;
+        d1 = (int32_t(*)[PACKED_PANEL][16])(step->same ? (int32_t(*)[16])none : sums + phase);
+    })
+}
+
+/* The sums over rows of both phases, into the update or, with step->keep, into q->shared. */
+FB_UNUSED static void packed_pair_sums(packed_pair *q, const packed_step *step, ptrdiff_t n0,
+                                       ptrdiff_t n1, int t, int T)
+{
+#if PACKED_X86
+    if (!q->by_rows) {
+        if (q->level == PACKED_AVX512)
+            packed_update_tables_avx512(q, step, n0, n1, t, T);
+        else
+            packed_update_tables_avx2(q, step, n0, n1, t, T);
+        return;
+    }
+    if (q->level == PACKED_AVX512) {
+        packed_update_rows_avx512(q, step, n0, n1, t, T);
+        return;
+    }
+#endif
+    packed_update_rows(q, step, n0, n1, t, T);
+}
+
+FB_CLONES FB_UNUSED static void packed_sum_real(packed_pair *q, ptrdiff_t n0)
+{
+    for (ptrdiff_t i = 0; i < q->n_visible; i++)
+        q->mean_v0[i] = 0;
+    for (ptrdiff_t r = 0; r < n0; r++)
+        for (ptrdiff_t i = 0; i < q->n_visible; i++)
+            q->mean_v0[i] += q->x0[r * q->n_visible + i];
+}
+
 /* Differences of the biases' statistics, and the offsets moved towards the data. Thread 0. */
 FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_step *step,
                                                    ptrdiff_t n0, ptrdiff_t n1, float follow)
 {
     const float r0 = 1.0f / (float)n0, r1 = 1.0f / (float)n1;
-    if (q->real) {
-        for (ptrdiff_t i = 0; i < q->n_visible; i++)
-            q->mean_v0[i] = 0;
-        for (ptrdiff_t r = 0; r < n0; r++)
-            for (ptrdiff_t i = 0; i < q->n_visible; i++)
-                q->mean_v0[i] += q->x0[r * q->n_visible + i];
-    }
+    if (q->real && !step->taken)
+        packed_sum_real(q, n0);
     for (ptrdiff_t i = 0; i < q->n_visible; i++) {
         float m0 = r0 * (float)q->count_v0[i], m1 = r1 * (float)q->count_v1[i];
         if (q->spin_visible) {
@@ -568,13 +684,24 @@ FB_UNUSED static void packed_wait(packed_pair *q, int T)
 #define PACKED_BARRIER
 #endif
 
-/* The share of thread t in one update. `follow` is 1 for the first minibatch of a training. */
-FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const int64_t *rows,
-                                         ptrdiff_t n_rows, uint32_t update, uint32_t sweep,
-                                         float rate, float follow, int t, int T)
+/* What an update of so many rows in the two phases, of all processes together, counts in. */
+FB_INLINE packed_step packed_step_of(const packed_pair *q, ptrdiff_t n0, ptrdiff_t n1, float rate)
+{
+    packed_step step = {0};
+    step.rate = rate;
+    step.mean_shift = packed_mean_shift(n0 > n1 ? n0 : n1, q->spin_visible || q->spin_hidden);
+    step.scale0 = 1.0f / ((float)n0 * (float)(1 << step.mean_shift));
+    step.scale1 = 1.0f / ((float)n1 * (float)(1 << step.mean_shift));
+    step.same = n0 == n1;
+    return step;
+}
+
+/* Both phases of one update, and the sums of the hidden means. */
+FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step, const void *data,
+                                         const int64_t *rows, ptrdiff_t n0, ptrdiff_t n1,
+                                         uint32_t update, uint32_t sweep, int t, int T)
 {
     const ptrdiff_t V = q->n_visible, H = q->n_hidden;
-    const ptrdiff_t n0 = n_rows, n1 = q->persistent ? q->n_chains : n_rows;
     const ptrdiff_t hidden_begin = 32 * packed_share(packed_words(H), t, T);
     const ptrdiff_t hidden_last = 32 * packed_share(packed_words(H), t + 1, T);
     const ptrdiff_t hidden_end = hidden_last < H ? hidden_last : H;
@@ -582,20 +709,15 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     const ptrdiff_t visible_last = 32 * packed_share(packed_words(V), t + 1, T);
     const ptrdiff_t visible_end = visible_last < V ? visible_last : V;
     const packed_weights up = {q->w, 1, V, V, H, 0}, down = {q->w, V, 1, H, V, 0};
-    const ptrdiff_t largest = n0 > n1 ? n0 : n1;
-    packed_step step;
-    step.rate = rate;
-    step.mean_shift = packed_mean_shift(largest, q->spin_visible || q->spin_hidden);
-    step.scale0 = 1.0f / ((float)n0 * (float)(1 << step.mean_shift));
-    step.scale1 = 1.0f / ((float)n1 * (float)(1 << step.mean_shift));
+    const uint32_t row = (uint32_t)q->first_row, chain = (uint32_t)q->first_chain;
 
     /* The positive phase of binary rows waits for the last sweep's hidden layer where it can: with
      * chains of their own (PCD) both need the same tables. */
     const int together = q->persistent && !q->real;
     if (q->real)
-        packed_gather_real(q, (const float *)data, rows, n_rows, t, T);
+        packed_gather_real(q, (const float *)data, rows, n0, t, T);
     else
-        packed_gather(q, (const uint32_t *)data, rows, n_rows, t, T);
+        packed_gather(q, (const uint32_t *)data, rows, n0, t, T);
     packed_prepare(q, &up, t, T);
     packed_prepare(q, &down, t, T);
     PACKED_BARRIER
@@ -605,9 +727,9 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     positive.spin_in = q->spin_visible;
     positive.spin_out = q->spin_hidden;
     positive.mean = q->p0;
-    positive.mean_shift = step.mean_shift;
+    positive.mean_shift = step->mean_shift;
     positive.bits = q->persistent ? NULL : q->h0;
-    positive.address = philox_at(q->seed, q->positive_stream, update, 0);
+    positive.address = philox_at(q->seed, q->positive_stream, update, row);
     const packed_rows data_rows = {q->v0, n0, &positive};
     if (q->real)
         packed_dense_phase(q, &up, n0, &positive, t, T);
@@ -624,7 +746,7 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
         v.spin_out = q->spin_visible;
         v.bits = q->v1;
         v.turned = last && !q->by_rows ? q->v1_turned : NULL;
-        v.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, 0);
+        v.address = philox_at(q->seed, q->visible_stream, sweep + (uint32_t)k, chain);
         const packed_rows hidden_rows = {h, n1, &v};
         packed_pair_layer(q, &down, &hidden_rows, 1, t, T);
         if (last && q->by_rows)
@@ -641,8 +763,8 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
         negative.spin_out = q->spin_hidden;
         negative.bits = q->persistent || !last ? q->h1 : NULL;
         negative.mean = last ? q->p1 : NULL;
-        negative.mean_shift = step.mean_shift;
-        negative.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, 0);
+        negative.mean_shift = step->mean_shift;
+        negative.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, chain);
         const packed_rows both[2] = {{q->v1, n1, &negative}, data_rows};
         packed_pair_layer(q, &up, both, last && together ? 2 : 1, t, T);
         h = q->h1;
@@ -657,24 +779,26 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     else
         packed_sum_means(q->p1, 16 * packed_groups(n1), hidden_begin, hidden_end, q->sum_p1);
     PACKED_BARRIER
+}
+
+/* The share of thread t in one update. `follow` is 1 for the first minibatch of a training. */
+FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const int64_t *rows,
+                                         ptrdiff_t n_rows, uint32_t update, uint32_t sweep,
+                                         float rate, float follow, int t, int T)
+{
+    const ptrdiff_t n0 = n_rows, n1 = q->persistent ? q->n_chains : n_rows;
+    const packed_step step = packed_step_of(q, n0, n1, rate);
+    packed_pair_phases(q, &step, data, rows, n0, n1, update, sweep, t, T);
     if (t == 0)
         packed_differences(q, &step, n0, n1, follow);
     PACKED_BARRIER
-#if PACKED_X86
-    if (!q->by_rows && q->level == PACKED_AVX512)
-        packed_update_tables_avx512(q, &step, n0, n1, t, T);
-    else if (!q->by_rows)
-        packed_update_tables_avx2(q, &step, n0, n1, t, T);
-    else if (q->level == PACKED_AVX512)
-        packed_update_rows_avx512(q, &step, n0, n1, t, T);
-    else
-#endif
-        packed_update_rows(q, &step, n0, n1, t, T);
+    packed_pair_sums(q, &step, n0, n1, t, T);
     PACKED_BARRIER
     if (t == 0)
         packed_update_biases(q, &step);
     PACKED_BARRIER
 }
+
 
 /* The largest absolute weight, as the last update left them. */
 FB_UNUSED static float packed_largest_of(const packed_pair *q)
@@ -725,6 +849,88 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
         }
     }
     return made;
+}
+
+/* -- an update that several processes share ---------------------------------------------------- */
+
+/* What stands first in q->shared: ones of visible units and sums of hidden means, of both phases.
+ * `inward` takes them from there. */
+FB_UNUSED static void packed_shared_move(packed_pair *q, const packed_step *step, int inward)
+{
+    const ptrdiff_t V = 32 * packed_words(q->n_visible), H = 32 * packed_words(q->n_hidden);
+    const float unit = (float)(1 << step->mean_shift);
+    int32_t *v0 = q->shared, *v1 = v0 + V, *p0 = v1 + V, *p1 = p0 + H;
+    for (ptrdiff_t i = 0; i < q->n_visible; i++)
+        if (inward) {
+            q->count_v0[i] = v0[i];
+            q->count_v1[i] = v1[i];
+            if (q->real)
+                q->mean_v0[i] = (float)v0[i] / unit;
+        } else {
+            v0[i] = q->real ? packed_nearest(unit * q->mean_v0[i]) : q->count_v0[i];
+            v1[i] = q->count_v1[i];
+        }
+    for (ptrdiff_t j = 0; j < q->n_hidden; j++)
+        if (inward) {
+            q->sum_p0[j] = p0[j];
+            q->sum_p1[j] = p1[j];
+        } else { /* at most 2^30 in all, by the choice of mean_shift */
+            p0[j] = (int32_t)q->sum_p0[j];
+            p1[j] = (int32_t)q->sum_p1[j];
+        }
+}
+
+/* The sums of this process's rows, and of its chains, into q->shared; `all_rows` and `all_chains`
+ * are those of all processes. Returns 0, with nothing done, for weights out of range. */
+FB_UNUSED static int packed_pair_share(packed_pair *q, const void *data, const int64_t *rows,
+                                       ptrdiff_t n_rows, ptrdiff_t all_rows, ptrdiff_t all_chains,
+                                       uint32_t update, uint32_t sweep)
+{
+    const ptrdiff_t n1 = q->persistent ? q->n_chains : n_rows;
+    packed_step step = packed_step_of(q, all_rows, all_chains, 0.0f);
+    step.keep = 1;
+    if (!(q->has_updated &&
+          packed_surely_fits(packed_largest_of(q), q->n_hidden, q->n_visible)) &&
+        !packed_fits(q->w, q->n_hidden, q->n_visible))
+        return 0;
+#ifdef _OPENMP
+#pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)
+#endif
+    {
+#ifdef _OPENMP
+        const int t = omp_get_thread_num(), T = omp_get_num_threads();
+#else
+        const int t = 0, T = 1;
+#endif
+        packed_pair_phases(q, &step, data, rows, n_rows, n1, update, sweep, t, T);
+        packed_pair_sums(q, &step, n_rows, n1, t, T);
+    }
+    if (q->real)
+        packed_sum_real(q, n_rows);
+    packed_shared_move(q, &step, 0);
+    return 1;
+}
+
+/* The update by the totals in q->shared. */
+FB_UNUSED static void packed_pair_take(packed_pair *q, ptrdiff_t all_rows, ptrdiff_t all_chains,
+                                       float rate, float follow)
+{
+    packed_step step = packed_step_of(q, all_rows, all_chains, rate);
+    step.taken = 1;
+    packed_shared_move(q, &step, 1);
+    packed_differences(q, &step, all_rows, all_chains, follow);
+#ifdef _OPENMP
+#pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)
+#endif
+    {
+#ifdef _OPENMP
+        packed_update_taken(q, &step, omp_get_thread_num(), omp_get_num_threads());
+#else
+        packed_update_taken(q, &step, 0, 1);
+#endif
+    }
+    packed_update_biases(q, &step);
+    q->has_updated = 1;
 }
 
 #endif

@@ -185,6 +185,9 @@ cdef extern from "_packed_loop.h" nogil:
         int by_rows
         ptrdiff_t max_rows
         ptrdiff_t n_chains
+        int32_t* shared
+        ptrdiff_t first_row
+        ptrdiff_t first_chain
         uint32_t* v1
         uint32_t* h1
         void* memory
@@ -255,6 +258,12 @@ cdef extern from "_packed_loop.h" nogil:
                               ptrdiff_t n_rows, ptrdiff_t batch_size, ptrdiff_t n_updates,
                               uint32_t update, uint32_t sweep, const float* rates,
                               float follow_first, float follow)
+    ptrdiff_t packed_shared_size(const packed_pair* q, int same)
+    int packed_pair_share(packed_pair* q, const void* data, const int64_t* rows, ptrdiff_t n_rows,
+                          ptrdiff_t all_rows, ptrdiff_t all_chains, uint32_t update,
+                          uint32_t sweep)
+    void packed_pair_take(packed_pair* q, ptrdiff_t all_rows, ptrdiff_t all_chains, float rate,
+                          float follow)
 
 
 # Multiply-adds of a product below which threads cost more than they bring.
@@ -779,25 +788,32 @@ cdef class PairLoop:
     seed : int
     streams : tuple of three int
         Of the positive phase, and of the visible and the hidden units of the chains.
+    shared : bool
+        This process is one of several that share every minibatch: use `share` and `take` instead
+        of `run`. `max_rows` and `n_chains` are then its own, and the latter may be 0.
+    first_chain : int
+        With `shared`, number of its first persistent chain among those of all.
     n_threads : int
         No effect on the result.
     """
 
     cdef packed_pair q
     cdef object kept
+    cdef cnp.ndarray integers
 
     def __init__(
         self, w, bias_visible, bias_hidden, *, Py_ssize_t max_rows, Py_ssize_t n_chains,
         bint persistent, int n_gibbs=1, double momentum=0.0, double l1=0.0, double l2=0.0,
         velocities=None, offsets=None, masters=None, bint spin_visible=False,
-        bint spin_hidden=False, bint real=False, seed=0, streams=(0, 1, 2), int n_threads=1,
+        bint spin_hidden=False, bint real=False, seed=0, streams=(0, 1, 2), bint shared=False,
+        first_chain=0, int n_threads=1,
     ):
         check_threads(n_threads)
         check_typed(w, "w", 2, True, cnp.NPY_FLOAT32)
         cdef Py_ssize_t n_hidden = cnp.PyArray_DIM(w, 0), n_visible = cnp.PyArray_DIM(w, 1)
         cdef packed_pair* q = &self.q
         memset(q, 0, sizeof(packed_pair))
-        if max_rows < 1 or n_chains < 1 or n_gibbs < 1:
+        if max_rows < 1 or n_chains < (not shared) or n_gibbs < 1:
             raise ValueError(
                 f"max_rows, n_chains and n_gibbs are {max_rows}, {n_chains}, {n_gibbs}; "
                 f"expected at least 1 each."
@@ -853,6 +869,11 @@ cdef class PairLoop:
         self.kept = (w, bias_visible, bias_hidden, velocities, offsets, masters)
         if packed_pair_allocate(q) != 0:
             raise MemoryError("no memory for the buffers of the minibatch loop")
+        self.integers = None
+        if shared:
+            q.first_chain = word32(first_chain, "first_chain")
+            self.integers = aligned_words((packed_shared_size(q, False),)).view(np.int32)
+            q.shared = <int32_t*>cnp.PyArray_DATA(self.integers)
 
     def __dealloc__(self):
         free(self.q.memory)
@@ -926,6 +947,8 @@ cdef class PairLoop:
         if n and (rows.min() < 0 or rows.max() >= cnp.PyArray_DIM(data, 0)):
             raise ValueError(f"rows must be in [0, {data.shape[0]}).")
         cdef uint32_t u = word32(update, "update"), s = word32(sweep, "sweep")
+        if self.integers is not None:
+            raise ValueError("run is for a process alone; this loop was made with shared=True.")
         cdef const void* pd = <const void*>cnp.PyArray_DATA(data)
         cdef const int64_t* pr = <const int64_t*>cnp.PyArray_DATA(rows)
         cdef const float* ps = <const float*>cnp.PyArray_DATA(rates)
@@ -934,6 +957,78 @@ cdef class PairLoop:
         with nogil:
             made = packed_pair_run(&self.q, pd, pr, n, batch_size, n_updates, u, s, ps, f_first, f)
         return made
+
+    def share(self, data, rows, *, first_row, n_rows, n_chains, update=0, sweep=0):
+        """Make this process's part of one minibatch: the sums over its rows and its chains.
+
+        Parameters
+        ----------
+        data : ndarray
+            As of `run`.
+        rows : ndarray of int64
+            Numbers in `data` of its rows of the minibatch; there may be none.
+        first_row : int
+            Place of the first of them in the minibatch.
+        n_rows, n_chains : int
+            Rows of the minibatch and chains, of all processes together; without persistent chains
+            both are the same.
+        update, sweep : int
+            As of `run`.
+
+        Returns
+        -------
+        ndarray of int32, or None where weights left the range of fixed point
+            Sums that are to be added up over all processes, in place, before `take`. What they add
+            up to has no rounding, and stays in the range of int32.
+        """
+        self._check_shared("share")
+        check_typed(data, "data", 2, False, cnp.NPY_FLOAT32 if self.q.real else cnp.NPY_UINT32)
+        check_typed(rows, "rows", 1, False, cnp.NPY_INT64)
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0), width = self.q.n_visible
+        check_shape2(data, "data", cnp.PyArray_DIM(data, 0),
+                     width if self.q.real else packed_words(width))
+        if n > self.q.max_rows or n_rows < max(n, 1) or n_chains < 1:
+            raise ValueError(
+                f"{n} of {n_rows} rows, with {n_chains} chains; expected at most "
+                f"{self.q.max_rows} rows here, and at least one row and one chain in all."
+            )
+        if n and (rows.min() < 0 or rows.max() >= cnp.PyArray_DIM(data, 0)):
+            raise ValueError(f"rows must be in [0, {data.shape[0]}).")
+        self.q.first_row = word32(first_row, "first_row")
+        if not self.q.persistent:
+            self.q.first_chain = self.q.first_row
+        cdef uint32_t u = word32(update, "update"), s = word32(sweep, "sweep")
+        cdef const void* pd = <const void*>cnp.PyArray_DATA(data)
+        cdef const int64_t* pr = <const int64_t*>cnp.PyArray_DATA(rows)
+        cdef ptrdiff_t all_rows = n_rows, all_chains = n_chains
+        cdef bint fits
+        with nogil:
+            fits = packed_pair_share(&self.q, pd, pr, n, all_rows, all_chains, u, s)
+        if not fits:
+            return None
+        return self.integers[:packed_shared_size(&self.q, all_rows == all_chains)]
+
+    def take(self, rate, *, n_rows, n_chains, double follow=0.01, bint first=False):
+        """Make the update from the sums that `share` returned, added up over all processes.
+
+        Parameters
+        ----------
+        rate : float
+            Learning rate.
+        n_rows, n_chains : int
+            As of `share`.
+        follow, first
+            As of `run`.
+        """
+        self._check_shared("take")
+        cdef ptrdiff_t all_rows = n_rows, all_chains = n_chains
+        cdef float speed = <float><double>rate, f = 1.0 if first else <float>follow
+        with nogil:
+            packed_pair_take(&self.q, all_rows, all_chains, speed, f)
+
+    def _check_shared(self, name):
+        if self.integers is None:
+            raise ValueError(f"{name} is for a loop that was made with shared=True.")
 
 
 cdef float* vector(object a, str name, Py_ssize_t n) except NULL:

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from saved_models import LABELS, MODELS, SEQUENCES, X, learnt
+from saved_models import LABELS, MODELS, SEQUENCES, X, bytes_of, learnt
 from sklearn.base import clone
 
 import fastboltz as fb
 from fastboltz import recurrent, training
+from fastboltz.callbacks import EarlyStopping, Monitor
 from fastboltz.pair_loop import PairLoop
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "kill_and_resume.py"
@@ -86,6 +87,124 @@ def test_early_stopping_goes_on_with_its_best_epoch(tmp_path):
     resumed = fb.RBMClassifier(4, callbacks=[keep], **options).fit(X, LABELS)
     assert resumed.best_iter_ == whole.best_iter_
     assert learnt(resumed) == learnt(whole)
+
+
+class Counts:
+    """A callback of one's own, which ends a training after some epochs and remembers them."""
+
+    def __init__(self, last=10**9):
+        self.last = last
+        self.norms = []
+        self.sums = np.zeros(4, np.float32)
+
+    def __call__(self, progress):
+        self.norms.append(float(np.abs(progress.params["h"]).sum()))
+        self.sums = self.sums + progress.params["h"]
+        return len(self.norms) == self.last
+
+    def state_dict(self):
+        return {"norms": list(self.norms), "sums": self.sums}
+
+    def load_state_dict(self, state):
+        self.norms, self.sums = list(state["norms"]), state["sums"]
+
+
+LEARNT_FROM, HELD_OUT = X[:30], X[30:]
+FAST = {"batch_size": 10, "n_iter": 20, "random_state": 0}
+RATES = [{"learning_rate": 1.0}, {"optimizer": "adam", "learning_rate": 0.15}]
+#: Name -> function that makes the callbacks.
+WATCHED = {
+    "early stopping": lambda: [EarlyStopping(HELD_OUT, patience=3)],
+    "early stopping, not back": lambda: [
+        EarlyStopping(HELD_OUT, "reconstruction_error", patience=2, restore_best=False)
+    ],
+    "all": lambda: [
+        Monitor(HELD_OUT, LEARNT_FROM, every=3),
+        Monitor(HELD_OUT, what="weight_norm", every=2),
+        Counts(9),
+        EarlyStopping(HELD_OUT, patience=3, every=2),
+    ],
+}
+
+
+@pytest.mark.parametrize("options", RATES, ids=["sgd", "adam"])
+@pytest.mark.parametrize("name", WATCHED)
+def test_callbacks_go_on_too(name, options, tmp_path):
+    """It dies at every third epoch: what ends the training, and at which weights, is the same.
+
+    Catches patience that begins anew, best weights that are lost, columns of the history that are
+    only begun again when something is measured.
+    """
+    make = WATCHED[name]
+    model = fb.RBM(4, **options, **FAST)
+    whole = _with(model, *make()).fit(LEARNT_FROM)
+    remembered = {c: one.state_dict() for c, one in enumerate(whole.callbacks)}
+    assert 4 < whole.n_iter_ < 20
+    for every in (1, 2):
+        keep = fb.Checkpoint(tmp_path / f"kept{every}", every=every, resume=True)
+        for epoch in range(every, whole.n_iter_ + 1, 3):
+            with pytest.raises(DiedError):
+                _with(model, *make(), keep, Dies(epoch)).fit(LEARNT_FROM)
+        resumed = _with(model, *make(), keep).fit(LEARNT_FROM)
+        assert learnt(resumed) == learnt(whole)
+        for c, state in remembered.items():
+            found = resumed.callbacks[c].state_dict()
+            for key in set(state) - {"seconds", "share", "cost", "spent"}:
+                assert bytes_of(found[key]) == bytes_of(state[key]), key
+
+
+def test_ctrl_c_keeps_what_callbacks_remember(tmp_path, monkeypatch):
+    make = WATCHED["early stopping"]
+    model = fb.RBM(4, optimizer="adam", learning_rate=0.15, **FAST)
+    whole = _with(model, *make()).fit(LEARNT_FROM)
+    keep = fb.Checkpoint(tmp_path / "kept", every=100, resume=True)
+    with monkeypatch.context() as patch:
+        _interrupting(patch, training.Trainer, "update", 3 * whole.n_iter_ - 1)
+        with pytest.raises(KeyboardInterrupt, match="Saved in"):
+            _with(model, *make(), keep).fit(LEARNT_FROM)
+    assert learnt(_with(model, *make(), keep).fit(LEARNT_FROM)) == learnt(whole)
+
+
+def test_a_callback_that_is_missing_is_told_of(tmp_path):
+    keep = fb.Checkpoint(tmp_path / "kept", every=1, resume=True)
+    model = fb.RBM(4, n_iter=5, random_state=0)
+    with pytest.raises(DiedError):
+        _with(model, keep, Counts(), Counts(), Dies(2)).fit(X)
+    before = (tmp_path / "kept").read_bytes()
+    sentence = (
+        "the training had a callback Counts#2, whose state is in the file, but none of those given "
+        "now has that name and a state (with one: Counts). Give it again, as it was made."
+    )
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        _with(model, keep, Counts()).fit(X)
+    assert (tmp_path / "kept").read_bytes() == before
+    # One that is new begins anew.
+    new = EarlyStopping(HELD_OUT)
+    assert _with(model, keep, Counts(), Counts(), new).fit(X).n_iter_ == 5
+    assert new.best_epoch in (3, 4, 5)
+
+
+def test_a_state_that_no_file_holds_gets_a_sentence(tmp_path):
+    class Odd(Counts):
+        def state_dict(self):
+            return {"seen": {1, 2}}
+
+    keep = fb.Checkpoint(tmp_path / "kept", every=1)
+    with pytest.raises(TypeError, match=r"callbacks\['Odd'\]\['seen'\] is a builtins.set, which"):
+        fb.RBM(4, n_iter=2, callbacks=[keep, Odd()]).fit(X)
+    Odd.state_dict = lambda self: 3
+    with pytest.raises(TypeError, match=r"state_dict\(\) of Odd must return a dict; got 3"):
+        fb.RBM(4, n_iter=2, callbacks=[Odd()]).fit(X)
+
+    class Half:
+        def __call__(self, progress):
+            pass
+
+        def state_dict(self):
+            return {}
+
+    with pytest.raises(TypeError, match="the callback Half has a method state_dict, but none that"):
+        fb.RBM(4, n_iter=2, callbacks=[Half()]).fit(X)
 
 
 def test_a_stopped_model_in_the_file_is_usable(tmp_path):

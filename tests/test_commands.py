@@ -9,7 +9,9 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 from saved_models import LABELS, X, learnt
 from scipy import sparse
 
@@ -31,6 +33,10 @@ def folder(tmp_path, monkeypatch):
     np.savetxt("x.csv", X, delimiter=",", header="a,b,c,d,e,f", comments="")
     np.savetxt("bare.csv", X, delimiter=",")
     sparse.save_npz("sparse.npz", sparse.csr_matrix(X))
+    columns = {name: X[:, i] for i, name in enumerate("abcdef")}
+    parquet.write_table(pa.table(columns), "x.parquet")
+    parquet.write_table(pa.table(columns | {"is": LABELS}), "xy.parquet")
+    parquet.write_table(pa.table({"is": LABELS}), "y.parquet")
     (tmp_path / "y.csv").write_text("\n".join(LABELS))
     return tmp_path
 
@@ -56,7 +62,7 @@ def refused(capsys, *arguments):
 
 
 @pytest.mark.parametrize(
-    "data", ["x.npy", "xy.npz", "alone.npz", "x.csv", "bare.csv", "sparse.npz"]
+    "data", ["x.npy", "xy.npz", "alone.npz", "x.csv", "bare.csv", "sparse.npz", "x.parquet"]
 )
 def test_train_learns_what_fit_learns(data, capsys):
     report = said(capsys, "train", data, "--output", "m.fbm", *SET)
@@ -68,7 +74,15 @@ def test_train_learns_what_fit_learns(data, capsys):
     assert report["arrays"]["h_j v_i"]["shape"] == [4, 6]
 
 
-@pytest.mark.parametrize("labels", [("xy.npz",), ("x.npy", "--labels", "y.csv")])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("xy.npz",),
+        ("x.npy", "--labels", "y.csv"),
+        ("x.npy", "--labels", "y.parquet"),
+        ("xy.parquet", "--label-column", "is"),
+    ],
+)
 def test_a_classifier_is_trained_and_scored(labels, capsys):
     said(capsys, "train", *labels, "--model", "RBMClassifier", "--output", "m.fbm", *SET)
     model = fb.RBMClassifier(4, **OPTIONS).fit(X, LABELS)
@@ -95,7 +109,7 @@ def test_score_and_inspect_tell_what_the_model_says(capsys):
     assert "h_j v_i: float32 (4, 6)" in out
 
 
-@pytest.mark.parametrize("ending", ["npy", "npz", "csv"])
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
 def test_sample_writes_what_the_model_draws(ending, capsys):
     said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
     name = f"s.{ending}"
@@ -103,20 +117,137 @@ def test_sample_writes_what_the_model_draws(ending, capsys):
     assert said(capsys, "sample", "m.fbm", "--output", name, *arguments)["shape"] == [7, 6]
     if ending == "csv":
         drawn = np.loadtxt(name, delimiter=",")
+    elif ending == "parquet":
+        drawn = np.asarray(parquet.read_table(name))
     else:
         drawn = np.load(name) if ending == "npy" else np.load(name)["X"]
     np.testing.assert_array_equal(drawn, fb.load("m.fbm").sample(7, 9, random_state=3))
 
 
-def test_samples_with_labels_need_an_npz(capsys):
+def test_samples_may_be_a_sparse_matrix(capsys):
+    said(capsys, "train", "sparse.npz", "--output", "m.fbm", *SET)
+    wrong = refused(capsys, "sample", "m.fbm", "--output", "s.npy", "--sparse")
+    assert "--sparse writes an .npz; give --output a name that ends so, not 's.npy'." in wrong
+    report = said(capsys, "sample", "m.fbm", "--output", "s.npz", "--sparse", "--seed", "3")
+    drawn = sparse.load_npz("s.npz")
+    assert drawn.format == "csr"
+    assert report["shape"] == [10, 6]
+    np.testing.assert_array_equal(drawn.toarray(), fb.load("m.fbm").sample(10, random_state=3))
+    # And they are data like others.
+    assert said(capsys, "score", "m.fbm", "s.npz")["n_rows"] == 10
+
+
+def test_samples_with_labels_need_a_file_that_holds_both(capsys):
     said(capsys, "train", "xy.npz", "--model", "RBMClassifier", "--output", "m.fbm", *SET)
-    error = refused(capsys, "sample", "m.fbm", "--output", "s.npy")
-    assert "RBMClassifier draws several arrays; give --output a name that ends in .npz." in error
+    for name in ("s.npy", "s.csv"):
+        error = refused(capsys, "sample", "m.fbm", "--output", name)
+        assert "RBMClassifier draws rows and labels; give --output a name that ends in" in error
+    rows, labels = fb.load("m.fbm").sample(10, random_state=2)
     said(capsys, "sample", "m.fbm", "--output", "s.npz", "--seed", "2")
     with np.load("s.npz") as found:
-        rows, labels = fb.load("m.fbm").sample(10, random_state=2)
         np.testing.assert_array_equal(found["X"], rows)
         np.testing.assert_array_equal(found["y"], labels)
+    said(capsys, "sample", "m.fbm", "--output", "s.parquet", "--seed", "2")
+    table = parquet.read_table("s.parquet")
+    assert table.column("y").to_pylist() == labels.tolist()
+    np.testing.assert_array_equal(np.asarray(table.drop_columns(["y"])), rows)
+    assert table.column_names == [*(f"x{i}" for i in range(6)), "y"]
+
+
+def test_several_tables_are_written_into_one_npz(capsys):
+    machine = fb.BoltzmannMachine(
+        {"a": fb.Bernoulli(3), "b": fb.Bernoulli(3)}, ["a_i b_j"], visible=("a", "b"), n_iter=1
+    )
+    machine.fit({"a": X[:, :3], "b": X[:, 3:]}).save("m.fbm")
+    assert "draws several tables" in refused(capsys, "sample", "m.fbm", "--output", "s.csv")
+    report = said(capsys, "sample", "m.fbm", "--output", "s.npz", "--seed", "1")
+    assert report["shape"] == {"a": [10, 3], "b": [10, 3]}
+    drawn = fb.load("m.fbm").sample(10, random_state=1)
+    with np.load("s.npz") as found:
+        for g in "ab":
+            np.testing.assert_array_equal(found[g], drawn[g])
+
+
+def test_names_of_columns_are_kept_and_compared(capsys):
+    """Catches columns that are taken by their order alone, and so scored under other names."""
+    said(capsys, "train", "x.parquet", "--output", "m.fbm", *SET)
+    said(capsys, "sample", "m.fbm", "--output", "s.parquet")
+    assert parquet.read_table("s.parquet").column_names == list("abcdef")
+    said(capsys, "sample", "m.fbm", "--output", "s.csv")
+    with open("s.csv") as file:
+        assert file.readline() == "a,b,c,d,e,f\n"
+    parquet.write_table(parquet.read_table("x.parquet").select(list("bacdef")), "turned.parquet")
+    error = refused(capsys, "score", "m.fbm", "turned.parquet")
+    assert "Feature names must be in the same order as they were in fit." in error
+
+
+@pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
+def test_scores_of_single_rows_are_written(ending, capsys):
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    name = f"rows.{ending}"
+    assert said(capsys, "score", "m.fbm", "x.npy", "--output", name)["file"] == name
+    if ending == "csv":
+        rows = np.loadtxt(name, skiprows=1)
+    elif ending == "parquet":
+        rows = parquet.read_table(name).column("log_likelihood").to_numpy()
+    else:
+        rows = (np.load(name) if ending == "npy" else np.load(name)["X"])[:, 0]
+    wanted = fb.load("m.fbm").score_samples(X)
+    np.testing.assert_allclose(rows, wanted, rtol=1e-8 if ending == "csv" else 0)
+
+
+def test_probabilities_of_classes_are_written_under_their_names(capsys):
+    said(capsys, "train", "xy.npz", "--model", "RBMClassifier", "--output", "m.fbm", *SET)
+    said(capsys, "score", "m.fbm", "xy.npz", "--output", "p.parquet")
+    table = parquet.read_table("p.parquet")
+    assert table.column_names == ["few", "many"]
+    np.testing.assert_array_equal(np.asarray(table), fb.load("m.fbm").predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("train", "x.parquet", "--output", "n.fbm"),
+        ("score", "m.fbm", "x.parquet"),
+        ("sample", "m.fbm", "--output", "s.parquet"),
+    ],
+)
+def test_parquet_without_pyarrow_says_what_brings_it(command, capsys, monkeypatch, folder):
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    before = sorted(os.listdir(folder))
+    for name in [k for k in sys.modules if k.split(".")[0] == "pyarrow"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    error = refused(capsys, *command)
+    assert error == (
+        'fastboltz: files of Parquet need pyarrow, which pip install "fastboltz[parquet]" brings.\n'
+    )
+    assert sorted(os.listdir(folder)) == before
+
+
+def _odd(name, column):
+    parquet.write_table(pa.table({"a": [1.0, 2.0], "b": column}), name)
+
+
+def test_parquet_that_is_no_table_of_numbers_gets_a_sentence(capsys):
+    _odd("words.parquet", ["x", "y"])
+    _odd("gaps.parquet", pa.array([True, None]))
+    train = ("train", "{}", "--output", "m")
+    for arguments, sentence in [
+        (("words.parquet",), "column 'b' has values of type string; expected numbers."),
+        (("gaps.parquet",), "column 'b' has 1 missing values; fill them, or take"),
+        (("xy.parquet", "--label-column", "isn"), "no column 'isn'. Did you mean 'is'?"),
+        (("y.parquet", "--label-column", "is"), "'y.parquet' has no columns left"),
+        (("x.npy", "--label-column", "is"), "--label-column names a column of a .parquet; 'x.np"),
+        (("xy.parquet", "--label-column", "is", "--labels", "y.csv"), "both name the labels"),
+        (("x.npy", "--labels", "x.parquet"), "has the columns 'a', 'b', 'c', 'd', 'e', 'f'; exp"),
+    ]:
+        assert sentence in refused(capsys, train[0], *arguments, *train[2:])
+    with open("bad.parquet", "wb") as file:
+        file.write(b"PAR1 and no more")
+    assert "cannot read 'bad.parquet' as .parquet (" in refused(
+        capsys, "train", "bad.parquet", "--output", "m"
+    )
 
 
 def test_a_training_that_is_stopped_says_how_to_go_on_and_does(capsys, monkeypatch):
@@ -149,7 +280,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on_and_does(capsys, monkeypat
     ("arguments", "sentence"),
     [
         ("train no.npy --output m", "cannot read 'no.npy' (No such file or directory)."),
-        ("train x.txt --output m", "'x.txt': expected a name that ends in .npy, .npz or .csv."),
+        ("train x.txt --output m", "'x.txt': expected a name that ends in one of .npy, .np"),
         ("train y.csv --output m", "cannot read 'y.csv' as .csv (could not convert string"),
         ("train x.npy --output no/m", "there is no folder 'no'; make it first."),
         ("train x.npy --output .", "this is a folder; give the name of a file."),
@@ -161,7 +292,10 @@ def test_a_training_that_is_stopped_says_how_to_go_on_and_does(capsys, monkeypat
         ("score x.npy x.npy", "'x.npy' is not the file of a fastboltz model"),
         ("score no.fbm x.npy", "cannot read 'no.fbm' (No such file or directory)."),
         ("inspect xy.npz", "is a zip archive, but not that of a fastboltz model"),
-        ("sample no.fbm --output s.txt", "expected a name that ends in one of .npy, .npz, .csv."),
+        (
+            "sample no.fbm --output s.txt",
+            "expected a name that ends in one of .npy, .npz, .csv, .p",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_writes_nothing(arguments, sentence, capsys, folder):

@@ -58,6 +58,7 @@ IN_FUNCTIONS = {
     "torch": {"gradients"},
     "jax": {"gradients"},
     "pandas": set(),
+    "pyarrow": {"commands"},
     "mpi4py": {"distributed"},
     "dask": {"distributed"},
     "distributed": {"distributed"},

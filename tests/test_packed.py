@@ -16,7 +16,6 @@ import fastboltz as fb
 from fastboltz import gibbs, products
 from fastboltz_ext import packed, philox
 
-
 #: The portable one first, which others are compared to.
 KERNELS = packed.kernels()[::-1]
 both_kernels = pytest.mark.skipif(len(KERNELS) == 1, reason="this processor has no AVX2")
@@ -313,8 +312,8 @@ def test_saturated_units_are_certain_and_nan_stays(spin, each_kernel):
 @pytest.mark.parametrize("scale", [1e-7, 1e-5, 1e-3, 0.02, 0.5, 3, 40, 900])
 @pytest.mark.parametrize("shape", [(3, 70, 9), (65, 33, 17), (130, 460, 10)], ids=str)
 def test_weights_of_every_size_give_the_same_bytes(shape, scale):
-    """With AVX2 sums are cut into planes of six bits, as many as the weights ask for. Catches a plane
-    too few, signs lost in the highest, the constant of a look-up taken off once too often."""
+    """With AVX2 sums are cut into planes of six bits, as many as the weights ask for. Catches a
+    plane too few, signs lost in the highest, the constant of a look-up taken off once too often."""
     n, n_in, n_out = shape
     random = np.random.default_rng(shape)
     x = packed.Bits.pack((random.random((n, n_in)) < 0.5).astype(np.float32))

@@ -18,7 +18,6 @@ from fastboltz.optimizers import Linear, Schedule
 from fastboltz.pair_loop import PairLoop
 from fastboltz_ext import packed, philox
 
-
 #: The portable one first, which others are compared to.
 KERNELS = packed.kernels()[::-1]
 #: Draws are compared where no u comes closer to its p than the rounding of sums.
@@ -124,22 +123,27 @@ class Case:
         self.rates = (0.1 / (1 + np.arange(n_updates))).astype(np.float32)
         self.streams, self.update, self.sweep = (11, 12, 13), 5, 9
 
-    def train(self, n_threads=1, pieces=None):
-        """By the compiled loop, in one call or in several."""
-        low_v, low_h = (-1.0 if spin else 0.0 for spin in self.spins)
+    def loop(self, max_rows, chains, n_threads=1, **options):
+        """A loop, and what it updates: parameters, velocities and offsets."""
         params = [x.copy() for x in self.params]
         velocities = [np.zeros_like(x) for x in params] if self.momentum else None
         offsets = [x.copy() for x in self.offsets] if self.centred else None
         loop = packed.PairLoop(
-            *params, max_rows=self.batch + self.spare_rows, persistent=self.persistent,
-            n_chains=self.n_chains if self.persistent else self.batch + self.spare_rows,
+            *params, max_rows=max_rows, persistent=self.persistent,
+            n_chains=len(chains) if self.persistent else max_rows,
             n_gibbs=self.n_gibbs, momentum=self.momentum, l1=self.l1, l2=self.l2,
             velocities=velocities, offsets=offsets, spin_visible=self.spins[0],
             spin_hidden=self.spins[1], real=self.real, seed=self.seed, streams=self.streams,
-            n_threads=n_threads,
+            n_threads=n_threads, **options,
         )  # fmt: skip
         if self.persistent:
-            loop.set_chains(packed.Bits.pack(self.chains, low=low_h))
+            loop.set_chains(packed.Bits.pack(chains, low=-1.0 if self.spins[1] else 0.0))
+        return loop, (params, velocities or [], offsets or [])
+
+    def train(self, n_threads=1, pieces=None):
+        """By the compiled loop, in one call or in several."""
+        low_v, low_h = (-1.0 if spin else 0.0 for spin in self.spins)
+        loop, learnt = self.loop(self.batch + self.spare_rows, self.chains, n_threads)
         made, total = 0, len(self.rates)
         with threads.single_threaded_blas():
             for size in pieces or (total,):
@@ -155,7 +159,47 @@ class Case:
         visible, hidden = loop.chains()
         assert (visible.low, hidden.low) == (low_v, low_h)
         kept = [visible.unpack(), hidden.unpack()] if self.persistent else []
-        return params, velocities or [], offsets or [], kept
+        return *learnt, kept
+
+    def train_shared(self, n_ranks, n_threads=1):
+        """By loops of which each has a share of the rows and chains."""
+
+        def share(n, rank):
+            return slice(n * rank // n_ranks, n * (rank + 1) // n_ranks)
+
+        ranks = range(n_ranks)
+        loops, learnt = zip(
+            *(
+                self.loop(
+                    -(-self.batch // n_ranks), np.ascontiguousarray(self.chains[mine]), n_threads,
+                    shared=True, first_chain=mine.start,
+                )
+                for mine in (share(self.n_chains, rank) for rank in ranks)
+            ), strict=True,
+        )  # fmt: skip
+        with threads.single_threaded_blas():
+            for k, rate in enumerate(self.rates):
+                rows = self.order[k * self.batch :][: self.batch]
+                n = {"n_rows": len(rows)}
+                n["n_chains"] = self.n_chains if self.persistent else len(rows)
+                parts = []
+                for rank in ranks:
+                    mine = share(len(rows), rank)
+                    parts.append(loops[rank].share(
+                        self.data, rows[mine], first_row=mine.start, update=self.update + k,
+                        sweep=self.sweep + k * self.n_gibbs, **n,
+                    ))  # fmt: skip
+                total = sum(x.astype(np.int64) for x in parts)
+                assert np.abs(total).max() < 2**31
+                for loop, part in zip(loops, parts, strict=True):
+                    part[...] = total
+                    loop.take(rate, follow=self.follow, first=self.first and k == 0, **n)
+        assert all(as_bytes(one) == as_bytes(learnt[0]) for one in learnt)
+        kept = []
+        if self.persistent:
+            both = zip(*(loop.chains() for loop in loops), strict=True)
+            kept = [np.concatenate([x.unpack() for x in one]) for one in both]
+        return *learnt[0], kept
 
     def check(self, results, expected):
         params, velocities, offsets, kept = results
@@ -257,6 +301,49 @@ def test_threads_and_kernels_change_no_byte(options, real):
         for n_threads in (1, 2, 3, 4):
             results.append(as_bytes(case.train(n_threads)))
     assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_shares_of_a_minibatch_change_no_byte(options):
+    """Catches uniforms of a rank's own rows in place of all rows' uniforms, sums divided by a
+    rank's rows, ranks without a row or a chain, sums that leave int32."""
+    for shape in ((50, 37, 19, 16), (9, 5, 3, 4), (170, 301, 259, 130)):
+        case = Case(*shape, scale=0.05, **options)
+        alone = as_bytes(case.train())
+        for kernel in KERNELS:
+            packed.kernel(kernel)
+            for n_ranks in (1, 2, 3, 5):
+                assert as_bytes(case.train_shared(n_ranks, n_threads=1 + n_ranks % 2)) == alone
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_shares_of_real_data_change_the_rounding_alone(options):
+    case = Case(50, 37, 19, 16, real=True, **options)
+    expected = Reference(case).train()
+    assert expected.closest > SAFE / 20
+    for kernel in KERNELS:
+        packed.kernel(kernel)
+        for n_ranks in (1, 2, 3, 5):
+            case.check(case.train_shared(n_ranks), expected)
+
+
+def test_a_share_says_what_it_cannot_do():
+    case = Case()
+    alone, _ = case.loop(16, case.chains)
+    with pytest.raises(ValueError, match="made with shared=True"):
+        alone.share(case.data, case.order[:4], first_row=0, n_rows=4, n_chains=16)
+    with pytest.raises(ValueError, match="made with shared=True"):
+        alone.take(0.1, n_rows=4, n_chains=16)
+    loop, _ = case.loop(16, case.chains, shared=True)
+    with pytest.raises(ValueError, match="run is for a process alone"):
+        loop.run(case.data, case.order, 16, case.rates)
+    with pytest.raises(ValueError, match="5 of 4 rows"):
+        loop.share(case.data, case.order[:5], first_row=0, n_rows=4, n_chains=16)
+    with pytest.raises(ValueError, match="rows must be in"):
+        loop.share(case.data, np.array([len(case.data)]), first_row=0, n_rows=4, n_chains=16)
+    case.params[0][4, 5] = np.nan
+    loop, _ = case.loop(16, case.chains, shared=True)
+    assert loop.share(case.data, case.order[:4], first_row=0, n_rows=4, n_chains=16) is None
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -8,22 +8,34 @@ import matplotlib
 import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
+from scipy.stats import t as student_t
 from sklearn.exceptions import NotFittedError
 from sklearn.neural_network import BernoulliRBM as SklearnRBM
 
 import fastboltz as fb
+import fastboltz.rng
+from fastboltz import plots
+from fastboltz.callbacks import Monitor
 from fastboltz.plots import (
     AnalogyDisplay,
+    ChainDisplay,
     ClassFiltersDisplay,
     ClassSamplesDisplay,
+    ComparisonDisplay,
     CompletionDisplay,
+    EnergyDisplay,
     FilterPairsDisplay,
     FiltersDisplay,
     HistoryDisplay,
     ImagesDisplay,
+    MasksDisplay,
+    PianoRollDisplay,
     SamplesDisplay,
+    SwapsDisplay,
+    TransformationsDisplay,
     demo_figure,
 )
+from fastboltz.plots._display import Display
 
 matplotlib.use("Agg")
 
@@ -297,8 +309,11 @@ def test_history_draws_what_callbacks_have_recorded(X):
     np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3, 4, 5])
     np.testing.assert_array_equal(line.get_ydata(), seen)
     assert display.ax_.get_ylabel() == "free energy" and display.ax_.get_xlabel() == "epoch"
-    both = HistoryDisplay.from_estimator(rbm, keys=["free_energy", "learning_rate"])
-    labels = [text.get_text() for text in both.ax_.get_legend().get_texts()]
+    keys = ["free_energy", "learning_rate"]
+    both = HistoryDisplay.from_estimator(rbm, keys=keys)
+    assert [ax.get_ylabel() for ax in both.axes_] == ["free energy", "learning rate"]
+    together = HistoryDisplay.from_estimator(rbm, keys=keys, ax=plt.subplots()[1])
+    labels = [text.get_text() for text in together.ax_.get_legend().get_texts()]
     assert labels == ["free energy", "learning rate"]
 
 
@@ -323,7 +338,349 @@ def test_history_says_what_it_cannot_draw(rbm, X):
         HistoryDisplay.from_estimator(gaps, keys="now")
 
 
+# --------------------------------------------------------------------------------------- intervals
+
+
+def test_a_recorded_interval_is_a_band_around_its_curve(rbm, X):
+    def watch(progress):
+        e = progress.state.epoch
+        progress.state.record(score=10.0 + e, score_low=10.0 + e / 2, score_high=12.0 + e)
+
+    model = fb.RBM(n_components=2, n_iter=3, callbacks=[watch]).fit(X)
+    display = HistoryDisplay.from_estimator(model)
+    assert list(display.curves) == ["score"], "the ends of an interval are no curves"
+    (path,) = display.bands_["score"].get_paths()
+    corners = {tuple(xy) for xy in path.vertices}
+    assert {(1, 10.5), (2, 11), (3, 11.5), (1, 13), (2, 14), (3, 15)} <= corners
+    assert not HistoryDisplay.from_estimator(model, keys="learning_rate").bands_
+
+
+def test_a_monitor_that_anneals_records_an_interval(X):
+    monitor = Monitor(
+        X, what="log_likelihood", every=2, annealing={"betas": 100, "n_chains": 50, "method": "ais"}
+    )
+    model = fb.RBM(n_components=4, n_iter=4, callbacks=[monitor], random_state=0).fit(X)
+    display = HistoryDisplay.from_estimator(model)
+    low, high = display.intervals["log_likelihood"]
+    seen = ~np.isnan(display.curves["log_likelihood"])
+    assert list(seen) == [False, True, False, True]
+    np.testing.assert_array_equal(display.lines_[0].get_xdata(), [2, 4])
+    assert (np.array(low)[seen] < np.array(high)[seen]).all()
+
+
+def test_several_trainings_have_a_mean_and_an_interval_of_students_t(X):
+    """Deliberate bug that this catches: the deviation of one training for that of the mean."""
+    values = np.random.default_rng(3).normal(size=(4, 5))
+
+    def fitted(row):
+        def watch(progress):
+            progress.state.record(score=row[progress.state.epoch - 1])
+
+        return fb.RBM(n_components=2, n_iter=5, callbacks=[watch]).fit(X)
+
+    models = [fitted(row) for row in values]
+    display = HistoryDisplay.from_estimators(models)
+    low, high = display.intervals["score"]
+    for epoch in range(5):
+        x = values[:, epoch]
+        wanted = student_t.interval(0.95, 3, x.mean(), x.std(ddof=1) / 2)
+        np.testing.assert_allclose((low[epoch], high[epoch]), wanted)
+    np.testing.assert_allclose(display.lines_[0].get_ydata(), values.mean(axis=0))
+    with pytest.raises(ValueError, match="got 1 models; an interval needs two"):
+        HistoryDisplay.from_estimators(models[:1])
+    short = fb.RBM(n_components=2, n_iter=2).fit(X)
+    with pytest.raises(ValueError, match=r"have made \[5, 2\] epochs; expected as many each"):
+        HistoryDisplay.from_estimators([models[0], short])
+    bare = fb.RBM(n_components=2, n_iter=5).fit(X)
+    with pytest.raises(ValueError, match=r"model 1 has recorded \['learning_rate'\]"):
+        HistoryDisplay.from_estimators([models[0], bare])
+
+
+# ---------------------------------------------------------------------------------------- energies
+
+
+def test_energies_are_free_energies_over_common_bins(rbm, X):
+    samples = rbm.sample(30, 5, random_state=2)
+    display = EnergyDisplay.from_estimator(rbm, {"a": X[:20], "b": X[20:]}, samples=samples)
+    # The free energy of a binary RBM, written out.
+    for name, rows in {"a": X[:20], "b": X[20:], "samples": samples}.items():
+        field = rbm.intercept_hidden_ + rows @ rbm.components_.T
+        wanted = -rows @ rbm.intercept_visible_ - np.log1p(np.exp(field)).sum(axis=1)
+        np.testing.assert_allclose(display.energies[name], wanted, rtol=1e-5)
+        values, edges, _ = display.histograms_[name].get_data()
+        np.testing.assert_allclose((values * np.diff(edges)).sum(), 1)
+        lowest = np.flatnonzero(values)[0]
+        assert edges[lowest] <= wanted.min() + 1e-4 < edges[lowest + 1] + 2e-4
+    assert len({tuple(h.get_data().edges) for h in display.histograms_.values()}) == 1
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels[0] == f"a, mean {display.energies['a'].mean():.1f}"
+    drawn = EnergyDisplay.from_estimator(rbm, X, n_samples=7, n_steps=2, random_state=5)
+    np.testing.assert_array_equal(
+        drawn.energies["samples"], rbm.free_energy(rbm.sample(7, 2, random_state=5))
+    )
+
+
+# ----------------------------------------------------------------------------------------- chains
+
+
+def test_a_film_strip_holds_a_chain_that_goes_on(rbm, X):
+    """Deliberate bugs that this catches: every frame from the start; the same numbers each time."""
+    display = ChainDisplay.from_estimator(
+        rbm, X, image_shape=SHAPE, n_chains=3, frames=(0, 2, 3, 7), random_state=1
+    )
+    draws = np.random.default_rng(fb.rng.seed_from(1))
+    x = X[:3]
+    film = [x]
+    for n in (2, 1, 4):
+        x = rbm.sample(3, n, init=x, random_state=draws)
+        film.append(x)
+    for k in range(3):
+        np.testing.assert_array_equal(display.rows[f"chain {k + 1}"], [x[k] for x in film])
+    assert names(display)[3:] == ["0", "2", "3", "7"]
+    own = ChainDisplay.from_estimator(rbm, image_shape=SHAPE, n_chains=2, frames=[1, 3])
+    assert [len(x) for x in own.rows.values()] == [2, 2]
+    again = ChainDisplay.from_estimator(rbm, image_shape=SHAPE, n_chains=2, frames=[1, 3])
+    np.testing.assert_array_equal(own.rows["chain 2"], again.rows["chain 2"])
+
+
+def test_a_chain_of_a_machine_with_labels_can_be_drawn(X):
+    model = fb.RBMClassifier(4, n_iter=1, random_state=0).fit(X, X[:, 0].astype(int))
+    display = ChainDisplay.from_estimator(model, X, image_shape=SHAPE, frames=(0, 1, 5))
+    assert np.isin(display.rows["chain 1"], (0, 1)).all()
+
+
+def test_swap_diagrams_show_the_replicas_and_what_was_accepted(rbm, X):
+    """Deliberate bug that this catches: replicas by level in the place of levels by replica."""
+    from fastboltz.tempering import Tempering
+
+    display = SwapsDisplay.from_estimator(
+        rbm, n_chains=20, n_steps=60, n_adapt=30, n_levels=4, random_state=3
+    )
+    level = display.level
+    assert level.shape == (61, 4)
+    np.testing.assert_array_equal(np.sort(level, axis=1), np.tile(np.arange(4), (61, 1)))
+    np.testing.assert_array_equal(level[0], np.arange(4))
+    # A replica moves by one level in a sweep at the most.
+    assert np.abs(np.diff(level, axis=0)).max() == 1
+    sampler = Tempering(rbm.energy_, n_levels=4)
+    state = sampler.init(rbm.params_, 20, 3)
+    state = sampler.adapt(rbm.params_, state, 30)
+    for t in range(60):
+        state = sampler.step(rbm.params_, state)
+        for replica in range(4):
+            assert state.replica[level[t + 1, replica], 0] == replica
+    np.testing.assert_array_equal(display.swap_rates, state.accepted / state.proposed)
+    assert display.round_trips == state.round_trips > 0
+    assert f"{state.round_trips} round trips of 20 chains" in display.axes_[1].get_title()
+    np.testing.assert_array_equal(display.rates_.get_ydata(), display.swap_rates)
+    for path, wanted in zip(display.paths_, level.T, strict=True):
+        np.testing.assert_array_equal(path.get_ydata(), wanted)
+
+
+@pytest.mark.parametrize("n_levels", [2, 3, 5, 9, 10, 14, 30])
+def test_levels_are_named_from_zero_to_one_and_apart(n_levels):
+    betas = np.linspace(0, 1, n_levels)
+    still = np.tile(np.arange(n_levels), (5, 1))
+    display = SwapsDisplay(betas, np.full(n_levels - 1, 0.5), still).plot()
+    for axis, most in ((display.axes_[0].xaxis, 5), (display.axes_[1].yaxis, 9)):
+        at = axis.get_ticklocs()
+        assert at[0] == 0 and at[-1] == n_levels - 1 and len(at) <= most + 1
+        shown = [text.get_text() for text in axis.get_ticklabels()]
+        assert shown == [f"{betas[int(k)]:.2g}" for k in at]
+        # No two closer to each other than half of the others' distance.
+        assert np.diff(at).min() >= np.diff(at).max() / 2
+
+
+# ------------------------------------------------------------------------------------ gated, masks
+
+
+@pytest.mark.parametrize("n_factors", [None, 5])
+def test_a_map_of_displacements_averages_the_gated_weights(X, n_factors):
+    """Deliberate bugs that this catches: x and y exchanged; pixels that leave the image counted."""
+    Y = X[:, ::-1]
+    model = fb.GatedRBM(3, n_factors=n_factors, n_iter=2, random_state=0).fit(X, Y)
+    display = TransformationsDisplay.from_estimator(model, X, Y, image_shape=SHAPE, n_images=2)
+    if n_factors is None:
+        w = model.params_["x_i y_j h_k"]
+    else:
+        keys = [f"x_i y_j h_k | 5 @ {slot}" for slot in ("x_i", "y_j", "h_k")]
+        w = np.einsum("if,jf,kf->ijk", *(model.params_[key] for key in keys))
+    h = model.transform(X[:2], Y[:2])
+    rows, columns = SHAPE
+    reach = 1
+    assert display.maps.shape == (2, 3, 3)
+    for n in range(2):
+        t = sum(h[n, k] * w[:, :, k] for k in range(3))
+        for down in range(-reach, reach + 1):
+            for right in range(-reach, reach + 1):
+                found = [
+                    t[r * columns + c, (r + down) * columns + c + right]
+                    for r in range(rows)
+                    for c in range(columns)
+                    if 0 <= r + down < rows and 0 <= c + right < columns
+                ]
+                drawn = display.maps[n, down + reach, right + reach]
+                np.testing.assert_allclose(drawn, np.mean(found), rtol=1e-4, atol=1e-7)
+    check_rows(display.pairs_, {"x": X[:2], "y": Y[:2]})
+    assert display.image_.get_clim() == (-1, 1)
+    with pytest.raises(ValueError, match="reach is 3, but the images have 4 x 3 pixels"):
+        TransformationsDisplay.from_estimator(model, X, Y, image_shape=SHAPE, reach=3)
+    with pytest.raises(ValueError, match="displacements are between images of one shape"):
+        TransformationsDisplay.from_estimator(model, X, Y[:, :6], image_shape=SHAPE)
+
+
+@pytest.fixture(scope="module")
+def switched(X):
+    return fb.PointwiseGatedRBM((4, 3), n_iter=2, random_state=0).fit(X)
+
+
+def test_masks_stand_below_their_images(switched, X):
+    display = MasksDisplay.from_estimator(
+        switched, csr_matrix(X), X[::-1], image_shape=SHAPE, n_images=5
+    )
+    mask = switched.masks(X[:5])
+    check_rows(
+        display, {"image": X[:5], "mask": mask, "masked": X[:5] * mask, "truth": X[::-1][:5]}
+    )
+    both = MasksDisplay.from_estimator(switched, X, component=(0, 1), image_shape=SHAPE)
+    assert list(both.rows) == ["image", "mask 0", "mask 1"]
+    np.testing.assert_allclose(both.rows["mask 0"] + both.rows["mask 1"], 1, atol=1e-5)
+
+
+def test_the_weights_of_one_component_can_be_drawn(switched):
+    with pytest.raises(TypeError, match=r"components_ of PointwiseGatedRBM is a list of 2 arrays"):
+        FiltersDisplay.from_estimator(switched, image_shape=SHAPE)
+    own = switched.components_[1]
+    display = FiltersDisplay.from_estimator(switched, components=own, image_shape=SHAPE)
+    order = np.argsort(-np.linalg.norm(own, axis=1), kind="stable")
+    np.testing.assert_array_equal(display.filters, own[order])
+
+
+# --------------------------------------------------------------------------------------- sequences
+
+
+@pytest.fixture(scope="module")
+def melodies():
+    steps = np.arange(24)
+    return [np.eye(12, dtype=np.float32)[(steps + k) % 12] for k in range(6)]
+
+
+@pytest.fixture(scope="module")
+def rnn(melodies):
+    return fb.RNNRBM(4, n_recurrent=5, n_iter=2, random_state=0).fit(melodies)
+
+
+def test_a_piano_roll_has_time_to_the_right_and_keys_upwards(rnn, melodies):
+    """Deliberate bug that this catches: keys downwards, as rows of a matrix are drawn."""
+    song = melodies[0]
+    display = PianoRollDisplay.from_estimator(
+        rnn, song, n_prefix=6, predictions=True, lowest_pitch=60, random_state=4
+    )
+    data, means, sample = display.images_
+    np.testing.assert_array_equal(data.get_array(), song.T)
+    np.testing.assert_array_equal(means.get_array(), rnn.predict(song).T)
+    np.testing.assert_array_equal(sample.get_array(), rnn.sample(24, song[:6], random_state=4).T)
+    np.testing.assert_array_equal(sample.get_array()[:, :6], song[:6].T)
+    for image, ax in zip(display.images_, display.axes_, strict=True):
+        assert image.origin == "lower"
+        assert image.get_extent() == [0, 24, 59.5, 71.5]
+        low, high = ax.get_ylim()
+        assert low < 60 < 71 < high
+    last = display.axes_[-1]
+    shown = dict(
+        zip(last.get_yticks(), [t.get_text() for t in last.get_yticklabels()], strict=True)
+    )
+    assert shown == {60: "C4", 72: "C5"}
+    longer = PianoRollDisplay.from_estimator(rnn, song, n_prefix=24, n_steps=30)
+    assert [len(x) for x in longer.rolls.values()] == [24, 30]
+    with pytest.raises(ValueError, match="n_prefix is 25, but the sequence has 24 steps"):
+        PianoRollDisplay.from_estimator(rnn, song, n_prefix=25)
+    with pytest.raises(ValueError, match=r"sequence has shape \(6, 24, 12\); expected one"):
+        PianoRollDisplay.from_estimator(rnn, melodies)
+
+
 # -------------------------------------------------------------------------------------- all of them
+
+
+@pytest.fixture(scope="module")
+def displays(rbm, gated, switched, rnn, melodies, X):
+    """Every display -> how it is made, with its own options, on given axes."""
+    y = X[:, 0].astype(int)
+    shape = {"image_shape": SHAPE}
+    by_label = fb.ClassGatedRBMClassifier(4, n_iter=1, random_state=0).fit(X, y)
+    known = np.where(np.arange(12) < 6, X, np.nan).astype(np.float32)
+    methods = [fb.gradients.ScoreFunction(b) for b in ("none", "optimal")]
+    units = fb.gradients.Bernoulli(np.zeros(3))
+    few = {"n_steps": 2}
+    return {
+        FiltersDisplay: lambda ax: FiltersDisplay.from_estimator(rbm, **shape, ax=ax),
+        SamplesDisplay: lambda ax: SamplesDisplay.from_estimator(rbm, X, **shape, **few, ax=ax),
+        ChainDisplay: lambda ax: ChainDisplay.from_estimator(
+            rbm, X, **shape, frames=(0, 1, 2), ax=ax
+        ),
+        CompletionDisplay: lambda ax: CompletionDisplay.from_estimator(
+            rbm, known, **shape, **few, ax=ax
+        ),
+        ImagesDisplay: lambda ax: ImagesDisplay({"x": X[:3]}, SHAPE).plot(ax),
+        HistoryDisplay: lambda ax: HistoryDisplay.from_estimator(rbm, ax=ax),
+        EnergyDisplay: lambda ax: EnergyDisplay.from_estimator(rbm, X, **few, ax=ax),
+        SwapsDisplay: lambda ax: SwapsDisplay.from_estimator(
+            rbm, n_chains=3, n_steps=5, n_adapt=5, ax=ax
+        ),
+        ClassSamplesDisplay: lambda ax: ClassSamplesDisplay.from_estimator(
+            by_label, **shape, **few, ax=ax
+        ),
+        ClassFiltersDisplay: lambda ax: ClassFiltersDisplay.from_estimator(
+            by_label, **shape, ax=ax
+        ),
+        MasksDisplay: lambda ax: MasksDisplay.from_estimator(switched, X, **shape, ax=ax),
+        AnalogyDisplay: lambda ax: AnalogyDisplay.from_estimator(gated, X, X, X, **shape, ax=ax),
+        TransformationsDisplay: lambda ax: TransformationsDisplay.from_estimator(
+            gated, X, X, **shape, ax=ax
+        ),
+        FilterPairsDisplay: lambda ax: FilterPairsDisplay.from_estimator(gated, **shape, ax=ax),
+        PianoRollDisplay: lambda ax: PianoRollDisplay.from_estimator(rnn, melodies[0], ax=ax),
+        ComparisonDisplay: lambda ax: ComparisonDisplay.from_estimators(
+            methods, lambda Y: (Y.sum(axis=1) - 1) ** 2, units, n_samples=20, n_repeats=2, ax=ax
+        ),
+    }
+
+
+DISPLAYS = [name for name in plots.__all__ if name.endswith("Display")]
+
+
+@pytest.mark.parametrize("name", DISPLAYS)
+def test_every_display_keeps_the_convention(name, displays, tmp_path):
+    """``from_...`` draws, ``plot(ax=...)`` again and there; figure, axes and one Axes are kept."""
+    cls = getattr(plots, name)
+    assert issubclass(cls, Display)
+    display = displays[cls](None)
+    assert isinstance(display, cls)
+    n = len(display.axes_)
+    assert all(ax.figure is display.figure_ for ax in display.axes_)
+    if n == 1:
+        assert display.ax_ is display.axes_[0]
+    else:
+        with pytest.raises(AttributeError, match=f"{name} has {n} panels; they are in axes_"):
+            _ = display.ax_
+    display.figure_.savefig(tmp_path / "picture.png")
+    pixels = plt.imread(tmp_path / "picture.png")[..., :3]
+    assert pixels.std() > 0.02, "nothing is drawn"
+
+    figure, axes = plt.subplots(1, n, squeeze=False)
+    n_figures = len(plt.get_fignums())
+    given = axes[0, 0] if n == 1 else list(axes[0])
+    assert display.plot(ax=given) is display
+    assert list(display.axes_) == list(axes[0]) and display.figure_ is figure
+    assert displays[cls](given).figure_ is figure
+    assert len(plt.get_fignums()) == n_figures, "another figure was made beside the one given"
+    with pytest.raises(ValueError, match=f"{name} draws .* but ax holds {n + 1} Axes"):
+        display.plot(ax=list(plt.subplots(1, n + 1)[1]))
+
+
+def test_what_has_not_been_drawn_has_no_axes(X):
+    with pytest.raises(AttributeError, match="ImagesDisplay has drawn nothing yet; call plot"):
+        _ = ImagesDisplay({"x": X[:3]}, SHAPE).ax_
 
 
 @pytest.mark.parametrize("name", all_of_them(np.zeros((40, 12), np.float32)))
@@ -390,6 +747,23 @@ def test_weights_that_are_not_there_are_named(rbm, gated, X):
         CompletionDisplay.from_estimator(rbm, X, image_shape=SHAPE, n_draws=0)
     with pytest.raises(ValueError, match=r"12 features make no square image"):
         AnalogyDisplay.from_estimator(gated, X, X, X)
+
+
+def test_models_that_cannot_are_named(rbm, gated, rnn, X):
+    network = fb.SigmoidBeliefNetwork((4,), n_iter=1, random_state=0).fit(X)
+    with pytest.raises(TypeError, match=r"SigmoidBeliefNetwork has no method free_energy"):
+        EnergyDisplay.from_estimator(network, X)
+    with pytest.raises(TypeError, match=r"SigmoidBeliefNetwork has no energy_; parallel tempering"):
+        SwapsDisplay.from_estimator(network)
+    with pytest.raises(TypeError, match=r"RBM has no method masks. Masks are those of"):
+        MasksDisplay.from_estimator(rbm, X)
+    with pytest.raises(TypeError, match=r"RBM has no method analogy"):
+        TransformationsDisplay.from_estimator(rbm, X, X)
+    with pytest.raises(TypeError, match=r"GatedRBM.sample does not go on from given rows"):
+        ChainDisplay.from_estimator(gated, X, image_shape=SHAPE)
+    for frames in ((), (0, 0), (3, 1), (-1, 2), (0.5, 1)):
+        with pytest.raises(ValueError, match="expected numbers of sweeps that rise"):
+            ChainDisplay.from_estimator(rbm, X, image_shape=SHAPE, frames=frames)
 
 
 def test_data_of_other_width_is_refused(rbm, X):

@@ -651,7 +651,8 @@ def test_a_short_last_minibatch_weighs_its_rows_and_the_chains_rightly(method, o
     expected = rbm.fit(np.tile(row, (20, 1))).partial_fit(np.tile(row, (20, 1))).params_
     # From the same start (it depends on the number of rows).
     found = rbm.fit(np.tile(row, (20, 1))).partial_fit(np.tile(row, (12, 1))).params_
-    _assert_same(found, expected, rtol=1e-12, atol=1e-14)
+    # Gradients of binary pairs are of single precision: two updates of about 0.1.
+    _assert_same(found, expected, atol=2e-8)
 
 
 def test_contrastive_divergence_of_two_rows_averages_as_that_of_many():

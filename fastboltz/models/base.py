@@ -24,7 +24,7 @@ from ..likelihood import LogPartition, log_partition
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
-from ..tempering import TemperedState, Tempering
+from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
 from ..training import Callback, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
@@ -119,7 +119,15 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         if bar is not None:
             callbacks.append(bar)
         try:
-            run(epochs, self.params_, model=self, n_iter=n_epochs, callbacks=callbacks, state=state)
+            run(
+                epochs,
+                self.params_,
+                model=self,
+                n_iter=n_epochs,
+                callbacks=callbacks,
+                state=state,
+                resume=resume,
+            )
         finally:
             state.kept = {}
             if bar is not None:
@@ -193,7 +201,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
     n_chains: int | None
 
     #: Negative phases that the parameter `method` may name.
-    _methods: tuple[str, ...] = ("pcd", "cd", "exact", "tempered")
+    _methods: tuple[str, ...] = ("pcd", "cd", "exact", "tempered", "trajectory")
 
     energy_: Energy
 
@@ -306,6 +314,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
+        vars(self).pop("trajectory_", None)  # that of another training
         self._log_partition: tuple[int, LogPartition] | None = None
 
     def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -353,15 +362,17 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     @property
     def tempering_(self) -> dict[str, Any]:
-        """Of a training with ``method="tempered"``: ``betas``, ``swap_rates`` and ``round_trips``.
+        """Of a training with tempered chains: ``betas``, ``swap_rates`` and ``round_trips``.
 
-        Since the levels were last placed, which is after every 100 sweeps.
+        With ``method="trajectory"``, ``positions`` in place of inverse temperatures. All is counted
+        since the levels were last placed, which is after every 100 sweeps.
         """
         self._learnt("tempering_")
         state = self._chain_state()
-        if not isinstance(state, TemperedState):
-            raise AttributeError(f"there are no tempered chains with method={self.method!r}.")
-        return Tempering(self.energy_).report(state)
+        for sampler in (Tempering(self.energy_), TrajectoryTempering(self.energy_, ())):
+            if isinstance(state, TemperedState) and sampler.goes_on(state):
+                return sampler.report(state)
+        raise AttributeError(f"there are no tempered chains with method={self.method!r}.")
 
     def _chain_state(self, likelihood: int = 0) -> Chains | None:
         """Persistent chains of one likelihood of the objective, where there are some."""
@@ -433,11 +444,27 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     def _sampler(self, method: str, clamp: Sequence[str] = ()) -> Any:
         """The sampler that the parameter `method` of `sample` names."""
-        one_of("method", method, ("gibbs", "tempered"))
+        one_of("method", method, ("gibbs", "tempered", "trajectory"))
         if method == "gibbs":
             return Gibbs(self.energy_, clamp, n_threads=self.n_threads)
+        if method == "trajectory":
+            return TrajectoryTempering(self.energy_, self._trajectory(), clamp, self.n_threads)
         # From independent uniform units, which favour no mode over another.
         return Tempering(self.energy_, clamp, self.n_threads)
+
+    def _trajectory(self) -> Sequence[Params]:
+        """Models that the training has gone through, where they were kept."""
+        state = self._chain_state()
+        if isinstance(state, TemperedState) and state.models:
+            return state.models
+        kept = getattr(self, "trajectory_", None)
+        if not kept:
+            raise ValueError(
+                "method='trajectory' needs models that the training has gone through, and none "
+                "were kept. Fit with callbacks=[fastboltz.callbacks.Trajectory()], or with "
+                "method='trajectory', or sample with method='tempered'."
+            )
+        return [params for _, params in kept]
 
     def _sweep(
         self, sampler: Any, state: Any, n_steps: int, return_info: bool

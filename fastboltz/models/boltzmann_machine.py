@@ -49,7 +49,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Groups whose distribution is learnt.
     given : str or sequence of str, default=()
         Observed groups that are conditioned on.
-    method : {"auto", "pcd", "cd", "exact", "tempered"}, default="auto"
+    method : {"auto", "pcd", "cd", "exact", "tempered", "trajectory"}, default="auto"
         Negative phase: persistent chains, chains from the data, or enumeration. "auto" enumerates
         up to 2**10 states, else takes "pcd", or "cd" where a group is given.
     n_gibbs : int, default=1
@@ -103,7 +103,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
     ('v',)
     """
 
-    _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact", "tempered")
+    _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact", "tempered", "trajectory")
 
     def __init__(
         self,
@@ -600,10 +600,8 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             be drawn. One row serves for all samples.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
-        method : {"gibbs", "tempered"}, default="gibbs"
-            "tempered" exchanges places with chains at lower inverse temperatures
-            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
-            of every level, and the first half of the sweeps place the levels.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+            As in `RBM.sample`.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.

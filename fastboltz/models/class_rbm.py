@@ -530,10 +530,8 @@ class _LabelMachine(
             biases.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
-        method : {"gibbs", "tempered"}, default="gibbs"
-            "tempered" exchanges places with chains at lower inverse temperatures
-            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
-            of every level, and the first half of the sweeps place the levels.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+            As in `RBM.sample`.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.

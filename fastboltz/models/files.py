@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from .. import models
 from ..persistence import read
+from ..training import Callback, restore_callbacks
+from ..validation import check_callbacks
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(path: str | os.PathLike[str], callbacks: Sequence[Callback] | None = None) -> Any:
     """Read a model that ``model.save(path)`` or a `fastboltz.Checkpoint` wrote.
 
     Loading runs no code of the file, which holds numbers, text and names of the library's own
@@ -19,6 +22,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     Parameters
     ----------
     path : str or path
+    callbacks : sequence of callables, optional
+        Become the model's. Those that remember something (`fastboltz.callbacks`) go on from what
+        the file says of them. By default the model has none but a `Checkpoint` that it was saved
+        with.
 
     Returns
     -------
@@ -28,6 +35,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     ------
     fastboltz.persistence.ModelFileError
         If the file is truncated, altered or not that of a model.
+    ValueError
+        If callbacks are given, and one is missing of which the file has a state.
 
     Examples
     --------
@@ -41,7 +50,14 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> bool((fb.load(path).transform(X) == rbm.transform(X)).all())
     True
     """
-    return read(path, _estimator)
+    check_callbacks(callbacks)
+    model = read(path, _estimator)
+    if callbacks is not None:
+        training = vars(model).get("_training")
+        restore_callbacks(callbacks, {} if training is None else training.callbacks)
+        # Not a constructor argument of BernoulliRBM, whose training hears of them all the same.
+        model.callbacks = list(callbacks)
+    return model
 
 
 def _estimator(name: str) -> type:

@@ -37,10 +37,10 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         ``"bernoulli"``, ``"spin"``, ``"gaussian"``, ``"relu"``, ``"unit-interval"``, a subclass of
         `fastboltz.Unit`, or a unit with its shape such as ``fastboltz.Categorical(64, 17)``, whose
         one-hot entries are then the columns of X.
-    method : {"pcd", "cd", "exact", "tempered"}, default="pcd"
-        Negative phase: persistent chains, chains from the data, enumeration, or persistent chains
-        that exchange places with others at nine lower inverse temperatures, for data with strong
-        modes: ten times the sweeps.
+    method : {"pcd", "cd", "exact", "tempered", "trajectory"}, default="pcd"
+        Negative phase: persistent chains, chains from the data, enumeration, or, for data with
+        strong modes, persistent chains that exchange places with others at nine lower inverse
+        temperatures, or of nine earlier models: ten times the sweeps.
     n_gibbs : int, default=1
         Gibbs sweeps of an update.
     n_chains : int, default=None
@@ -447,10 +447,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             Known visible units, held; NaN marks those to be drawn.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
-        method : {"gibbs", "tempered"}, default="gibbs"
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
             "tempered" exchanges places with chains at lower inverse temperatures
-            (`fastboltz.tempering.Tempering`), so that chains cross between modes; each sweep is one
-            of every level, and the first half of the sweeps place the levels.
+            (`fastboltz.tempering.Tempering`), "trajectory" with chains of models that the training
+            has gone through (`TrajectoryTempering` there; `fastboltz.callbacks.Trajectory` keeps
+            them), so that chains cross between modes. Each sweep is one of every level, and the
+            first half of the sweeps place the levels.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
