@@ -154,7 +154,7 @@ def _call(method: Callable[..., np.ndarray], X: Any) -> np.ndarray:
 class Monitor(_Watch):
     """Record measures of the model while it learns.
 
-    =======================  ===================================================================
+    ======================== ===================================================================
     ``log_likelihood``       mean log-likelihood of the held-out rows, in nats; where log Z is
                              annealed also ``log_likelihood_low`` and ``..._high``, its interval
     ``free_energy_gap``      mean free energy of the held-out rows less that of rows of the
@@ -165,7 +165,7 @@ class Monitor(_Watch):
     ``reconstruction_error`` mean squared difference of the held-out rows and their
                              reconstructions: it says little of the likelihood
     ``weight_norm``          Euclidean norm of all weights
-    =======================  ===================================================================
+    ======================== ===================================================================
 
     The training is not changed. Epochs in which something was not measured have NaN in the history.
 

@@ -2,7 +2,9 @@
 
 Of a statistic of the chains, recorded as an array (n_chains, n_draws), the functions compute what
 Vehtari, Gelman, Simpson, Carpenter & Bürkner ("Rank-normalization, folding, and localization: an
-improved R-hat", Bayesian Analysis 16, 2021) propose. `run` makes sweeps, records some statistics,
+improved R-hat", Bayesian Analysis 16, 2021) propose. In an array (n_rows, n_chains, n_draws) each
+row has chains of a distribution of its own: ranks are those in the row, and variances within and
+between chains are averaged over the rows. `run` makes sweeps, records some statistics,
 and returns what they say as a `SamplingInfo`, whose `verdict` is in words.
 """
 
@@ -27,8 +29,10 @@ from .units.base import sum_units
 MAX_CHAINS, MAX_DRAWS = 256, 1000
 #: Up to this R-hat chains are said to have mixed; up to the other to have forgotten their start.
 MIXED, LIKELY = 1.05, 1.2
-#: Chains from elsewhere that are compared with those that are asked for.
+#: Chains from elsewhere that are compared with those that are asked for; of each row, where known
+#: values differ from row to row, and such rows at the most.
 _PROBES = 32
+_PROBES_OF_ROW, _ROWS = 3, 64
 #: Temperatures that they go through at the most.
 _ANNEALING = 100
 #: Leading directions of each matrix of couplings whose projections are recorded.
@@ -49,7 +53,7 @@ def rhat(x: Any) -> float:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
 
     Returns
     -------
@@ -57,7 +61,7 @@ def rhat(x: Any) -> float:
         NaN where nothing moves.
     """
     x = _checked(x)
-    folded = np.abs(x - np.median(x))
+    folded = np.abs(x - np.median(x, axis=(1, 2), keepdims=True))
     found = [_rhat(_normal_ranks(_split(y))) for y in (x, folded)]
     return float(np.nanmax(found)) if np.isfinite(found).any() else np.nan
 
@@ -67,7 +71,7 @@ def ess_bulk(x: Any) -> float:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
     """
     return _ess(_normal_ranks(_split(_checked(x))))
 
@@ -77,10 +81,11 @@ def ess_tail(x: Any) -> float:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
     """
-    x = _split(_checked(x))
-    sizes = [_ess((x <= np.quantile(x, q)).astype(float)) for q in (0.05, 0.95)]
+    x = _checked(x)
+    ends = [np.quantile(x, q, axis=(1, 2), keepdims=True) for q in (0.05, 0.95)]
+    sizes = [_ess(_split(x <= end).astype(float)) for end in ends]
     return float(np.nanmin(sizes)) if np.isfinite(sizes).any() else np.nan
 
 
@@ -89,7 +94,7 @@ def ess_mean(x: Any) -> float:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
     """
     return _ess(_split(_checked(x)))
 
@@ -102,7 +107,7 @@ def autocorrelation(x: Any) -> np.ndarray:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
     """
     return _autocorrelation(_checked(x))
 
@@ -115,39 +120,41 @@ def autocorrelation_time(x: Any) -> float:
 
     Parameters
     ----------
-    x : array-like of shape (n_chains, n_draws)
+    x : array-like of shape (n_chains, n_draws) or (n_rows, n_chains, n_draws)
     """
     return _time(_split(_checked(x)))
 
 
 def _checked(x: Any) -> np.ndarray:
+    """A statistic as (n_rows, n_chains, n_draws)."""
     x = np.asarray(x, dtype=np.float64)
-    if x.ndim != 2 or x.shape[0] < 1 or x.shape[1] < 4:
+    if x.ndim not in (2, 3) or 0 in x.shape or x.shape[-1] < 4:
         raise ValueError(
             f"a statistic of chains has shape {x.shape}; expected (n_chains, n_draws) with 4 draws "
             f"at least."
         )
     if not np.isfinite(x).all():
         raise ValueError("a statistic of chains holds NaN or infinity; drop those draws.")
-    return x
+    return x[None] if x.ndim == 2 else x
 
 
 def _split(x: np.ndarray) -> np.ndarray:
     """Each chain as two, without the middle draw of an odd number."""
-    half = x.shape[1] // 2
-    return np.concatenate([x[:, :half], x[:, -half:]])
+    half = x.shape[2] // 2
+    return np.concatenate([x[:, :, :half], x[:, :, -half:]], axis=1)
 
 
 def _normal_ranks(x: np.ndarray) -> np.ndarray:
-    """Normal scores of the ranks among all draws (Blom's)."""
-    return ndtri((rankdata(x).reshape(x.shape) - 0.375) / (x.size + 0.25))
+    """Normal scores of the ranks among all draws of a row (Blom's)."""
+    n = x.shape[1] * x.shape[2]
+    return ndtri((rankdata(x.reshape(-1, n), axis=1).reshape(x.shape) - 0.375) / (n + 0.25))
 
 
 def _variances(x: np.ndarray) -> tuple[float, float]:
     """Mean variance within chains, and the estimate of the whole variance."""
-    n = x.shape[1]
-    within = float(x.var(axis=1, ddof=1).mean())
-    between = float(x.mean(axis=1).var(ddof=1)) if len(x) > 1 else 0.0
+    n = x.shape[2]
+    within = float(x.var(axis=2, ddof=1).mean())
+    between = float(x.mean(axis=2).var(axis=1, ddof=1).mean()) if x.shape[1] > 1 else 0.0
     return within, within * (n - 1) / n + between
 
 
@@ -159,12 +166,12 @@ def _rhat(x: np.ndarray) -> float:
 
 
 def _autocorrelation(x: np.ndarray) -> np.ndarray:
-    n = x.shape[1]
+    n = x.shape[2]
     within, whole = _variances(x)
     if whole <= 0:
         return np.full(n, np.nan)
-    f = np.fft.rfft(x - x.mean(axis=1, keepdims=True), n=2 * n, axis=1)
-    covariance = np.fft.irfft(np.abs(f) ** 2, axis=1)[:, :n].mean(axis=0) / n
+    f = np.fft.rfft(x - x.mean(axis=2, keepdims=True), n=2 * n, axis=2)
+    covariance = np.fft.irfft(np.abs(f) ** 2, axis=2)[:, :, :n].mean(axis=(0, 1)) / n
     rho = 1 - (within - covariance) / whole
     rho[0] = 1
     return rho
@@ -176,7 +183,8 @@ def _time(x: np.ndarray) -> float:
         return np.nan
     pairs = rho[: len(rho) // 2 * 2].reshape(-1, 2).sum(axis=1)
     below = np.flatnonzero(pairs <= 0)
-    n = below[0] if len(below) else len(pairs)
+    # The last lags, of which one or two products are all there is, are left out as Stan does.
+    n = min(below[0] if len(below) else len(pairs), max((len(rho) - 3) // 2, 1))
     falling = np.minimum.accumulate(pairs[:n])
     last = max(rho[2 * n], 0.0) if 2 * n < len(rho) else 0.0
     return float(max(2 * falling.sum() - 1 + last, 1 / np.log10(max(x.size, 11))))
@@ -198,6 +206,7 @@ class SamplingInfo:
     ----------
     traces : dict of arrays (n_recorded_chains, n_draws)
         Statistics of the second half of the sweeps; of probes from elsewhere last, see `run`.
+        Where known values differ from row to row, (n_rows, n_chains_of_a_row, n_draws).
     n_chains, n_steps : int
         Of the run.
     thin : int
@@ -231,7 +240,7 @@ class SamplingInfo:
     ) -> SamplingInfo:
         """Diagnose recorded statistics."""
         traces = dict(traces)
-        long = {name: x for name, x in traces.items() if x.shape[1] >= 4}
+        long = {name: x for name, x in traces.items() if x.shape[-1] >= 4}
         return cls(
             traces,
             n_chains,
@@ -313,7 +322,11 @@ class SamplingInfo:
             import arviz
         except ImportError as error:
             raise ImportError("to_arviz needs ArviZ: pip install arviz.") from error
-        return arviz.from_dict(posterior=dict(self.traces))
+        # Rows come last: they are no chains of one distribution.
+        posterior = {
+            name: np.moveaxis(x, 0, -1) if x.ndim > 2 else x for name, x in self.traces.items()
+        }
+        return arviz.from_dict(posterior=posterior)
 
 
 def default_statistics(energy: Energy, params: Params) -> dict[str, Statistic]:
@@ -378,6 +391,9 @@ def run(
     those receive new states from such units all the time). Modes that neither have found stay
     unseen.
 
+    Where units are held at values that differ from row to row, each row has a distribution of its
+    own. Then the first 64 rows have three probes each, and only the chains of one row are compared.
+
     Parameters
     ----------
     sampler : Gibbs or Tempering
@@ -395,8 +411,12 @@ def run(
     if statistics is None:
         statistics = default_statistics(sampler.energy, params)
     probes = None
+    n_chains = min(state.n_chains, MAX_CHAINS)
+    n_rows = min(n_chains, _ROWS) if _differ(state) else 1
+    if n_rows > 1:
+        n_chains = n_rows
     if isinstance(sampler, Gibbs):
-        probes = _probes(sampler, params, state, n_steps // 2)
+        probes = _probes(sampler, params, state, n_steps // 2, n_rows)
     first = n_steps // 2
     thin = max(1, -(-(n_steps - first) // MAX_DRAWS))
     state = sampler.step(params, state, first)
@@ -408,28 +428,47 @@ def run(
         done += made
         if made < thin:
             break
-        values = {g: x[:MAX_CHAINS] for g, x in state.values.items()}
+        values = {g: x[:n_chains] for g, x in state.values.items()}
         if probes is not None:
             probes = sampler.step(params, probes, made)
             values = {g: np.concatenate([x, probes.values[g]]) for g, x in values.items()}
         for name, statistic in statistics.items():
             traces[name].append(np.asarray(statistic(values), dtype=np.float64))
-    n = min(state.n_chains, MAX_CHAINS) + (0 if probes is None else probes.n_chains)
+    n = n_chains + (0 if probes is None else probes.n_chains)
     stacked = {name: np.stack(x, axis=1) if x else np.empty((n, 0)) for name, x in traces.items()}
+    if n_rows > 1:
+        stacked = {
+            name: x.reshape(-1, n_rows, x.shape[1]).swapaxes(0, 1) for name, x in stacked.items()
+        }
     report = getattr(sampler, "report", None)
     extra = report(state) if report is not None else {}
     return state, SamplingInfo.of(stacked, state.n_chains, n_steps, thin, extra)
 
 
-def _probes(sampler: Gibbs, params: Params, state: ChainState, n_steps: int) -> ChainState:
-    """Chains annealed from independent uniform units, with the same units held."""
+def _differ(state: Any) -> bool:
+    """Whether the rows have units that are held at different values."""
+    for g, mask in state.clamped.items():
+        x = state.values[g]
+        known = np.ones(x.shape, bool) if mask is None else mask
+        x = np.where(known, x, 0)
+        if (known != known[0]).any() or (x != x[0]).any():
+            return True
+    return False
+
+
+def _probes(
+    sampler: Gibbs, params: Params, state: ChainState, n_steps: int, n_rows: int
+) -> ChainState:
+    """Chains annealed from independent uniform units, with the units of some rows held."""
+    n = _PROBES if n_rows == 1 else _PROBES_OF_ROW * n_rows
+    rows = np.arange(n) % n_rows
     held = {}
     for g, mask in state.clamped.items():
-        x = np.repeat(state.values[g][:1], _PROBES, axis=0)
-        held[g] = x if mask is None else np.where(mask[:1], x, np.nan)
+        x = state.values[g][rows]
+        held[g] = x if mask is None else np.where(mask[rows], x, np.nan)
     flat = dict(params) | {g: np.zeros_like(params[g]) for g in sampler.energy.groups}
     at = rng.Address.of(state.address.seed, "probe", step=state.address.step)
-    probes = sampler.start(flat, _PROBES, at, held)
+    probes = sampler.start(flat, n, at, held)
     path = Path(sampler.energy, params, {}, tuple(sampler.clamp))
     done, n = 0, min(n_steps, _ANNEALING)
     for k in range(1, n + 1):

@@ -693,7 +693,7 @@ class _Phases:
             rows = np.resize(rows, one.n_chains or n)
             first = {g: x[rows] for g, x in start.items()}
             chains = sampler.start(params, len(rows), rng.Address.of(seed, "chains"), first)
-            if one.negative == "tempered":
+            if isinstance(chains, TemperedState) and one.negative == "tempered":
                 # Independent units with these biases are what the training starts from.
                 reference = {g: {"bias": params[g].copy()} for g in self.energy.groups}
                 chains = replace(chains, reference=reference)

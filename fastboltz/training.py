@@ -160,7 +160,7 @@ class TrainingState:
     finished : bool
         Whether early stopping or a callback has ended the training.
     is_general : bool
-        Whether the weights have left the range of the compiled loop (`PairLoop`).
+        Whether the weights have left the range of the compiled loop (``PairLoop``).
     fingerprint : str
         Of the data, where a `fastboltz.Checkpoint` has to know them again.
     """

@@ -309,7 +309,7 @@ def test_what_cannot_be_is_said():
     with pytest.raises(ValueError, match="negative='tempered' keeps chains that belong to no row"):
         LogLikelihood("y", "x", negative="tempered")
     rbm = fb.RBM(3, n_iter=1).fit(_clusters(40))
-    with pytest.raises(ValueError, match="must be one of 'gibbs', 'tempered', 'trajectory'; got 'hot'"):
+    with pytest.raises(ValueError, match=r"must be one of 'gibbs', 'tempered', .*; got 'hot'"):
         rbm.sample(3, method="hot")
     with pytest.raises(AttributeError, match="there are no tempered chains with method='pcd'"):
         rbm.tempering_  # noqa: B018

@@ -314,7 +314,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
-        vars(self).pop("trajectory_", None)  # that of another training
+        if hasattr(self, "trajectory_"):
+            del self.trajectory_  # that of another training
         self._log_partition: tuple[int, LogPartition] | None = None
 
     def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -473,16 +474,6 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
         The first half of tempered ones place the temperatures.
         """
-        if return_info:
-            for g, held in state.clamped.items():
-                x = state.values[g]
-                known = np.ones(x.shape, bool) if held is None else held
-                x = np.where(known, x, 0)
-                if (known != known[0]).any() or (x != x[0]).any():
-                    raise ValueError(
-                        f"return_info compares chains of one distribution, but the known values of "
-                        f"{g!r} differ from row to row. Give the same to all rows."
-                    )
         if isinstance(sampler, Tempering):
             state = sampler.adapt(self.params_, state, n_steps // 2)
             n_steps -= n_steps // 2

@@ -732,8 +732,14 @@ centered, n_threads, callbacks, verbose, random_state
     # -- sampling ------------------------------------------------------------------------------
 
     def sample(
-        self, n_samples: int = 1, n_steps: int = 100, *, random_state: Any = None
-    ) -> np.ndarray:
+        self,
+        n_samples: int = 1,
+        n_steps: int = 100,
+        *,
+        random_state: Any = None,
+        method: str = "gibbs",
+        return_info: bool = False,
+    ) -> Any:
         """Draw visible vectors: Gibbs sweeps in the top RBM, then one pass down.
 
         Parameters
@@ -745,15 +751,23 @@ centered, n_threads, callbacks, verbose, random_state
             some.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+            Of the top RBM's chains, as in `RBM.sample`.
+        return_info : bool, default=False
+            Also return the diagnostics of the top RBM's chains, as in `RBM.sample`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            With ``return_info``, a tuple of it and the information.
         """
         check_is_fitted(self, "rbms_")
         source = self._draws if random_state is None else random_state
         *lower, top = self.rbms_
-        x = top.sample(n_samples, n_steps, random_state=source)
+        options: dict[str, Any] = {"random_state": source, "method": method}
+        options["return_info"] = return_info
+        drawn = top.sample(n_samples, n_steps, **options)
+        x, info = drawn if return_info else (drawn, None)
         seed = rng.seed_from(source)
         for k, rbm in enumerate(reversed(lower), start=1):
             _, _, drawn = layer(
@@ -767,7 +781,7 @@ centered, n_threads, callbacks, verbose, random_state
             )
             assert drawn is not None
             x = drawn.reshape(n_samples, -1)
-        return x
+        return x if info is None else (x, info)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -11,7 +11,6 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from .. import rng, threads
 from ..energy import Energy
 from ..enumeration import Enumeration
-from ..gibbs import Gibbs
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
@@ -336,7 +335,15 @@ n_threads, callbacks, verbose, random_state
         """
         return float(self.score_samples(X, Y).mean())
 
-    def sample(self, X: Any, n_steps: int = 100, *, random_state: Any = None) -> np.ndarray:
+    def sample(
+        self,
+        X: Any,
+        n_steps: int = 100,
+        *,
+        random_state: Any = None,
+        method: str = "gibbs",
+        return_info: bool = False,
+    ) -> Any:
         """Draw a y for each row of X, by Gibbs sampling with x held.
 
         Parameters
@@ -345,18 +352,24 @@ n_threads, callbacks, verbose, random_state
         n_steps : int
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+        return_info : bool, default=False
+            As in `RBM.sample`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_y)
+            With ``return_info``, a tuple of it and the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_steps", n_steps, minimum=0)
         x = self._check_images(X=X)["x"]
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
-        sampler = Gibbs(self.energy_, "x", n_threads=self.n_threads)
+        sampler = self._sampler(method, ("x",))
         # y is drawn last, so that a sweep ends at it.
         sampler.blocks = [("h",), ("y",)]
         start = {"x": x.reshape(len(x), *self.energy_.groups["x"].shape)}
         state = sampler.start(self.params_, len(x), address, start)
-        return sampler.step(self.params_, state, n_steps).values["y"].reshape(len(x), -1)
+        state, info = self._sweep(sampler, state, n_steps, return_info)
+        Y = state.values["y"].reshape(len(x), -1)
+        return Y if info is None else (Y, info)

@@ -827,7 +827,9 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         *,
         init: Any = None,
         random_state: Any = None,
-    ) -> np.ndarray:
+        method: str = "gibbs",
+        return_info: bool = False,
+    ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
         Parameters
@@ -841,10 +843,14 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
             biases.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+        return_info : bool, default=False
+            As in `RBM.sample`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features)
+            With ``return_info``, a tuple of it and the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_samples", n_samples)
@@ -857,11 +863,13 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
             shape = self.energy_.groups["v"].shape
             values["v"] = Rows(start, shape, self._dtype).take(slice(None))
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
-        sampler = Gibbs(self.energy_, n_threads=self.n_threads)
+        sampler = self._sampler(method)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [_hidden(self.energy_), ("z",), ("v",)]
         state = sampler.start(self.params_, n_samples, address, values)
-        return sampler.step(self.params_, state, n_steps).values["v"]
+        state, info = self._sweep(sampler, state, n_steps, return_info)
+        X = state.values["v"].reshape(n_samples, -1)
+        return X if info is None else (X, info)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from .. import rng, threads
+from ..diagnostics import SamplingInfo
 from ..energy import Energy
 from ..enumeration import Enumeration, split
 from ..gibbs import Gibbs
@@ -173,7 +174,8 @@ class RNNRBM(EnergyEstimator):
     >>> import numpy as np
     >>> from fastboltz import RNNRBM
     >>> tick = np.tile(np.eye(3, dtype=np.float32), (4, 1))
-    >>> rnn = RNNRBM(2, 8, n_iter=200, method="exact", random_state=0).fit([tick, tick[1:]])
+    >>> rnn = RNNRBM(2, 8, n_iter=200, method="exact", learning_rate=0.05, random_state=0)
+    >>> rnn = rnn.fit([tick, tick[1:]])
     >>> np.round(rnn.predict(tick)[6:9]).tolist()
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
@@ -789,7 +791,9 @@ class RNNRBM(EnergyEstimator):
         n_sequences: int | None = None,
         n_gibbs: int = 25,
         random_state: Any = None,
-    ) -> np.ndarray:
+        method: str = "gibbs",
+        return_info: bool = False,
+    ) -> Any:
         """Draw sequences, step by step.
 
         Parameters
@@ -804,14 +808,23 @@ class RNNRBM(EnergyEstimator):
             Sweeps from independent units to each new step.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered"}, default="gibbs"
+            As in `RBM.sample`, for the chains of each step.
+        return_info : bool, default=False
+            Also return a `fastboltz.diagnostics.SamplingInfo` as in `RBM.sample`: that of the step
+            with the largest R-hat, whose number is ``extra["step"]``; ``extra["rhat"]`` has the
+            largest of each step, NaN in the prefix. Chains are compared with others of the same
+            sequence and step.
 
         Returns
         -------
         ndarray of shape (n_steps, n_features), or (n_sequences, n_steps, n_features)
+            With ``return_info``, a tuple of it and the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_steps", n_steps)
         check_count("n_gibbs", n_gibbs)
+        one_of("method", method, ("gibbs", "tempered"))
         n = 1 if n_sequences is None else check_count("n_sequences", n_sequences)
         params, unit = self.params_, self.energy_.groups["v"]
         out = np.empty((n, n_steps, unit.size), self._dtype)
@@ -829,27 +842,46 @@ class RNNRBM(EnergyEstimator):
                 out[:, : len(X)], u, done = X, np.tile(after[-1], (n, 1)), len(X)
             address = rng.Address.of(self._sampling_seed(random_state), "sample")
             none = np.zeros((1, n), bool)
+            worst: SamplingInfo | None = None
+            rhats, largest = np.full(n_steps, np.nan), -np.inf
             for t in range(done, n_steps):
                 at = address.at(step=t * (n_gibbs + 1))
-                out[:, t] = self._draw(u, at, n_gibbs)
+                out[:, t], info = self._draw(u, at, n_gibbs, method, return_info)
+                if info is not None:
+                    rhats[t] = info.rhat.get(info.slowest or "", np.nan)
+                    if worst is None or rhats[t] > largest:
+                        worst = replace(info, extra={**info.extra, "step": t})
+                        largest = max(largest, np.nan_to_num(rhats[t], nan=-np.inf))
                 x = np.ascontiguousarray(out[None, :, t])
                 u = self.recurrent_.forward(params, unit, x, none, u, n_threads).after[-1]
-        return out[0] if n_sequences is None else out
+        drawn = out[0] if n_sequences is None else out
+        if not return_info:
+            return drawn
+        if worst is None:
+            raise ValueError(
+                f"return_info tells of the steps that are drawn, but the prefix has all {n_steps}; "
+                f"ask for more steps."
+            )
+        worst.extra["rhat"] = rhats
+        return drawn, worst
 
-    def _draw(self, u: np.ndarray, address: rng.Address, n_gibbs: int) -> np.ndarray:
+    def _draw(
+        self, u: np.ndarray, address: rng.Address, n_gibbs: int, method: str, return_info: bool
+    ) -> tuple[np.ndarray, SamplingInfo | None]:
         """One v for every u, by Gibbs sampling from independent units, (n_rows, n_features)."""
         energy, params = self.energy_, self.params_
         v = energy.groups["v"]
-        sampler = Gibbs(energy, "u", n_threads=self.n_threads)
+        sampler = self._sampler(method, ("u",))
         # v is drawn last, so that a sweep ends at it.
         sampler.blocks = [("h",), ("v",)]
         own = energy.own(params, "v")
         own = own | {"bias": v.reference_bias(own, self._base_rates["v"]).astype(self._dtype)}
-        at = address.at(group=sampler.number["u"])
+        at = address.at(group=tuple(energy.groups).index("u"))
         _, start = v.draw(own, np.zeros((len(u), *v.shape), self._dtype), at)
         assert start is not None
         state = sampler.start(params, len(u), address, {"u": u, "v": start})
-        return as_rows(sampler.step(params, state, n_gibbs).values["v"], self._dtype)
+        state, info = self._sweep(sampler, state, n_gibbs, return_info)
+        return as_rows(state.values["v"], self._dtype), info
 
 
 class _Best:
