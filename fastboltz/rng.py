@@ -123,3 +123,12 @@ def permutation(address: Address, n: int) -> np.ndarray:
         np.random.PCG64([address.seed, address.stream, address.step, address.row])
     )
     return words.permutation(n)
+
+
+def words(address: Address, shape: tuple[int, int]) -> np.ndarray:
+    """Table of 32 random bits a unit, (n_rows, n_units), as uint32."""
+    from fastboltz_ext import philox
+
+    out = np.empty(shape, dtype=np.uint32)
+    philox.words(address.seed, address.stream, address.step, address.row, out)
+    return out

@@ -1250,6 +1250,39 @@ def test_costs_that_cannot_be_used():
         G.Cost(raises, 3)
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 200])
+def test_two_binary_units_share_a_word_and_ties_are_broken_by_another(width):
+    """Thresholds whose upper halves are those of a sample's words: that sample is decided by the
+    lower halves alone. Catches ties taken for ones or for zeros, halves exchanged, the lower halves
+    of another sample or unit, p of exactly 0 and 1."""
+    address = rng.Address.of(12345, "gradients", step=3)
+    address = address._replace(row=0)
+    n, tied = 40, 17
+    where = (address.seed, address.stream, address.step, 0)
+    words = philox_oracle.words(*where, n, (width + 1) // 2).astype(np.int64)
+    upper = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(n, -1)[:, :width]
+    where = (address.seed, address.stream + 2, address.step, 0)
+    lower = philox_oracle.words(*where, n, width).astype(np.int64) >> 16
+    thresholds = (upper[tied] << 16) + 0x8000
+    thresholds[0] = 2**32 if width > 2 else thresholds[0]
+    thresholds[-1] = 0 if width > 2 else thresholds[-1]
+    expected = (upper << 16) + lower < thresholds
+    family = G.Bernoulli(np.zeros(width))
+    family.thresholds = thresholds.astype(np.uint64).reshape(1, width, 1)
+    y, _ = family.draw(address, 0, n)
+    np.testing.assert_array_equal(y[:, 0], expected)
+    assert width < 7 or 0 < expected[tied].sum() < width
+
+    halves, upper16 = words.astype(np.uint32), kernels._upper(family.thresholds.ravel(), 100)
+    padded = np.zeros((n, 100), np.uint32)
+    padded[:, : halves.shape[1]] = halves
+    key = np.array([12345, 0, address.step, address.stream], dtype=np.uint64)
+    out = np.empty((n, width))
+    kernels._ones(key, 0, padded.view(np.uint16), padded.view(np.uint64),
+                  family.thresholds.ravel(), upper16, upper16.view(np.uint64), out)  # fmt: skip
+    np.testing.assert_array_equal(out, expected)
+
+
 def test_jitted_costs_that_cannot_be_used():
     family = G.Bernoulli(np.zeros(3))
 
@@ -1267,8 +1300,10 @@ def test_jitted_costs_that_cannot_be_used():
     def vector(y):
         return y
 
-    y, _ = family.draw(rng.Address.of(rng.seed_from(0), "gradients"), 0, 1000)
+    address = rng.Address.of(rng.seed_from(0), "gradients")
+    y, _ = family.draw(address, 0, 1000)
     first = int(np.flatnonzero(y[:, 0].sum(axis=1) == 3)[0])
+    y, _ = family.transform(family.uniform(address, 0, 0, 1000))
     mirrored = int(np.flatnonzero(np.isin(y[:, 0].sum(axis=1), (0, 3)))[0])
     for method, at in ((G.ScoreFunction("none"), first), (G.DisARM(), mirrored)):
         for threads in (1, 2):

@@ -17,9 +17,15 @@ import numba as nb
 import numpy as np
 from numba import types
 
+from .distributions import LOWER, NOISE
+
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_LOW, _16, _32 = np.uint64(0xFFFFFFFF), np.uint64(16), np.uint64(32)
+#: The lowest and the highest bits of four numbers of 16.
+_LOWEST_BITS, _HIGHEST_BITS = np.uint64(0x0001000100010001), np.uint64(0x8000800080008000)
+#: From the stream of `distributions.NOISE` to that of `distributions.LOWER`.
+_LOWER = np.uint64(LOWER - NOISE)
 #: Samples that are drawn before their moments are summed; they stay in a core's cache.
 _SLAB = 8
 
@@ -81,14 +87,8 @@ def counters(n_rows: int, n_units: int) -> tuple[np.ndarray, np.ndarray, np.ndar
 def _states(
     kind: int, words: np.ndarray, n_words: int, thresholds: np.ndarray, y: np.ndarray
 ) -> None:
-    """Units of samples y from their words: 0 binary, 1 counts, 2 one-hot (y is flat)."""
+    """Units of samples y from their words: 1 counts, 2 one-hot (y is flat)."""
     n = y.shape[1]
-    if kind == 0:
-        for i in range(y.shape[0]):
-            w, out = words[i * n_words : i * n_words + n], y[i]
-            for u in range(n):
-                out[u] = 1.0 if np.uint64(w[u]) < thresholds[u] else 0.0
-        return
     # Counts have c thresholds a unit; one-hot units of c + 1 entries have c.
     c = thresholds.shape[0] // n
     if kind == 2:
@@ -109,6 +109,72 @@ def _states(
                 y[i, u] = low
             else:
                 y[i, u * (c + 1) + low] = 1.0
+
+
+@nb.njit(nogil=True, cache=True)
+def _word(
+    key0: np.uint64, key1: np.uint64, unit: int, row: np.uint64, step: np.uint64, stream: np.uint64
+) -> np.uint64:
+    """The word of one unit of one row of an address."""
+    blocks, rows = np.empty(1, np.uint64), np.zeros(1, np.uint64)
+    words = np.empty(4, np.uint32)
+    blocks[0] = unit // 4
+    philox(key0, key1, row, step, stream, blocks, rows, words)
+    return np.uint64(words[unit % 4])
+
+
+@nb.njit(nogil=True, cache=True)
+def _upper(thresholds: np.ndarray, n_words: int) -> np.ndarray:
+    """Upper halves of binary units' thresholds, a place for each half of ``n_words`` words."""
+    upper = np.zeros(2 * n_words, np.uint16)
+    for u in range(min(thresholds.shape[0], upper.shape[0])):
+        # A threshold of 2^32 ties with the highest half, and then all of its words are below.
+        upper[u] = min(thresholds[u] >> np.uint64(16), np.uint64(0xFFFF))
+    return upper
+
+
+@nb.njit(nogil=True, cache=True)
+def _ones(
+    address: np.ndarray,
+    first: int,
+    halves: np.ndarray,
+    fours: np.ndarray,
+    thresholds: np.ndarray,
+    upper: np.ndarray,
+    upper_fours: np.ndarray,
+    y: np.ndarray,
+) -> None:
+    """Binary units of samples ``first`` and on, two from a word; see `Bernoulli.draw`.
+
+    ``halves`` of the words and ``upper`` are read four at a time too.
+    """
+    n = y.shape[1]
+    for i in range(y.shape[0]):
+        own, out = halves[i], y[i]
+        for u in range(n):
+            out[u] = 1.0 if own[u] < upper[u] else 0.0
+    for i in range(y.shape[0]):
+        # The highest bit of a half that is zero becomes one by borrowing.
+        found, each = np.uint64(0), fours[i]
+        for b in range(upper_fours.shape[0]):
+            x = each[b] ^ upper_fours[b]
+            found |= (x - _LOWEST_BITS) & ~x
+        if found & _HIGHEST_BITS == 0:
+            continue
+        own, out = halves[i], y[i]
+        for u in range(n):
+            if own[u] == upper[u]:
+                row, stream = np.uint64(first + i), address[3] + _LOWER
+                word = _word(address[0], address[1], u, row, address[2], stream)
+                whole = (np.uint64(own[u]) << _16) | (word >> _16)
+                out[u] = 1.0 if whole < thresholds[u] else 0.0
+
+
+@nb.njit(nogil=True, cache=True)
+def _whole(words: np.ndarray, thresholds: np.ndarray, y: np.ndarray) -> None:
+    """Binary units from words of their own."""
+    for u in range(y.shape[0]):
+        y[u] = 1.0 if np.uint64(words[u]) < thresholds[u] else 0.0
 
 
 @nb.njit(nogil=True, cache=True)
@@ -249,8 +315,14 @@ def score_loop(
     n_units = rows * width
     if kind == 2:
         n_units -= thresholds.shape[0]
+    if kind == 0:
+        n_units = (n_units + 1) // 2
     blocks, lines, words = counters(_SLAB, n_units)
     n_blocks, n_words = blocks.shape[0] // _SLAB, words.shape[0] // _SLAB
+    upper = _upper(thresholds, n_words if kind == 0 else 0)
+    halves = words.view(np.uint16).reshape(_SLAB, 2 * n_words)
+    fours = words.view(np.uint64).reshape(_SLAB, n_words // 2)
+    upper_fours = upper.view(np.uint64)
     y = np.empty((_SLAB, rows * width))
     j = np.empty((rows, _SLAB))
     for p in range(pieces.shape[0]):
@@ -269,7 +341,10 @@ def score_loop(
                 lines[: n * n_blocks],
                 words,
             )
-            _states(kind, words, n_words, thresholds, y[:n])
+            if kind == 0:
+                _ones(address, start, halves, fours, thresholds, upper, upper_fours, y[:n])
+            else:
+                _states(kind, words, n_words, thresholds, y[:n])
             for i in range(n):
                 for r in range(rows):
                     value = cost(y[i, r * width : (r + 1) * width], r)
@@ -323,7 +398,7 @@ def antithetic_loop(
         for sample in range(first, last):
             row = np.uint64(sample)
             philox(address[0], address[1], row, address[2], address[3], blocks, lines, words)
-            _states(0, words, words.shape[0], thresholds, pair[:1])
+            _whole(words, thresholds, y)
             _mirrored(words, thresholds, other)
             for r in range(rows):
                 a, b = r * width, (r + 1) * width

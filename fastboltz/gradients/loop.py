@@ -398,10 +398,11 @@ def _run_compiled(
     """Run a compiled loop over the ranges, and say what is wrong with the cost where it fails."""
     ready = compiled(cost.value, distribution)
 
-    def mirrored(sample: int) -> Sequence[np.ndarray]:
+    def drawn(sample: int) -> Sequence[np.ndarray]:
         if not antithetic:
-            return ()
-        return (distribution.transform(1 - distribution.uniform(address, NOISE, sample, 1))[0],)
+            return (distribution.draw(address, sample, 1)[0],)
+        u = distribution.uniform(address, NOISE, sample, 1)
+        return tuple(distribution.transform(x)[0] for x in (u, 1 - u))
 
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
@@ -409,15 +410,13 @@ def _run_compiled(
             bad = call(ready, some)
         except Exception:
             for start in range(first, last):
-                y, _ = distribution.draw(address, start, 1)
-                for x in (y, *mirrored(start)):
+                for x in drawn(start):
                     flat = np.ascontiguousarray(x.reshape(1, distribution.rows, -1))
                     find_raising(ready, flat, start, distribution, cost.value)
             raise
         if bad >= 0:
             sample, row = divmod(bad, distribution.rows)
-            y, _ = distribution.draw(address, sample, 1)
-            for x in (y, *mirrored(sample)):
+            for x in drawn(sample):
                 flat = np.ascontiguousarray(x.reshape(distribution.rows, -1))
                 value = ready(flat[row], row)
                 if not np.isfinite(value):
