@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 import fastboltz as fb
-from fastboltz import plots
+from fastboltz import gradients, plots
 from fastboltz.callbacks import Monitor
 from fastboltz.datasets import load_digits
 from fastboltz.optimizers import Linear
@@ -109,7 +109,22 @@ def piano_roll():
     )
 
 
-DISPLAYS = (filters, samples, chain, completion, history, seeds, energy, swaps, piano_roll)
+def comparison():
+    sites = np.random.default_rng(0).normal(size=10)
+
+    def cost(Y):
+        return (Y @ sites - 1) ** 2
+
+    baselines = ("none", "moving_average", "leave_one_out", "optimal")
+    methods = {f"score function, {b}": gradients.ScoreFunction(b) for b in baselines}
+    methods |= {"ARM": gradients.ARM(), "DisARM": gradients.DisARM()}
+    return plots.ComparisonDisplay.from_estimators(
+        methods, cost, gradients.Bernoulli(np.zeros(10)), n_repeats=200, random_state=0
+    )
+
+
+OF_RBM = (filters, samples, chain, completion, history, energy, swaps)
+DISPLAYS = (*OF_RBM, seeds, piano_roll, comparison)
 
 
 def keep(source: Path, name: str) -> None:
