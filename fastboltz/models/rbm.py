@@ -10,16 +10,19 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .. import rng, threads
+from .. import low_rank, rng, threads
 from ..energy import Energy
 from ..gibbs import ChainState, layer
 from ..likelihood import pseudo_log_likelihood
 from ..objectives import LogLikelihood
 from ..terms import Params
-from ..training import Callback, Trainer
+from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
-from ..validation import check_count, check_number
+from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
+
+#: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
+_EFFECTIVE = 0.05
 
 
 class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
@@ -66,6 +69,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Mean activity that `sparsity` pulls to.
     centered : bool, default=True
         Follow the gradient of the centred parametrisation (`fastboltz.optimizers.centre`).
+    init : {"random", "low-rank"}, default="random"
+        Where the weights begin: small and random, or, for binary units and data with strong modes,
+        at an RBM of 32 hidden units (those there are, if fewer) with weights in the four principal
+        directions of the data, which is fitted first, without chains (`fastboltz.low_rank`); other
+        hidden units begin at random. Where modes are so far apart that persistent chains stay in
+        theirs, take ``method="tempered"`` with it, lest the shares of the modes are lost again.
     n_threads : int, default=None
         None uses every core that the process may use. Results do not depend on it.
     callbacks : sequence of callables, default=None
@@ -92,6 +101,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Persistent chains (fantasy particles), for ``method="pcd"``.
     history_ : dict of lists
         One entry an epoch.
+    low_rank_ : dict
+        With ``init="low-rank"``: ``directions`` (4, n_features), and of the samples that the fit
+        ended with the ``effective`` share.
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
@@ -136,6 +148,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         sparsity: float = 0.0,
         activity: float = 0.1,
         centered: bool = True,
+        init: str = "random",
         n_threads: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
@@ -157,6 +170,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         self.sparsity = sparsity
         self.activity = activity
         self.centered = centered
+        self.init = init
         self.n_threads = n_threads
         self.callbacks = callbacks
         self.verbose = verbose
@@ -218,6 +232,16 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                 f"{self.hidden!r}; use hidden='bernoulli' or sparsity=0."
             )
 
+        one_of("init", self.init, ("random", "low-rank"))
+        if self.init == "low-rank":
+            for name in ("visible", "hidden"):
+                kind = getattr(self, name)
+                if kind not in ("bernoulli", Bernoulli):
+                    raise ValueError(
+                        f"init='low-rank' is for binary units on both sides, but {name} is "
+                        f"{kind!r}; use {name}='bernoulli' or init='random'."
+                    )
+
     def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
         X = validate_data(
             self,
@@ -248,6 +272,34 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         if self.sparsity:
             params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
         return params
+
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        super()._begin(data, weight)
+        if hasattr(self, "low_rank_"):
+            del self.low_rank_
+        if self.init == "low-rank" and not self._will_resume():
+            self._pretrain(data["v"], weight)
+
+    def _pretrain(self, X: Any, weight: np.ndarray | None) -> None:
+        """Some hidden units become an RBM of the principal directions, fitted without chains."""
+        rank = min(low_rank.RANK, *(n - 1 for n in X.shape))
+        n_hidden = min(self.n_components, rank * low_rank.UNITS_OF_DIRECTION)
+        mean, square = Rows(X, (X.shape[1],), np.float64).moments(weight)
+        if rank < 1 or not (square - mean**2 > 1e-12).any():
+            return  # rows that are all alike have no directions
+        others = self.components_[n_hidden:], self.intercept_hidden_[n_hidden:]
+        found = low_rank.fit(X, n_hidden, rank, self._seed, weight, others)
+        self.params_["v"][...] = found.bias_visible
+        self.params_["h"][:n_hidden] = found.bias_hidden
+        self.params_[self._term][:n_hidden] = found.weights
+        self.low_rank_ = {"directions": found.directions, "effective": found.effective}
+        if found.effective < _EFFECTIVE:
+            warnings.warn(
+                f"init='low-rank' has ended with {found.effective:.1%} of its samples carrying its "
+                f"gradients: the modes that the training begins with may have wrong shares.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _trainer(self, energy: Energy) -> Trainer:
         trainer = super()._trainer(energy)
@@ -635,6 +687,7 @@ class BernoulliRBM(RBM):
     sparsity = 0.0
     activity = 0.1
     centered = False
+    init = "random"
     n_threads = None
     callbacks = None
 
