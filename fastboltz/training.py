@@ -114,6 +114,8 @@ class Blocks:
         Rows of a pass; None where they were never counted, and no schedule needs it.
     mean_weight : float
         Of all rows.
+    fingerprint : str
+        Of all rows, where a `fastboltz.Checkpoint` has to know them again.
     """
 
     def __init__(
@@ -121,10 +123,12 @@ class Blocks:
         read: Callable[[], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
         n_rows: int | None,
         mean_weight: float = 1.0,
+        fingerprint: str = "",
     ) -> None:
         self.read = read
         self.n_rows = n_rows
         self.mean_weight = mean_weight
+        self.fingerprint = fingerprint
 
     @classmethod
     def of(cls, data: Mapping[str, Rows], weight: np.ndarray | None) -> Blocks:
@@ -426,6 +430,7 @@ class Trainer:
                                 f"the model keeps this update and remains usable."
                             )
                     first += n
+                    del rows, weights  # before the next block is made
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)

@@ -20,6 +20,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
 _EFFECTIVE = 0.05
@@ -183,9 +184,16 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
             float32 and float64 are kept, and are the precision of the parameters; all else
             becomes float32.
+
+            For data that do not fit into memory: a function without arguments that returns an
+            iterator of chunks, each of them rows or a pair (rows, sample_weight). It is called
+            ``n_iter + 1`` times, and must return the same rows each time: the first pass checks
+            and counts them. A Dask array is read so. Blocks of 64 MiB are shuffled, each of them
+            apart, so let the rows come in no order that says something of them; where chunks end
+            changes nothing.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -193,6 +201,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=True)
         self._fit({"v": X}, weight)
         return self
@@ -202,7 +213,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks, or what `fit` takes in place of rows, is read once. A model that
+            has learnt nothing yet begins at the moments of the first block.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -210,9 +223,18 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        if is_chunked(X):
+            self._partial_fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
         self._partial_fit({"v": X}, weight)
         return self
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        X, _ = self._check_fit(X, None, reset)
+        return {"v": X}, self._check_weights(sample_weight, X, is_part=True)
 
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()
