@@ -324,13 +324,13 @@ for visible in ("bernoulli", "gaussian"):
     fit(np.random.default_rng(0).random((1024, 256), np.float32), visible)
 with open("/proc/self/status") as file:
     own = next(int(x.split()[1]) for x in file if x.startswith("VmData"))
-resource.setrlimit(resource.RLIMIT_DATA, 2 * ((own << 10) + (16 << 20),))
+resource.setrlimit(resource.RLIMIT_DATA, 2 * ((own << 10) + (24 << 20),))
 chunks.BLOCK_BYTES = 1 << 21
 """
 
 
 def _in_little_memory(code):
-    """Run code in a process that may have 16 MB more than after its imports.
+    """Run code in a process that may have 24 MB more than after its imports.
 
     Pages of mapped files are not its own.
     """
@@ -344,6 +344,19 @@ def _in_little_memory(code):
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+FILES = """
+for name in ("binary.npy", "grey.npy"):
+    X = np.load(name, mmap_mode="r")
+    kind = {"binary.npy": "bernoulli", "grey.npy": "gaussian"}[name]
+    model = fit(X, kind)
+    print(name, X.nbytes >> 20, model.n_iter_, model.transform(X[:5]).shape)
+try:
+    X.astype(np.float32)
+except MemoryError:
+    print("too much")
+"""
 
 
 linux = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's /proc")
@@ -377,3 +390,36 @@ except MemoryError:
         "partial_fit gaussian 1 200",
         "too much",
     ]
+
+
+@linux
+def test_memory_mapped_files_are_read_in_place(tmp_path, monkeypatch):
+    """Bytes of 0 and 1, and pixels: 16 MB each, which single precision would make 64."""
+    monkeypatch.chdir(tmp_path)
+    bytes_ = np.random.default_rng(0).integers(0, 256, (16 << 12, 256), np.uint8)
+    np.save("grey.npy", bytes_)
+    np.save("binary.npy", bytes_ & 1)
+    assert _in_little_memory(FILES).splitlines() == [
+        "binary.npy 16 1 (5, 4)",
+        "grey.npy 16 1 (5, 4)",
+        "too much",
+    ]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.uint16, np.int16, bool])
+def test_small_whole_numbers_are_what_their_values_are(dtype):
+    given = X.astype(dtype)
+    for options in ({}, {"optimizer": "adam"}, {"visible": "gaussian", "learning_rate": 0.01}):
+        model, expected = rbm(**options).fit(given), rbm(**options).fit(X)
+        assert learnt(model) == learnt(expected)
+        assert learnt(model.partial_fit(given)) == learnt(expected.partial_fit(X))
+        found = rbm(**options).fit(given, sample_weight=WEIGHT)
+        assert learnt(found) == learnt(rbm(**options).fit(X, sample_weight=WEIGHT))
+        np.testing.assert_array_equal(model.transform(given), expected.transform(X))
+        start = {"init": given[:5], "random_state": 0}
+        np.testing.assert_array_equal(
+            model.sample(5, 3, **start), expected.sample(5, 3, **start | {"init": X[:5]})
+        )
+    if dtype is not bool:
+        with pytest.raises(ValueError, match=re.escape("X has values in [0, 5]; Bernoulli units")):
+            rbm().fit(5 * given)

@@ -101,19 +101,21 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         if sample_weight is None:
             return None
         if is_part and np.shape(sample_weight) == X.shape[:1] and not np.any(sample_weight):
-            return np.zeros(X.shape[0], X.dtype)
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+            return np.zeros(X.shape[0], _single(X.dtype))
+        dtype = _single(X.dtype)
+        weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
         if weight.sum() == 0:
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
         return weight
 
     def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
         """Raise a sentence if rows hold values that the units cannot take."""
-        if not hasattr(X, "toarray"):
+        if not hasattr(X, "toarray") and X.dtype.kind == "f":
             unit.check_support(name, X.reshape(len(X), *unit.shape))
             return
         for start in range(0, X.shape[0], CHUNK_ROWS):
-            rows = X[start : start + CHUNK_ROWS].toarray()
+            rows = X[start : start + CHUNK_ROWS]
+            rows = rows.toarray() if hasattr(rows, "toarray") else rows.astype(np.float32)
             unit.check_support(name, rows.reshape(len(rows), *unit.shape))
 
     # -- training ------------------------------------------------------------------------------
@@ -688,7 +690,12 @@ class _Survey:
 
 def _precision(data: Data) -> np.dtype:
     """Of the parameters that learn from these data."""
-    return np.result_type(*(x.dtype for x in data.values()))
+    return np.result_type(*(_single(x.dtype) for x in data.values()))
+
+
+def _single(dtype: np.dtype) -> np.dtype:
+    """A type of real numbers as it is; single precision in place of whole numbers."""
+    return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
 def _is_real(energy: Energy) -> bool:

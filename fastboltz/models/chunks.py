@@ -27,6 +27,11 @@ def _is_dask(X: Any) -> bool:
     return hasattr(X, "__dask_graph__") and (hasattr(X, "blocks") or hasattr(X, "partitions"))
 
 
+def is_small_whole(X: Any) -> bool:
+    """Whether an array has values that single precision holds, in less memory."""
+    return isinstance(X, np.ndarray) and X.dtype.kind in "bui" and X.dtype.itemsize <= 2
+
+
 def passes_over(X: Any, name: str) -> Callable[[], Iterator[Any]]:
     """What begins one pass after the other over chunked data, for the method ``name``."""
     if _is_dask(X):

@@ -20,7 +20,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
-from .chunks import is_chunked
+from .chunks import is_chunked, is_small_whole
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
 _EFFECTIVE = 0.05
@@ -186,7 +186,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or function
             float32 and float64 are kept, and are the precision of the parameters; all else
-            becomes float32.
+            becomes float32: whole numbers of one or two bytes, such as pixels, a minibatch at a
+            time. A memory-mapped array of these types is read in place.
 
             For data that do not fit into memory: a function without arguments that returns an
             iterator of chunks, each of them rows or a pair (rows, sample_weight). It is called
@@ -239,7 +240,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()
         X = self._check_rows_of(X, reset=reset)
-        if not reset:
+        if not reset and X.dtype.kind == "f":
             X = X.astype(self._dtype, copy=False)
         return X, self._check_weights(sample_weight, X)
 
@@ -270,7 +271,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=(np.float32, np.float64),
+            dtype=None if is_small_whole(X) else (np.float32, np.float64),
             ensure_all_finite="allow-nan" if allow_nan else True,
         )
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
