@@ -196,15 +196,7 @@ def fit(
             least = _EFFECTIVE * drawn.effective
             rows = np.arange(n) if n <= _ROWS else rng.choice(n, _ROWS, p=share)
             w = share if n <= _ROWS else np.full(_ROWS, 1 / _ROWS)
-        plus, minus = (
-            expit(params["c"] + x @ params["a"].T) * p[:, None]
-            for x, p in ((m[rows], w), (drawn.m, drawn.p))
-        )
-        gradient = {
-            "b": mean - drawn.p @ drawn.v,
-            "c": plus.sum(axis=0) - minus.sum(axis=0),
-            "a": plus.T @ m[rows] - minus.T @ drawn.m,
-        }
+        gradient = _gradient(params, mean, (m[rows], w), (drawn.v, drawn.m, drawn.p))
         optimizer.step(params, gradient, state, _RATE * (1 - update / _UPDATES), {})
     assert drawn is not None
     drawn = _Drawn.of(params, *of, drawn, _UPDATES, rng).weighted(params)
@@ -212,6 +204,34 @@ def fit(
     return LowRank(
         params["b"], hidden, params["a"], directions, drawn.log_partition, drawn.effective
     )
+
+
+def _gradient(
+    params: dict[str, np.ndarray],
+    mean: np.ndarray,
+    data: tuple[np.ndarray, np.ndarray],
+    model: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Gradient of the mean log-likelihood.
+
+    Parameters
+    ----------
+    params : dict of arrays
+        Visible biases b, hidden biases c for projections less their centre, loadings a.
+    mean : ndarray of shape (n_visible,)
+        Of the data.
+    data : projections of rows, (n_rows, rank), and their weights
+    model : samples, (n_samples, n_visible), their projections, and their weights
+    """
+    v, *samples = model
+    (m, plus), (other, minus) = (
+        (x, expit(params["c"] + x @ params["a"].T) * p[:, None]) for x, p in (data, samples)
+    )
+    return {
+        "b": mean - samples[1] @ v,
+        "c": plus.sum(axis=0) - minus.sum(axis=0),
+        "a": plus.T @ m - minus.T @ other,
+    }
 
 
 @dataclass(frozen=True)
