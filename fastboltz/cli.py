@@ -30,13 +30,15 @@ from .commands import natural as _natural
 from .commands import positive as _positive
 
 if TYPE_CHECKING:
+    from .diagnostics import SamplingInfo
     from .likelihood import LogPartition
 
 #: Learning rate of the two drop-ins: the mean of the showcase's, which falls linearly from 0.1.
 _PEER_RATE = 0.05
 _BATCH_SIZE = 20
-#: Chains and Gibbs sweeps by which the demo judges how well the RBM mixes.
-_N_CHAINS, _N_SWEEPS = 100, 1000
+#: Chains of the demo's samples, as many as the picture shows, and sweeps of each sampler.
+_N_CHAINS = 64
+_N_SWEEPS = {"gibbs": 1000, "tempered": 600}
 _WIDTH = 88
 _FORMATS = ("png", "svg", "pdf", "jpg")
 
@@ -179,11 +181,18 @@ def _demo(arguments: argparse.Namespace) -> None:
         {"name": name, "seconds": s, **_measure(model, z, test.X)}
         for (name, model), s, z in zip(models.items(), seconds, log_z, strict=True)
     ]
-    _, chains = rbm.sample(_N_CHAINS, _N_SWEEPS, random_state=arguments.seed, return_info=True)
+    drawn = {
+        method: rbm.sample(
+            _N_CHAINS, n, method=method, random_state=arguments.seed, return_info=True
+        )
+        for method, n in _N_SWEEPS.items()
+    }
+    # Where Gibbs sampling has mixed too, there is nothing to choose.
+    shown = "gibbs" if drawn["gibbs"][1].is_mixed else "tempered"
     if path is not None:
         from .plots import demo_figure
 
-        figure = demo_figure(rbm, test.X, image_shape=test.image_shape, random_state=arguments.seed)
+        figure = demo_figure(rbm, test.X, drawn[shown][0], image_shape=test.image_shape)
         _write_figure(figure, path)
 
     report = {
@@ -199,14 +208,8 @@ def _demo(arguments: argparse.Namespace) -> None:
         },
         "log_likelihood": rows[0]["log_likelihood"],
         "pseudo_likelihood": rows[0]["pseudo_likelihood"],
-        "sampling": {
-            "n_chains": chains.n_chains,
-            "n_steps": chains.n_steps,
-            "mixed": chains.is_mixed,
-            "verdict": chains.verdict,
-            "rhat": chains.rhat,
-            "autocorrelation_time": chains.autocorrelation_time,
-        },
+        "sampling": {method: _sampling(method, info) for method, (_, info) in drawn.items()},
+        "shown": shown,
         "seconds": rows[0]["seconds"],
         "same_work": rows,
         "speed_up": seconds[2] / seconds[1],
@@ -235,10 +238,17 @@ def _print_report(
         f"{log_z}. {interval}Other images would move the mean by a standard error of "
         f"{best['standard_error_of_images']:.2f}."
     )
-    sampling = report["sampling"]
-    n, sweeps = sampling["n_chains"], sampling["n_steps"]
-    print(f"\nSamples: {n} chains of the RBM, {sweeps:,} Gibbs sweeps\n")
-    _paragraph(sampling["verdict"])
+    print(f"\nSamples: {_N_CHAINS} chains of the RBM")
+    for method, sampling in report["sampling"].items():
+        how = f"{sampling['n_steps']:,} Gibbs sweeps"
+        if method == "tempered":
+            how = (
+                f"{sampling['n_steps']:,} sweeps of parallel tempering, "
+                f"{sampling['n_levels']} temperatures, {sampling['round_trips']} round trips"
+            )
+        picture = " (in the picture)" if report["picture"] and method == report["shown"] else ""
+        print(f"\n  {how}{picture}:")
+        _paragraph(sampling["verdict"])
     print("\nThe same work, one after the other in this process\n")
     print(f"  {'':24}{'seconds':>9}{'log-likelihood':>17}{'pseudo-likelihood':>20}")
     for row in rows:
@@ -258,6 +268,23 @@ def _print_report(
     picture = report["picture"]
     end = f"Picture: {picture} (filters, data, samples)" if picture else f"No picture: {no_picture}"
     print(f"\n{end}. {report['total_seconds']:.0f} s in all.")
+
+
+def _sampling(method: str, info: SamplingInfo) -> dict[str, Any]:
+    """What is known of the chains of one sampler."""
+    found = {
+        "n_chains": info.n_chains,
+        "n_steps": _N_SWEEPS[method],
+        "mixed": info.is_mixed,
+        "verdict": info.verdict,
+        "rhat": info.rhat,
+        "autocorrelation_time": info.autocorrelation_time,
+    }
+    if method == "tempered":
+        found["n_levels"] = len(info.extra["betas"])
+        found["swap_rates"] = info.extra["swap_rates"].tolist()
+        found["round_trips"] = info.extra["round_trips"]
+    return found
 
 
 def _ratio(speed_up: float) -> str:

@@ -374,7 +374,8 @@ def _table(name: str, column: str | None = None) -> tuple[Any, Any]:
             return _parquet(name, column)
         if suffix == ".csv":
             return _csv(name), None
-        found = np.load(name, allow_pickle=False)
+        # A table is read from its place on disk, a minibatch at a time.
+        found = np.load(name, mmap_mode="r" if suffix == ".npy" else None, allow_pickle=False)
         if suffix == ".npy":
             return found, None
         with found:

@@ -82,7 +82,7 @@ class ChainState:
     ----------
     values : mapping of str to arrays
         Current value of every group, (n_chains, *shape). Chains of two binary groups are kept as
-        bits between sweeps (`PackedValues`): each access makes an array.
+        bits between sweeps (``PackedValues``): each access makes an array.
     address : rng.Address
         Seed, stream, number of the next sweep, global number of the first chain.
     clamped : dict

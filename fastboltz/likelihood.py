@@ -42,6 +42,8 @@ MAX_TAIL = 0.7
 MAX_GAP = 0.5
 #: Chains of the pilot that places the temperatures, and one in so many of its temperatures.
 _PILOT_CHAINS, _PILOT_SHARE = 64, 8
+#: Rows that the pilot of a conditional annealing has chains for.
+_PILOT_ROWS = 16
 #: Stretches of the pilot that are measured, and the share of the steps that follow them.
 _STRETCHES, _BY_LENGTH = 16, 0.75
 #: Sweeps that complete samples of some groups, where the other groups see each other.
@@ -166,42 +168,54 @@ def log_mean_exp(log_w: np.ndarray) -> LogPartition:
     B 54, 1992.
     """
     log_w = np.asarray(log_w, dtype=np.float64)
-    n = len(log_w)
-    value = float(logsumexp(log_w) - np.log(n))
-    top = log_w.max()
-    w = np.exp(log_w - top)
-    effective = float(w.sum() ** 2 / (w**2).sum())
-    floor = float(log_w.min())
-    relative, below, above = np.inf, np.inf, np.inf
-    if n > 1:
-        error = w.std(ddof=1)
-        relative = float(error / (w.mean() * np.sqrt(n)))
-        skewness = float(((w - w.mean()) ** 3).mean() / max(w.std() ** 3, 1e-300))
-        below, above = _hall(skewness, n, effective) * relative
-    low = value + np.log1p(-below) if below < 1 else floor
+    value, low, high, error, effective = (float(x[0]) for x in _log_means(log_w[None]))
     return LogPartition(
         value=value,
-        low=float(min(max(low, floor), value)),
-        high=float(value + np.log1p(above)),
-        standard_error=relative,
+        low=low,
+        high=high,
+        standard_error=error,
         effective_chains=effective,
         method="ais",
-        n_chains=n,
+        n_chains=len(log_w),
         tail=pareto_shape(log_w),
     )
 
 
-def _hall(skewness: float, n: int, effective: float) -> np.ndarray:
-    """Standard errors from a mean down and up to the ends of its 95 % interval.
+def _log_means(log_w: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of each row (n_rows, n_chains) what `log_mean_exp` finds.
+
+    Returns
+    -------
+    value, low, high, standard_error, effective_chains : ndarray of shape (n_rows,)
+    """
+    n = log_w.shape[1]
+    value = logsumexp(log_w, axis=1) - np.log(n)
+    w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+    mean = w.mean(axis=1)
+    effective = w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+    floor = log_w.min(axis=1)
+    error = below = above = np.full(len(log_w), np.inf)
+    if n > 1:
+        error = w.std(axis=1, ddof=1) / (mean * np.sqrt(n))
+        third = ((w - mean[:, None]) ** 3).mean(axis=1)
+        skewness = third / np.maximum(w.std(axis=1) ** 3, 1e-300)
+        below, above = _hall(skewness, n, effective) * error
+    low = np.where(below < 1, value + np.log1p(-np.minimum(below, 1 - 1e-16)), floor)
+    return value, np.clip(low, floor, value), value + np.log1p(above), error, effective
+
+
+def _hall(skewness: np.ndarray, n: int, effective: np.ndarray) -> np.ndarray:
+    """Standard errors from means down and up to the ends of their 95 % intervals: (2, n_rows).
 
     The inverse of Hall's ``g(t) = t + a t^2 + a^2 t^3 / 3 + a / (2 n)`` with ``a = skewness / 3``,
     where t is the statistic divided by ``sqrt(n)``.
     """
-    quantile = stdtrit(max(effective - 1, 1.0), 0.975)
-    t = np.array([quantile, -quantile]) / np.sqrt(n)
+    quantile = stdtrit(np.maximum(effective - 1, 1.0), 0.975)
+    t = np.stack([quantile, -quantile]) / np.sqrt(n)
     a = skewness / 3
-    if abs(a) > 1e-6:
-        t = (np.cbrt(1 + 3 * a * (t - a / (2 * n))) - 1) / a
+    skewed = np.abs(a) > 1e-6
+    a = np.where(skewed, a, 1.0)
+    t = np.where(skewed, (np.cbrt(1 + 3 * a * (t - a / (2 * n))) - 1) / a, t)
     return np.sqrt(n) * np.abs(t)
 
 
@@ -303,17 +317,35 @@ def adaptive_ladder(
         return _adapted(path, n_betas, rng.seed_from(random_state), threads.resolve(n_threads))
 
 
-def _adapted(path: Path, n_betas: int, seed: int, n_threads: int) -> np.ndarray:
-    """`adaptive_ladder`, unchecked."""
+def _adapted(
+    path: Path,
+    n_betas: int,
+    seed: int,
+    n_threads: int,
+    given: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """`adaptive_ladder`, unchecked; for some of the rows that are given together.
+
+    The log weights' variances are those of the chains of one row, averaged over the rows.
+    """
     coarse = annealing_ladder(max(_STRETCHES + 1, n_betas // _PILOT_SHARE))
-    chains = _walk(path, _PILOT_CHAINS, rng.Address.of(seed, "pilot"), n_threads)
+    at, n_rows, held = rng.Address.of(seed, "pilot"), 1, None
+    if given:
+        n_given = check_rows(dict(given))
+        n_rows = min(n_given, _PILOT_ROWS)
+        chosen = rng.permutation(at, n_given)[:n_rows]
+        chosen = np.repeat(chosen, _PILOT_CHAINS // n_rows)
+        held = {g: x[chosen] for g, x in given.items()}
+    n_chains = _PILOT_CHAINS // n_rows * n_rows
+    chains = _walk(path, n_chains, at, n_threads, given=held)
     last = len(coarse) - 1
     steps = np.array(
         [chains.advance(coarse[k - 1], coarse[k], k, move=k < last) for k in range(1, last + 1)]
     )
     ends = np.linspace(0, last, _STRETCHES + 1).round().astype(int)
     gathered = np.array([steps[a:b].sum(axis=0) for a, b in pairwise(ends)])
-    length = np.append(0, np.cumsum(gathered.std(axis=1) * np.sqrt(np.diff(ends))))
+    variance = gathered.reshape(_STRETCHES, n_rows, -1).var(axis=2).mean(axis=1)
+    length = np.append(0, np.cumsum(np.sqrt(variance * np.diff(ends))))
     if not length[-1] > 0:
         return annealing_ladder(n_betas)
     share = _BY_LENGTH * length / length[-1] + (1 - _BY_LENGTH) * ends / last
@@ -436,12 +468,20 @@ def _completed(
     if n > n_chains:
         chosen = rng.permutation(rng.Address.of(seed, "reverse"), n)[:n_chains]
         values = {g: x[chosen] for g, x in values.items()}
+    return _filled(path, values, rng.Address.of(seed, "reverse"), n_threads)
+
+
+def _filled(
+    path: Path, values: Mapping[str, np.ndarray], address: rng.Address, n_threads: int
+) -> dict[str, np.ndarray]:
+    """Values of the groups that annealing moves, drawn given those of other groups."""
+    energy, params = path.energy, path.params
     if set(path.rest) <= set(values):
         return {g: values[g] for g in path.rest}
     sampler = Gibbs(energy, clamp=tuple(values), n_threads=n_threads)
     free = [g for g in energy.groups if g not in values]
     at_once = energy.is_independent(free) and not any(energy.lateral_terms(g) for g in free)
-    chains = sampler.start(params, min(n, n_chains), rng.Address.of(seed, "reverse"), values)
+    chains = sampler.start(params, check_rows(dict(values)), address, values)
     chains = sampler.step(params, chains, 1 if at_once else _COMPLETING_SWEEPS)
     return {g: chains.values[g] for g in path.rest}
 
@@ -458,8 +498,14 @@ class ConditionalLogPartition:
         Of each estimate of Z, relative to Z; zero where it is exact.
     effective_chains : ndarray of shape (n_rows,)
         How many chains carry each estimate.
-    method : {"exact", "ais"}
+    method : {"exact", "ais", "reverse ais"}
     n_chains, n_betas : int
+    low, high : ndarray of shape (n_rows,)
+        95 % interval of each estimate, as `log_mean_exp` finds it; equal to the values where they
+        are exact. With a reverse estimate it spans both intervals.
+    forward, reverse : ConditionalLogPartition or None
+        Where samples were given, the estimate from the reference to the model, which is too low on
+        average, and the one from the samples to the reference, which is too high.
     """
 
     values: np.ndarray
@@ -468,11 +514,46 @@ class ConditionalLogPartition:
     method: str = "exact"
     n_chains: int = 0
     n_betas: int = 0
+    low: np.ndarray | None = None
+    high: np.ndarray | None = None
+    forward: ConditionalLogPartition | None = None
+    reverse: ConditionalLogPartition | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self.values)
 
     @property
     def is_degenerate(self) -> bool:
-        """Whether the estimates are too low on average by more than some hundredths of a nat."""
-        return self.bias > MAX_BIAS
+        """Whether the estimates are too low on average by more than some hundredths of a nat.
+
+        So it is also when forward and reverse annealing disagree by more than half a nat.
+        """
+        return bool(self.doubts())
+
+    def doubts(self) -> list[str]:
+        """What speaks against the estimates, as sentences."""
+        found = []
+        if self.bias > MAX_BIAS:
+            found.append(
+                f"the annealing is short for this model: log Z of a row is too low by "
+                f"{self.bias:.2f} nats or more on average. {self.effective_chains.mean():.1f} of "
+                f"{self.n_chains} chains carry it; use more inverse temperatures (now "
+                f"{self.n_betas}) or chains."
+            )
+        if self.forward is not None and self.reverse is not None:
+            here, there = self.forward.mean(), self._reverse_mean()
+            if abs(there.value - here.value) > MAX_GAP and not (
+                here.low - MAX_GAP <= there.high and there.low <= here.high + MAX_GAP
+            ):
+                found.append(
+                    f"annealing from the given samples says log Z = {there.value:.2f} on average, "
+                    f"annealing to the model {here.value:.2f}: its chains have not found all that "
+                    f"the samples come from, or the samples are not the model's. Use more inverse "
+                    f"temperatures (now {self.n_betas}), or samples after more sweeps."
+                )
+        return found
 
     @property
     def bias(self) -> float:
@@ -491,7 +572,7 @@ class ConditionalLogPartition:
         """
         value = float(self.values.mean())
         error = float(np.sqrt((self.standard_errors**2).sum()) / len(self.values))
-        return LogPartition(
+        found = LogPartition(
             value=value,
             low=value - 1.96 * error,
             high=value + self.bias + 1.96 * error,
@@ -500,6 +581,31 @@ class ConditionalLogPartition:
             method=self.method,
             n_chains=self.n_chains,
             n_betas=self.n_betas,
+        )
+        if self.forward is None or self.reverse is None:
+            return found
+        back = self._reverse_mean()
+        low, high = min(found.low, back.low), max(found.high, back.high)
+        return replace(found, low=low, high=high, forward=found, reverse=back)
+
+    def _reverse_mean(self) -> LogPartition:
+        """Mean over the rows of the reverse estimates.
+
+        Chains from one sample are not independent, so their scatter about each other understates
+        the error. Forward and reverse estimates of a row differ by their errors alone, and those of
+        different rows are independent.
+        """
+        assert self.reverse is not None
+        back = replace(self.reverse, forward=None, reverse=None)
+        mean = replace(back.mean(), low=0.0, high=0.0)
+        n = len(self.values)
+        apart = float((back.values - self.values).std(ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+        error = max(mean.standard_error, apart)
+        return replace(
+            mean,
+            low=mean.value - back.bias - 1.96 * error,
+            high=mean.value + 1.96 * error,
+            standard_error=error,
         )
 
 
@@ -511,6 +617,7 @@ def conditional_ais(
     reference: Mapping[str, Own] | None = None,
     betas: int | Sequence[float] | np.ndarray = 100,
     n_chains: int = 16,
+    samples: Mapping[str, Any] | None = None,
     random_state: Any = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -526,15 +633,19 @@ def conditional_ais(
     given : dict of arrays
         Values (n_rows, *shape) of the groups that are conditioned on.
     reference, betas, n_threads
-        As for `ais`.
+        As for `ais`. A number of temperatures is placed by a pilot with chains for up to 16 rows.
     n_chains : int
         Chains of each row.
+    samples : dict of arrays, optional
+        Samples of the model, (n_rows * m, *shape) of some groups that are not given: m for each
+        row, those of the first one first. Reverse annealing starts as many chains from them, in
+        turn, and the intervals then span both estimates. As for `ais`, data may stand for samples.
     progress : callable, optional
         Called as ``progress(done, total)`` with numbers of rows.
     collect : callable, optional
         Called as ``collect(rows, values, weights)`` with a slice of rows, the ends of their chains
         (n * n_chains, *shape), and weights (n, n_chains) that sum to one for each row: weighted so,
-        the groups that are not summed out have the model's distribution.
+        all groups have the model's distribution.
 
     Returns
     -------
@@ -544,31 +655,83 @@ def conditional_ais(
     given = energy._checked(params, given, given)
     n_rows = check_rows(given) if given else 1
     check_count("n_chains", n_chains, minimum=2)
-    ladder = _ladder(betas)
+    ladder = None if np.ndim(betas) == 0 else _ladder(betas)
+    n_betas = check_count("betas", betas, minimum=2) if ladder is None else len(ladder)
     path = Path(energy, params, reference or {}, tuple(given))
-    seed = rng.seed_from(random_state)
-    log_z, errors, effective = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
+    seed, n_threads = rng.seed_from(random_state), threads.resolve(n_threads)
+    found, back = np.zeros((5, n_rows)), np.zeros((5, n_rows))
+    begin = None if samples is None else _of_rows(energy, params, samples, given, n_rows, n_chains)
     with threads.single_threaded_blas():
+        if ladder is None:
+            ladder = _adapted(path, n_betas, seed, n_threads, given)
         # Blocks of rows whose chains stay in a core's cache through all temperatures.
         for start in range(0, n_rows, step := max(1, _CHAINS_AT_ONCE // n_chains)):
             rows = slice(start, min(start + step, n_rows))
             held = {g: np.repeat(x[rows], n_chains, axis=0) for g, x in given.items()}
             address = rng.Address.of(seed, "ais", row=start * n_chains)
             n = (rows.stop - start) * n_chains
-            chains = _Walk(path, n, address, threads.resolve(n_threads), held)
+            chains = _Walk(path, n, address, n_threads, held)
             log_w = _anneal(chains, ladder).reshape(-1, n_chains)
-            top = log_w.max(axis=1, keepdims=True)
-            w = np.exp(log_w - top)
-            mean = w.mean(axis=1)
-            log_z[rows] = top[:, 0] + np.log(mean) + chains.shift()[::n_chains]
-            errors[rows] = w.std(axis=1, ddof=1) / (mean * np.sqrt(n_chains))
-            effective[rows] = w.sum(axis=1) ** 2 / (w**2).sum(axis=1)
+            found[:, rows] = _log_means(log_w)
+            shift = chains.shift()[::n_chains] + path.log_z_reference()
+            found[:3, rows] += shift
             if collect is not None:
-                collect(rows, chains.values, w / w.sum(axis=1, keepdims=True))
+                w = np.exp(log_w - log_w.max(axis=1, keepdims=True))
+                # The summed-out groups were drawn at the temperature before the last.
+                sampler = Gibbs(energy, clamp=path.given, n_threads=n_threads)
+                sampler.blocks = [path.summed]
+                at = address.at(step=len(ladder))
+                ends = sampler.step(params, sampler.start(params, n, at, chains.values))
+                collect(rows, dict(ends.values), w / w.sum(axis=1, keepdims=True))
+            if begin is not None:
+                at = rng.Address.of(seed, "reverse", row=start * n_chains)
+                own = {g: x[rows].reshape(n, *x.shape[2:]) for g, x in begin.items()}
+                own = _filled(path, {**held, **own}, at, n_threads)
+                chains = _Walk(path, n, at, n_threads, held, own)
+                # The mean of these weights is the ratio of the reference's Z to the row's.
+                log_w = _anneal(chains, ladder[::-1]).reshape(-1, n_chains)
+                back[:, rows] = _log_means(log_w)
+                back[:3, rows] = shift - back[[0, 2, 1], rows]
             if progress is not None:
                 progress(rows.stop, n_rows)
-    log_z += path.log_z_reference()
-    return ConditionalLogPartition(log_z, errors, effective, "ais", n_chains, len(ladder))
+
+    def as_result(x: np.ndarray, method: str) -> ConditionalLogPartition:
+        values, low, high, errors, effective = x
+        return ConditionalLogPartition(
+            values, errors, effective, method, n_chains, n_betas, low, high
+        )
+
+    result = as_result(found, "ais")
+    if begin is None:
+        return result
+    low, high = np.minimum(found[1], back[1]), np.maximum(found[2], back[2])
+    reverse = as_result(back, "reverse ais")
+    return replace(result, low=low, high=high, forward=result, reverse=reverse)
+
+
+def _of_rows(
+    energy: Energy,
+    params: Params,
+    samples: Mapping[str, Any],
+    given: Mapping[str, np.ndarray],
+    n_rows: int,
+    n_chains: int,
+) -> dict[str, np.ndarray]:
+    """Samples that the chains of each row start from, (n_rows, n_chains, *shape)."""
+    values = energy._checked(params, samples, samples)
+    if not values:
+        raise ValueError("samples is empty; give rows of at least one group, or leave it out.")
+    for g in values:
+        if g in given:
+            raise ValueError(f"samples holds the group {g!r}, which is given; leave it out.")
+    n = check_rows(values)
+    if n % n_rows or not n:
+        raise ValueError(
+            f"samples has {n} rows, but {n_rows} rows are given; expected as many samples for each "
+            f"of them."
+        )
+    turn = np.arange(n_chains) % (n // n_rows)
+    return {g: x.reshape(n_rows, -1, *x.shape[1:])[:, turn] for g, x in values.items()}
 
 
 def _anneal(
@@ -588,8 +751,6 @@ def _anneal(
 
 def _ladder(betas: Any) -> np.ndarray:
     """Inverse temperatures, checked."""
-    if np.ndim(betas) == 0:
-        return annealing_ladder(check_count("betas", betas, minimum=2))
     ladder = np.asarray(betas, np.float64)
     rises = ladder.ndim == 1 and len(ladder) > 1 and bool((np.diff(ladder) > 0).all())
     if not (rises and ladder[0] == 0 and ladder[-1] == 1):
@@ -605,10 +766,12 @@ def _walk(
     address: rng.Address,
     n_threads: int,
     begin: Mapping[str, np.ndarray] | None = None,
+    given: Mapping[str, np.ndarray] | None = None,
 ) -> _Walk | _PackedWalk:
     """Chains at the reference, or at given values of the groups that move; compiled if possible."""
-    kind = _PackedWalk if _PackedWalk.serves(path) else _Walk
-    return kind(path, n_chains, address, n_threads, begin=begin)
+    if given is None and _PackedWalk.serves(path):
+        return _PackedWalk(path, n_chains, address, n_threads, begin=begin)
+    return _Walk(path, n_chains, address, n_threads, given, begin)
 
 
 class _Walk:

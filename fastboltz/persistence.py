@@ -822,9 +822,12 @@ def _encoded(name: str, x: Any) -> Any:
     return tree, [(a.dtype.str, a.shape, a.tobytes()) for a in encode.arrays.values()]
 
 
-def fingerprint(tables: Iterable[Any]) -> str:
-    """A check sum of arrays and sparse matrices, with their shapes and types."""
-    total = 0
+def fingerprint(tables: Iterable[Any], before: str = "0") -> str:
+    """A check sum of arrays and sparse matrices, with their shapes and types.
+
+    ``before`` is that of what came before them.
+    """
+    total = int(before, 16)
     for x in tables:
         parts = [x] if not hasattr(x, "indptr") else [x.data, x.indices, x.indptr]
         total = zlib.crc32(repr(getattr(x, "shape", x)).encode(), total)

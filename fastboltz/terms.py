@@ -276,7 +276,7 @@ def _check_distinct_units(name: str, slots: Sequence[Slot], groups: Groups) -> N
 
 
 class DenseTerm(Term):
-    """``-E(x) = sum W_ijk... x_i y_j h_k...`` with a full array of weights.
+    """A full array of weights: ``-E(x) = sum W_ijk x_i y_j h_k``, and so on.
 
     Where a group stands in several slots ("s_a s_b"), W is symmetric under their exchange and
     zero wherever two slots are the same unit, and each set of units counts once:
@@ -861,10 +861,10 @@ def _entries(unit: Unit, letters: str) -> Unit:
 
 
 class FactoredTerm(Term):
-    """``-E(x) = sum_f (A_f . x)(B_f . y)(C_f . h)``: a weight array of rank F, never formed.
+    """A weight array of rank F, never formed.
 
-    The field of h is ``C (A'x * B'y)``: O((I + J + K) F) in place of O(I J K)
-    (Memisevic & Hinton, Neural Computation 22, 2010).
+    ``-E(x) = sum_f (A_f . x)(B_f . y)(C_f . h)``. The field of h is ``C (A'x * B'y)``:
+    O((I + J + K) F) in place of O(I J K) (Memisevic & Hinton, Neural Computation 22, 2010).
     """
 
     def __init__(self, name: str, slots: Sequence[Slot], groups: Groups, rank: int) -> None:

@@ -36,6 +36,7 @@ class Rows:
     Parameters
     ----------
     x : ndarray or CSR matrix of shape (n_rows, size)
+        Of any type of numbers: a minibatch at a time is made what the model works with.
     shape : tuple of int
         Shape of the group.
     dtype : float32 or float64
@@ -65,7 +66,7 @@ class Rows:
         low, high = float(states[0]), states[1]
         if high != 1:
             return None
-        parts = []
+        out = np.empty((len(self), (self.x.shape[1] + 31) // 32), dtype=np.uint32)
         for start in range(0, len(self), 4096):
             x = self.x[start : start + 4096]
             x = x.toarray() if self.is_sparse else np.asarray(x)
@@ -74,10 +75,8 @@ class Rows:
             words = packed.row_words(np.ascontiguousarray(x), low=low)
             if words is None:
                 return None
-            parts.append(words)
-        if not parts:
-            return np.zeros((0, (self.x.shape[1] + 31) // 32), dtype=np.uint32)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+            out[start : start + 4096] = words
+        return out
 
     def plain(self) -> np.ndarray | None:
         """The rows as a C-contiguous float32 matrix, where they are an array of known numbers."""
@@ -114,6 +113,8 @@ class Blocks:
         Rows of a pass; None where they were never counted, and no schedule needs it.
     mean_weight : float
         Of all rows.
+    fingerprint : str
+        Of all rows, where a `fastboltz.Checkpoint` has to know them again.
     """
 
     def __init__(
@@ -121,10 +122,12 @@ class Blocks:
         read: Callable[[], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
         n_rows: int | None,
         mean_weight: float = 1.0,
+        fingerprint: str = "",
     ) -> None:
         self.read = read
         self.n_rows = n_rows
         self.mean_weight = mean_weight
+        self.fingerprint = fingerprint
 
     @classmethod
     def of(cls, data: Mapping[str, Rows], weight: np.ndarray | None) -> Blocks:
@@ -426,6 +429,7 @@ class Trainer:
                                 f"the model keeps this update and remains usable."
                             )
                     first += n
+                    del rows, weights  # before the next block is made
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)

@@ -155,9 +155,14 @@ def test_printed_figures_are_those_of_json(capsys):
         assert seconds >= 0
         assert likelihood == round(row["log_likelihood"]["value"], 2)
         assert pseudo == round(row["pseudo_likelihood"], 2)
-    sampling = report["sampling"]
-    assert sampling["verdict"] in " ".join(text.split()), "the samples' verdict is printed"
-    assert sampling["mixed"] == (max(sampling["rhat"].values()) <= 1.05)
+    assert set(report["sampling"]) == {"gibbs", "tempered"}
+    for sampling in report["sampling"].values():
+        assert sampling["verdict"] in " ".join(text.split()), "the samples' verdict is printed"
+        assert sampling["mixed"] == (max(sampling["rhat"].values()) <= 1.05)
+    is_mixed = report["sampling"]["gibbs"]["mixed"]
+    assert report["shown"] == ("gibbs" if is_mixed else "tempered")
+    tempered = report["sampling"]["tempered"]
+    assert len(tempered["swap_rates"]) == tempered["n_levels"] - 1
     assert "No picture" in text and "{" not in text
     assert max(map(len, text.splitlines())) <= 90
 

@@ -8,6 +8,7 @@ import pytest
 
 import fastboltz.gradients as G  # noqa: N812
 from fastboltz.plots import ComparisonDisplay
+from fastboltz.plots.curves import _round_numbers
 
 matplotlib.use("Agg")
 
@@ -47,6 +48,16 @@ def test_a_comparison_is_drawn_as_it_was_measured():
     reds = [colour[0] > 0.5 for colour in display.points_[0].get_facecolors()]
     assert reds == [r.biased for r in found.rows]
     display.figure_.canvas.draw()
+
+
+@pytest.mark.parametrize("low", [3e-7, 0.0021, 0.98, 40.0])
+@pytest.mark.parametrize("times", [1.3, 2.0, 8.0, 90.0, 1e7])
+def test_ticks_are_few_and_differ_as_they_are_written(low, times):
+    """Catches ``2e-03 2e-03 3e-03 3e-03`` where all methods are close."""
+    at = _round_numbers(low, low * times)
+    assert 3 <= len(at) <= 7
+    assert all(low <= x <= low * times for x in at)
+    assert len({f"{x:.2g}" for x in at}) == len(at)
 
 
 def test_without_an_exact_gradient_there_is_no_bias():

@@ -35,7 +35,7 @@ LAYERS = [
     {"likelihood", "objectives", "optimizers", "mean_field"},
     {"pair_loop"},
     {"training", "gradients"},
-    {"recurrent", "belief", "callbacks"},
+    {"recurrent", "belief", "callbacks", "low_rank"},
     {"persistence"},
     {"datasets"},
     {"models"},

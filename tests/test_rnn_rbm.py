@@ -591,7 +591,7 @@ def test_a_short_annealing_is_said_to_flatter_the_model():
     rnn, data = _fitted(), _sequences()
     for x in rnn.params_.values():
         x *= 5
-    with pytest.warns(RuntimeWarning, match="the annealing is short for this model: the log-l"):
+    with pytest.warns(RuntimeWarning, match="the annealing is short for this model: log Z of"):
         rnn.log_likelihood(data, method="ais", betas=2, n_chains=5)
     exact = rnn.log_likelihood(data, method="exact")
     assert not exact.log_partition.is_degenerate
@@ -599,6 +599,27 @@ def test_a_short_annealing_is_said_to_flatter_the_model():
     long = rnn.log_likelihood(data, method="ais", betas=1000, n_chains=50)
     assert not long.log_partition.is_degenerate
     assert "50 chains a step, of which" in str(long)
+
+
+@pytest.mark.parametrize("samples", ["data", "chains"])
+def test_every_step_has_an_interval_and_reverse_annealing_closes_it(samples):
+    rnn, data = _fitted(), _sequences()
+    exact = rnn.log_likelihood(data, method="exact")
+    found = rnn.log_likelihood(data, method="ais", betas=100, n_chains=30, samples=samples)
+    assert found.low <= exact.mean <= found.high
+    assert found.log_partition.reverse.n_chains == 30
+    for low, value, high, truth in zip(
+        found.lows, found.values, found.highs, exact.values, strict=True
+    ):
+        assert (low < value).all() and (value < high).all()
+        assert ((low <= truth) & (truth <= high)).mean() > 0.7
+    values, low, high = rnn.score_samples(data, return_interval=True)
+    for k in range(len(data)):
+        np.testing.assert_array_equal(values[k], rnn.score_samples(data)[k])
+        np.testing.assert_array_equal(low[k], values[k])  # exact
+        np.testing.assert_array_equal(high[k], values[k])
+    with pytest.raises(ValueError, match="samples must be one of 'data', 'chains'; got 'dta'"):
+        rnn.log_likelihood(data, samples="dta")
 
 
 def test_the_mean_of_estimates_makes_room_for_their_bias():

@@ -7,8 +7,10 @@ observed groups to `_fit`. All between the two is here.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,9 +28,10 @@ from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
-from ..training import Callback, Rows, Trainer, TrainingState, run
+from ..training import Blocks, Callback, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
+from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 CHUNK_ROWS = 4096
@@ -91,22 +94,28 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             check_count("verbose", self.verbose, minimum=0)
         check_callbacks(self.callbacks)
 
-    def _check_weights(self, sample_weight: Any, X: Any) -> np.ndarray | None:
-        """Weights of the rows of X, or None."""
+    def _check_weights(
+        self, sample_weight: Any, X: Any, is_part: bool = False
+    ) -> np.ndarray | None:
+        """Weights of the rows of X, or None; those of a part of the rows may all be zero."""
         if sample_weight is None:
             return None
-        weight = _check_sample_weight(sample_weight, X, dtype=X.dtype, ensure_non_negative=True)
+        if is_part and np.shape(sample_weight) == X.shape[:1] and not np.any(sample_weight):
+            return np.zeros(X.shape[0], _single(X.dtype))
+        dtype = _single(X.dtype)
+        weight = _check_sample_weight(sample_weight, X, dtype=dtype, ensure_non_negative=True)
         if weight.sum() == 0:
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
         return weight
 
     def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
         """Raise a sentence if rows hold values that the units cannot take."""
-        if not hasattr(X, "toarray"):
+        if not hasattr(X, "toarray") and X.dtype.kind == "f":
             unit.check_support(name, X.reshape(len(X), *unit.shape))
             return
         for start in range(0, X.shape[0], CHUNK_ROWS):
-            rows = X[start : start + CHUNK_ROWS].toarray()
+            rows = X[start : start + CHUNK_ROWS]
+            rows = rows.toarray() if hasattr(rows, "toarray") else rows.astype(np.float32)
             unit.check_support(name, rows.reshape(len(rows), *unit.shape))
 
     # -- training ------------------------------------------------------------------------------
@@ -141,12 +150,15 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         """Whether a training that has been begun is in the file of a `Checkpoint`."""
         return any([one.exists() for one in self._checkpoints])
 
-    def _resume(self, *tables: Any) -> bool:
-        """Go to where a `Checkpoint` left a training of these data, if there is one."""
+    def _resume(self, *tables: Any, mark: str | None = None) -> bool:
+        """Go to where a `Checkpoint` left a training of these data, if there is one.
+
+        ``mark`` is the data's fingerprint, where it is known.
+        """
         checkpoints = self._checkpoints
         if not checkpoints:
             return False
-        mark = fingerprint(tables)
+        mark = fingerprint(tables) if mark is None else mark
         resumed = any([one.take_up(self, mark) for one in checkpoints])
         self._training.fingerprint = mark
         return resumed
@@ -290,20 +302,128 @@ class EnergyEstimator(TrainedEstimator, ABC):
             self._begin(data, weight)
         self._train(data, weight, 1, decay=False)
 
+    def _fit_chunks(self, X: Any, sample_weight: Any) -> None:
+        """Learn from chunks, anew: a pass that checks and counts them, then those of the training.
+
+        Nothing of the model changes before all chunks were seen.
+        """
+        begin = self._passes_over(X, sample_weight, "fit")
+        fresh = copy.copy(self)
+        survey: _Survey | None = None
+        for data, weight in self._blocks(begin(), fresh, is_new=True):
+            survey = survey or _Survey(self, fresh.energy_, fresh._dtype)
+            survey.add(data, weight)
+            del data, weight  # before the next block is made
+        if survey is None:
+            raise ValueError("the function that was given in place of rows returned no rows.")
+        if survey.weight == 0:
+            raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        take_names(self, fresh)
+        self._begin_at(fresh.energy_, fresh._dtype, survey.moments, survey.weight)
+        n_rows = survey.n_rows
+
+        def read() -> Iterator[tuple[dict[str, Rows], np.ndarray | None]]:
+            n = 0
+            for data, weight in self._blocks(begin(), self):
+                n += next(iter(data.values())).shape[0]
+                if n <= n_rows:
+                    yield self._rows(data), weight
+                del data, weight
+            if n != n_rows:
+                raise ValueError(
+                    f"the chunks had {n_rows:,} rows together when they were first read, but "
+                    f"{n:,} now; the function must return the same ones each time it is called."
+                )
+
+        self._train(
+            Blocks(read, n_rows, survey.mean_weight, survey.fingerprint),
+            None,
+            self.n_iter,
+            decay=True,
+        )
+
+    def _partial_fit_chunks(self, X: Any, sample_weight: Any) -> None:
+        """One pass over chunks; a model that has learnt nothing yet begins at the first block."""
+        begin = self._passes_over(X, sample_weight, "partial_fit")
+        is_new = not hasattr(self, "params_")
+        checker = copy.copy(self) if is_new else self
+        blocks = self._blocks(begin(), checker, is_new=is_new)
+        first = next(blocks, None)
+        if first is None:
+            raise ValueError("there was no chunk of rows; partial_fit needs one at least.")
+        if is_new:
+            take_names(self, checker)
+            self._begin(*first)
+        read = ((self._rows(data), weight) for data, weight in chain([first], blocks))
+        # No mean weight is known: a row of weight one counts as one.
+        self._train(Blocks(lambda: read, None), None, 1, decay=False)
+
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+        if sample_weight is not None:
+            raise ValueError(
+                "the weights of chunks come with them: let each be a pair (X, sample_weight), and "
+                "leave the argument sample_weight out."
+            )
+        self._check_parameters()
+        return passes_over(X, name)
+
+    def _blocks(
+        self, chunks: Iterator[Any], checker: EnergyEstimator, is_new: bool = False
+    ) -> Iterator[Part]:
+        """Checked rows in blocks; the first chunk of a new training makes its declaration."""
+
+        def checked() -> Iterator[Part]:
+            is_first = is_new
+            for chunk in chunks:
+                X, weight = parts_of(chunk)
+                data, weight = checker._check_chunk(X, weight, reset=is_first)
+                if is_first:
+                    checker.energy_ = checker._declare(data)
+                    checker._dtype = _precision(data)
+                is_first = False
+                yield data, weight
+
+        parts = checked()
+        first = next(parts, None)
+        if first is not None:
+            n = block_rows(first[0], checker._dtype, self.batch_size)
+            yield from regrouped(chain([first], parts), n)
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        """Checked rows of the observed groups, and weights, of what `fit` is given."""
+        raise TypeError(
+            f"{type(self).__name__} does not take chunks of rows; call its partial_fit for each, "
+            f"if it has one, or give an array."
+        )
+
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
-        energy = self._declare(data)
-        self._seed = rng.seed_from(self.random_state)
-        trainer = self._trainer(energy)
-        dtype = np.result_type(*(x.dtype for x in data.values()))
-        params = self._starting_params(energy, dtype)
+        energy, dtype = self._declare(data), _precision(data)
         first = next(iter(data.values()))
         # A row of weight two counts as two rows, one of weight zero as none.
         n_rows = first.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
+        moments = {
+            g: self._moments(Rows(x, energy.groups[g].shape, dtype), weight)
+            for g, x in data.items()
+        }
+        self._begin_at(energy, dtype, moments, n_rows)
+
+    def _begin_at(
+        self,
+        energy: Energy,
+        dtype: np.dtype,
+        moments: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        n_rows: float,
+    ) -> None:
+        """Everything learnt, before the first update, from the moments of the data."""
+        self._seed = rng.seed_from(self.random_state)
+        trainer = self._trainer(energy)
+        params = self._starting_params(energy, dtype)
         base_rates = {}
-        for g, x in data.items():
+        for g, (mean, square) in moments.items():
             unit = energy.groups[g]
-            mean, square = self._moments(Rows(x, unit.shape, dtype), weight)
             mean, square = _smoothed(unit, mean, square, n_rows)
             for p, start in self._start_of_group(unit, mean, square).items():
                 params[energy.own_key(g, p)] = start.astype(dtype)
@@ -320,6 +440,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         return rows.moments(weight)
+
+    def _weight_of_moments(self, rows: Rows, weight: np.ndarray | None) -> Any:
+        """What the moments of some rows count in the mean over all: a number, or one an entry."""
+        return float(len(rows)) if weight is None else float(weight.sum(dtype=np.float64))
+
+    def _rows(self, data: Data) -> dict[str, Rows]:
+        return {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()}
 
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
@@ -343,12 +470,17 @@ class EnergyEstimator(TrainedEstimator, ABC):
             n_threads=n_threads,
         )
 
-    def _train(self, data: Data, weight: np.ndarray | None, n_epochs: int, decay: bool) -> None:
+    def _train(
+        self, data: Data | Blocks, weight: np.ndarray | None, n_epochs: int, decay: bool
+    ) -> None:
         self._log_partition = None
-        resume = decay and self._resume(*data.values(), weight)
+        if isinstance(data, Blocks):
+            resume = decay and self._resume(mark=data.fingerprint)
+        else:
+            resume = decay and self._resume(*data.values(), weight)
         epochs = self._trainer(self.energy_).epochs(
             self.params_,
-            {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()},
+            data if isinstance(data, Blocks) else self._rows(data),
             self._training,
             batch_size=self.batch_size,
             n_epochs=n_epochs,
@@ -485,7 +617,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     def _chunks(self, data: Data) -> Iterator[dict[str, np.ndarray]]:
         """Dense rows of some groups, in the model's precision and shapes, some at a time."""
-        rows = {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()}
+        rows = self._rows(data)
         for start in range(0, len(next(iter(rows.values()))), CHUNK_ROWS):
             yield {g: x.take(slice(start, start + CHUNK_ROWS)) for g, x in rows.items()}
 
@@ -503,6 +635,67 @@ class EnergyEstimator(TrainedEstimator, ABC):
         )
         assert mean is not None
         return mean.reshape(len(mean), -1)
+
+
+class _Survey:
+    """What is known of chunked data after they were read once.
+
+    Attributes
+    ----------
+    n_rows : int
+    weight, mean_weight : float
+        Of all rows together, and of a row; a row without one counts as one.
+    moments : dict
+        Group -> mean and mean square of each entry.
+    fingerprint : str
+    """
+
+    def __init__(self, model: EnergyEstimator, energy: Energy, dtype: np.dtype) -> None:
+        self.model = model
+        self.energy = energy
+        self.dtype = dtype
+        self.n_rows = 0
+        self.weight = 0.0
+        self.fingerprint = "0"
+        self.moments: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._total: dict[str, np.ndarray] = {}
+        self.mean_weight = 1.0
+        self._is_marked = bool(model._checkpoints)
+
+    def add(self, data: Data, weight: np.ndarray | None) -> None:
+        """See the next block."""
+        n = next(iter(data.values())).shape[0]
+        self.n_rows += n
+        self.weight += float(n) if weight is None else float(weight.sum(dtype=np.float64))
+        mean = 1.0 if weight is None else float(weight.mean())
+        self.mean_weight += n / self.n_rows * (mean - self.mean_weight)
+        if self._is_marked:
+            self.fingerprint = fingerprint([*data.values(), weight], self.fingerprint)
+        for g, x in data.items():
+            shape = self.energy.groups[g].shape
+            rows = Rows(x, shape, self.dtype)
+            here = np.broadcast_to(self.model._weight_of_moments(rows, weight), shape)
+            total = self._total[g] = self._total.get(g, np.zeros(shape)) + here
+            self.moments.setdefault(g, (np.zeros(shape), np.ones(shape)))
+            if not here.any():
+                continue
+            share = np.divide(here, total, out=np.zeros(shape), where=total > 0)
+            old = self.moments[g]
+            new = self.model._moments(rows, weight)
+            self.moments[g] = (
+                old[0] + share * (new[0] - old[0]),
+                old[1] + share * (new[1] - old[1]),
+            )
+
+
+def _precision(data: Data) -> np.dtype:
+    """Of the parameters that learn from these data."""
+    return np.result_type(*(_single(x.dtype) for x in data.values()))
+
+
+def _single(dtype: np.dtype) -> np.dtype:
+    """A type of real numbers as it is; single precision in place of whole numbers."""
+    return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
 def _is_real(energy: Energy) -> bool:

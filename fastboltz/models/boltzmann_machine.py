@@ -20,6 +20,7 @@ from ..training import Callback, Rows
 from ..units import BY_NAME, Unit
 from ..validation import check_count, check_state, one_of, unknown_group
 from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .chunks import is_chunked
 from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
 
 #: With method="auto", gradients are exact up to so many states (log2).
@@ -217,6 +218,24 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         total[:, never] = np.array([1.0, 0.0, 1.0])[:, None]
         return total[1] / total[0], total[2] / total[0]
 
+    def _weight_of_moments(self, rows: Rows, weight: np.ndarray | None) -> Any:
+        total = np.zeros(rows.shape)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            chunk = slice(start, start + CHUNK_ROWS)
+            known = ~np.isnan(rows.take(chunk))
+            w = np.ones(len(known)) if weight is None else weight[chunk].astype(np.float64)
+            total += np.tensordot(w, known.astype(np.float64), axes=1)
+        return total
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        data = self._check_data(X, reset=reset)
+        if not reset:
+            data = {g: x.astype(self._dtype, copy=False) for g, x in data.items()}
+        first = data[self._visible[0]]
+        return data, self._check_weights(sample_weight, first, is_part=True)
+
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         """The parameters, then the report of the energy's conditionals."""
         text = super().__repr__(N_CHAR_MAX)
@@ -329,7 +348,8 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
             An array where one group is observed, else group -> rows, (n_samples, size) or
-            (n_samples, *shape). NaN marks unknown visible units.
+            (n_samples, *shape). NaN marks unknown visible units. A function that returns an
+            iterator of chunks stands for more than fits into memory, as in `RBM`.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -337,6 +357,9 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_chunks(X, sample_weight)
+            return self
         self._check_parameters()
         data = self._check_data(X, reset=True)
         self._fit(data, self._check_weights(sample_weight, data[self._visible[0]]))
@@ -348,6 +371,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
+            Or an iterator of chunks, or what `fit` takes in their place; it is read once.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -355,6 +379,9 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         -------
         self
         """
+        if is_chunked(X):
+            self._partial_fit_chunks(X, sample_weight)
+            return self
         self._check_parameters()
         data = self._check_data(X, reset=not hasattr(self, "params_"))
         self._partial_fit(data, self._check_weights(sample_weight, data[self._visible[0]]))

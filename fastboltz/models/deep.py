@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
 from .base import Data
 from .boltzmann_machine import BoltzmannMachine
+from .chunks import is_chunked, parts_of, passes_over, take_names
 from .rbm import RBM
 
 #: Likelihoods are exact where the hidden layers that are listed have at most so many states (log2).
@@ -483,6 +484,20 @@ def _composed(stack: Sequence[Params], energy: Energy) -> Params:
 # -- deep belief network ---------------------------------------------------------------------------
 
 
+def _features(rbm: RBM, X: Any) -> Any:
+    """What the next RBM of a stack learns from; of chunks a function that returns such."""
+    if not is_chunked(X):
+        return RBM._plain(rbm.transform, X)
+    begin = passes_over(X, "fit")
+
+    def read() -> Iterator[tuple[np.ndarray, Any]]:
+        for chunk in begin():
+            rows, weight = parts_of(chunk)
+            yield RBM._plain(rbm.transform, rows), weight
+
+    return read
+
+
 class DeepBeliefNetwork(
     ClassNamePrefixFeaturesOutMixin, TransformerMixin, SavedEstimator, BaseEstimator
 ):
@@ -581,7 +596,9 @@ centered, n_threads, callbacks, verbose, random_state
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
+            A function that returns an iterator of chunks, as in `RBM`, is read
+            ``layers * (n_iter + 1)`` times.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -590,7 +607,7 @@ centered, n_threads, callbacks, verbose, random_state
         self
         """
         layers = _check_layers(self.layers)
-        x = self._check_rows(X, reset=True)
+        x = X if is_chunked(X) else self._check_rows(X, reset=True)
         seed = rng.seed_from(self.random_state)
         options = {name: getattr(self, name) for name in _OF_EACH_RBM}
         rbms: list[RBM] = []
@@ -602,7 +619,9 @@ centered, n_threads, callbacks, verbose, random_state
             rbm.fit(x, sample_weight=sample_weight)
             rbms.append(rbm)
             if k < len(layers) - 1:
-                x = RBM._plain(rbm.transform, x)
+                x = _features(rbm, x)
+        if is_chunked(X):
+            take_names(self, rbms[0])
         self.rbms_ = rbms
         self._seed = seed
         self._draws = np.random.default_rng(seed)

@@ -10,16 +10,20 @@ import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from .. import rng, threads
+from .. import low_rank, rng, threads
 from ..energy import Energy
 from ..gibbs import ChainState, layer
 from ..likelihood import pseudo_log_likelihood
 from ..objectives import LogLikelihood
 from ..terms import Params
-from ..training import Callback, Trainer
+from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
-from ..validation import check_count, check_number
+from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked, is_small_whole
+
+#: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
+_EFFECTIVE = 0.05
 
 
 class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
@@ -66,6 +70,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Mean activity that `sparsity` pulls to.
     centered : bool, default=True
         Follow the gradient of the centred parametrisation (`fastboltz.optimizers.centre`).
+    init : {"random", "low-rank"}, default="random"
+        Where the weights begin: small and random, or, for binary units and data with strong modes,
+        at an RBM of 32 hidden units (those there are, if fewer) with weights in the four principal
+        directions of the data, which is fitted first, without chains (`fastboltz.low_rank`); other
+        hidden units begin at random. Where modes are so far apart that persistent chains stay in
+        theirs, take ``method="tempered"`` with it, lest the shares of the modes are lost again.
     n_threads : int, default=None
         None uses every core that the process may use. Results do not depend on it.
     callbacks : sequence of callables, default=None
@@ -92,6 +102,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Persistent chains (fantasy particles), for ``method="pcd"``.
     history_ : dict of lists
         One entry an epoch.
+    low_rank_ : dict
+        With ``init="low-rank"``: ``directions`` (4, n_features), and of the samples that the fit
+        ended with the ``effective`` share.
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
@@ -136,6 +149,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         sparsity: float = 0.0,
         activity: float = 0.1,
         centered: bool = True,
+        init: str = "random",
         n_threads: int | None = None,
         callbacks: Sequence[Callback] | None = None,
         verbose: int = 0,
@@ -157,6 +171,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         self.sparsity = sparsity
         self.activity = activity
         self.centered = centered
+        self.init = init
         self.n_threads = n_threads
         self.callbacks = callbacks
         self.verbose = verbose
@@ -169,9 +184,17 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
             float32 and float64 are kept, and are the precision of the parameters; all else
-            becomes float32.
+            becomes float32: whole numbers of one or two bytes, such as pixels, a minibatch at a
+            time. A memory-mapped array of these types is read in place.
+
+            For data that do not fit into memory: a function without arguments that returns an
+            iterator of chunks, each of them rows or a pair (rows, sample_weight). It is called
+            ``n_iter + 1`` times, and must return the same rows each time: the first pass checks
+            and counts them. A Dask array is read so. Blocks of 64 MiB are shuffled, each of them
+            apart, so let the rows come in no order that says something of them; where chunks end
+            changes nothing.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -179,6 +202,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=True)
         self._fit({"v": X}, weight)
         return self
@@ -188,7 +214,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks, or what `fit` takes in place of rows, is read once. A model that
+            has learnt nothing yet begins at the moments of the first block.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -196,14 +224,23 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        if is_chunked(X):
+            self._partial_fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
         self._partial_fit({"v": X}, weight)
         return self
 
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        X, _ = self._check_fit(X, None, reset)
+        return {"v": X}, self._check_weights(sample_weight, X, is_part=True)
+
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()
         X = self._check_rows_of(X, reset=reset)
-        if not reset:
+        if not reset and X.dtype.kind == "f":
             X = X.astype(self._dtype, copy=False)
         return X, self._check_weights(sample_weight, X)
 
@@ -218,13 +255,23 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                 f"{self.hidden!r}; use hidden='bernoulli' or sparsity=0."
             )
 
+        one_of("init", self.init, ("random", "low-rank"))
+        if self.init == "low-rank":
+            for name in ("visible", "hidden"):
+                kind = getattr(self, name)
+                if kind not in ("bernoulli", Bernoulli):
+                    raise ValueError(
+                        f"init='low-rank' is for binary units on both sides, but {name} is "
+                        f"{kind!r}; use {name}='bernoulli' or init='random'."
+                    )
+
     def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
         X = validate_data(
             self,
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=(np.float32, np.float64),
+            dtype=None if is_small_whole(X) else (np.float32, np.float64),
             ensure_all_finite="allow-nan" if allow_nan else True,
         )
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
@@ -248,6 +295,34 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         if self.sparsity:
             params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
         return params
+
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        super()._begin(data, weight)
+        if hasattr(self, "low_rank_"):
+            del self.low_rank_
+        if self.init == "low-rank" and not self._will_resume():
+            self._pretrain(data["v"], weight)
+
+    def _pretrain(self, X: Any, weight: np.ndarray | None) -> None:
+        """Some hidden units become an RBM of the principal directions, fitted without chains."""
+        rank = min(low_rank.RANK, *(n - 1 for n in X.shape))
+        n_hidden = min(self.n_components, rank * low_rank.UNITS_OF_DIRECTION)
+        mean, square = Rows(X, (X.shape[1],), np.float64).moments(weight)
+        if rank < 1 or not (square - mean**2 > 1e-12).any():
+            return  # rows that are all alike have no directions
+        others = self.components_[n_hidden:], self.intercept_hidden_[n_hidden:]
+        found = low_rank.fit(X, n_hidden, rank, self._seed, weight, others)
+        self.params_["v"][...] = found.bias_visible
+        self.params_["h"][:n_hidden] = found.bias_hidden
+        self.params_[self._term][:n_hidden] = found.weights
+        self.low_rank_ = {"directions": found.directions, "effective": found.effective}
+        if found.effective < _EFFECTIVE:
+            warnings.warn(
+                f"init='low-rank' has ended with {found.effective:.1%} of its samples carrying its "
+                f"gradients: the modes that the training begins with may have wrong shares.",
+                RuntimeWarning,
+                stacklevel=5,
+            )
 
     def _trainer(self, energy: Energy) -> Trainer:
         trainer = super()._trainer(energy)
@@ -635,6 +710,7 @@ class BernoulliRBM(RBM):
     sparsity = 0.0
     activity = 0.1
     centered = False
+    init = "random"
     n_threads = None
     callbacks = None
 

@@ -31,7 +31,7 @@ from ..terms import FactoredTerm, Params, as_rows
 from ..training import Callback, Rows, TrainingState
 from ..units import Bernoulli, Gaussian
 from ..validation import check_count, check_number, one_of
-from .base import _LARGEST_CHANGE, Data, EnergyEstimator, _is_real
+from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
@@ -40,6 +40,8 @@ _SEQUENCES_AT_ONCE = 256
 #: The annealing of the validation sequences: few chains, but a ladder that does not flatter models
 #: with strong weights.
 _VALIDATION_BETAS, _VALIDATION_CHAINS = 200, 2
+#: Sweeps from the data to samples that reverse annealing starts from.
+_SWEEPS = 100
 #: Networks by name.
 _NETWORKS: dict[str, Callable[[], Recurrent]] = {"tanh": Tanh, "gru": GRU}
 
@@ -56,6 +58,8 @@ class SequenceLikelihood:
         Over all steps of all sequences.
     low, high : float
         95 % interval of the mean, as far as log Z is estimated.
+    lows, highs : list of ndarrays of shape (n_steps,)
+        95 % interval of each step.
     log_partition : ConditionalLogPartition
         Of all steps.
     """
@@ -65,6 +69,24 @@ class SequenceLikelihood:
     low: float
     high: float
     log_partition: ConditionalLogPartition
+
+    @property
+    def lows(self) -> list[np.ndarray]:
+        """Lower ends of the steps' 95 % intervals, one array a sequence."""
+        return self._ends(self.log_partition.high)
+
+    @property
+    def highs(self) -> list[np.ndarray]:
+        """Upper ends of the steps' 95 % intervals, one array a sequence."""
+        return self._ends(self.log_partition.low)
+
+    def _ends(self, log_z: Any) -> list[np.ndarray]:
+        change = np.split(log_z - self.log_partition.values, self._starts)
+        return [x - y for x, y in zip(self.values, change, strict=True)]
+
+    @property
+    def _starts(self) -> np.ndarray:
+        return np.cumsum([len(x) for x in self.values])[:-1]
 
     def __str__(self) -> str:
         how = self.log_partition
@@ -550,6 +572,7 @@ class RNNRBM(EnergyEstimator):
         method: str = "auto",
         betas: int | Sequence[float] | np.ndarray = 200,
         n_chains: int = 16,
+        samples: str | None = None,
         random_state: Any = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> SequenceLikelihood:
@@ -564,6 +587,10 @@ class RNNRBM(EnergyEstimator):
             anneals beyond, all steps together.
         betas, n_chains, progress
             Of `fastboltz.likelihood.conditional_ais`; chains are those of one step.
+        samples : {None, "data", "chains"}
+            What reverse annealing starts from, which closes the intervals from below: the steps as
+            they are, which may stand for samples of a model that has learnt them, or chains that
+            have made 100 Gibbs sweeps from there. None leaves it out.
         random_state : None, int, RandomState or Generator
             None is the model's own seed, so that the answer is repeatable.
 
@@ -573,21 +600,17 @@ class RNNRBM(EnergyEstimator):
         """
         check_is_fitted(self, "params_")
         one_of("method", method, ("auto", "exact", "ais"))
+        if samples is not None:
+            one_of("samples", samples, ("data", "chains"))
         X, counts, _ = self._check_sequences(sequences, lengths)
         X = X.astype(self._dtype, copy=False)
         if method == "auto":
             method = self._auto_method()
-        found = self._log_likelihood(X, counts, method, betas, n_chains, random_state, progress)
-        z = found.log_partition
-        if z.is_degenerate:
-            warnings.warn(
-                f"the annealing is short for this model: the log-likelihood is too high by "
-                f"{z.bias:.2f} nats or more. On average {z.effective_chains.mean():.1f} of "
-                f"{n_chains} chains carry a step's log Z; use more inverse temperatures (now "
-                f"{z.n_betas}) or chains.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        found = self._log_likelihood(
+            X, counts, method, betas, n_chains, random_state, progress, samples
+        )
+        for doubt in found.log_partition.doubts():
+            warnings.warn(doubt, RuntimeWarning, stacklevel=2)
         return found
 
     def _auto_method(self) -> str:
@@ -607,6 +630,7 @@ class RNNRBM(EnergyEstimator):
         n_chains: int,
         random_state: Any = None,
         progress: Callable[[int, int], None] | None = None,
+        samples: str | None = None,
     ) -> SequenceLikelihood:
         n_threads = threads.resolve(self.n_threads)
         with threads.single_threaded_blas():
@@ -620,7 +644,12 @@ class RNNRBM(EnergyEstimator):
             none = np.zeros(len(log_z))
             partition = ConditionalLogPartition(log_z, none, np.full(len(log_z), np.inf))
         else:
-            partition = self._anneal(before, betas, n_chains, random_state, progress=progress)
+            ends = None
+            if samples is not None:
+                ends = self._samples(X, before, n_chains, random_state, samples == "chains")
+            partition = self._anneal(
+                before, betas, n_chains, random_state, samples=ends, progress=progress
+            )
         values = -free - partition.values
         z, mean = partition.mean(), float(values.mean())
         return SequenceLikelihood(
@@ -631,20 +660,49 @@ class RNNRBM(EnergyEstimator):
             partition,
         )
 
-    def score_samples(self, sequences: Any, lengths: Any = None) -> Any:
+    def _samples(
+        self, X: np.ndarray, u: np.ndarray, n_chains: int, random_state: Any, is_swept: bool
+    ) -> dict[str, np.ndarray]:
+        """Values of v for each step: the data, or the ends of Gibbs sweeps from there."""
+        v = X.reshape(-1, *self.energy_.groups["v"].shape)
+        if not is_swept:
+            return {"v": v}
+        rows = np.repeat(np.arange(len(v)), n_chains)
+        sampler = Gibbs(self.energy_, "u", n_threads=self.n_threads)
+        sampler.blocks = [("h",), ("v",)]
+        seed = rng.seed_from(self._seed if random_state is None else random_state)
+        ends = np.empty((len(rows), *v.shape[1:]), v.dtype)
+        for start in range(0, len(rows), CHUNK_ROWS):
+            part = rows[start : start + CHUNK_ROWS]
+            address = rng.Address.of(seed, "sample", row=start)
+            state = sampler.start(self.params_, len(part), address, {"v": v[part], "u": u[part]})
+            ends[start : start + CHUNK_ROWS] = sampler.step(self.params_, state, _SWEEPS).values[
+                "v"
+            ]
+        return {"v": ends}
+
+    def score_samples(
+        self, sequences: Any, lengths: Any = None, *, return_interval: bool = False
+    ) -> Any:
         """``log p(v(t) | v(1), ..., v(t - 1))`` of every step, in nats; see `log_likelihood`.
 
         Parameters
         ----------
         sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
         lengths : array-like of int, optional
+        return_interval : bool, default=False
+            Also return the ends of the 95 % interval of each step, as far as its log Z is
+            estimated.
 
         Returns
         -------
         list of arrays of shape (n_steps,), or one array
+            With ``return_interval``, a tuple (values, low, high).
         """
-        values = self.log_likelihood(sequences, lengths).values
-        return values if _is_list(sequences) else np.concatenate(values)
+        found = self.log_likelihood(sequences, lengths)
+        columns = (found.values, found.lows, found.highs) if return_interval else (found.values,)
+        out = [x if _is_list(sequences) else np.concatenate(x) for x in columns]
+        return tuple(out) if return_interval else out[0]
 
     def score(self, sequences: Any, lengths: Any = None) -> float:
         """Mean log-likelihood of a step, in nats.

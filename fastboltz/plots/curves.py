@@ -478,8 +478,6 @@ class ComparisonDisplay(Display):
         axes = self._panels(ax, len(panels), size, sharey=True)
         self.points_ = []
         colours = [RED if biased else BLUE for biased in columns["biased"]]
-        from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
         for panel, (key, title) in zip(axes, panels.items(), strict=True):
             x = np.array(columns[key])
             # Exact methods have no variance: no point on a scale of powers of ten.
@@ -488,9 +486,9 @@ class ComparisonDisplay(Display):
             self.points_.append(panel.scatter(x, np.arange(n), s=42, color=colours, zorder=3))
             if key == "bias":
                 panel.plot(columns["bias_error"], np.arange(n), "|", color=INK, markersize=12)
-            panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
-            panel.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}"))
-            panel.xaxis.set_minor_formatter(NullFormatter())
+            at = _round_numbers(*panel.get_xlim())
+            panel.set_xticks(at, [f"{value:.2g}" for value in at])
+            panel.set_xticks([], minor=True)
             panel.tick_params(axis="x", labelsize=8, labelrotation=30)
             panel.grid(axis="y", color="#e2e2e2", linewidth=0.8)
             panel.set_title(title, fontsize=10, color=INK)
@@ -498,6 +496,18 @@ class ComparisonDisplay(Display):
         axes[0].set_yticks(np.arange(n), columns["method"])
         axes[0].set_ylim(n - 0.5, -0.5)
         return self
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """Three to six round numbers within a range of a logarithmic axis, as many as there are."""
+    found: list[float] = []
+    first, last = int(np.floor(np.log10(low))), int(np.ceil(np.log10(high)))
+    for steps in ((1,), (1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7), np.arange(1, 10, 0.1)):
+        numbers = [float(s) * 10.0**k for k in range(first, last + 1) for s in steps]
+        found = [x for x in numbers if low <= x <= high]
+        if len(found) >= 3:
+            break
+    return found[:: -(-len(found) // 6)] if found else [low, high]
 
 
 __all__ = ["ComparisonDisplay", "EnergyDisplay", "HistoryDisplay"]
