@@ -52,6 +52,8 @@ _COMPLETING_SWEEPS = 100
 MAX_BIAS = 0.05
 #: Chains of a conditional annealing that go through the temperatures together.
 _CHAINS_AT_ONCE = 2048
+#: Chains that one task of `n_jobs` anneals.
+_CHAINS_OF_A_TASK = 64
 #: Up to so many states (log2), ``method="auto"`` enumerates.
 AUTO_LOG2_STATES = 20
 
@@ -365,6 +367,7 @@ def ais(
     random_state: Any = None,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    n_jobs: int | None = None,
 ) -> LogPartition:
     """Annealed importance sampling of log Z.
 
@@ -389,7 +392,12 @@ def ais(
         model that has learnt them; the upper end is then as good as the model's samples are like
         them.
     progress : callable, optional
-        Called as ``progress(done, total)`` now and then.
+        Called as ``progress(done, total)`` now and then; with `n_jobs` after each annealing.
+    n_jobs : int, optional
+        Have joblib anneal the chains in so many workers, 64 chains a task: processes, or whatever
+        ``joblib.parallel_config`` names, such as the workers of a Dask cluster. A chain's random
+        numbers are those of its number, so the answer is the same for every number and kind of
+        workers, and for two binary groups the same bytes as without.
 
     Returns
     -------
@@ -419,15 +427,22 @@ def ais(
     with threads.single_threaded_blas():
         if ladder is None:
             ladder = _adapted(path, n_betas, seed, n_threads)
-        chains = _walk(path, n_chains, rng.Address.of(seed, "ais"), n_threads)
-        log_w = _anneal(chains, ladder, _part_of(progress, 0, 1 if start is None else 2))
+        at, part = rng.Address.of(seed, "ais"), _part_of(progress, 0, 1 if start is None else 2)
+        if n_jobs is None:
+            log_w = _anneal(_walk(path, n_chains, at, n_threads), ladder, part)
+        else:
+            log_w = _anneal_in_jobs(n_jobs, path, n_chains, at, ladder, part)
         shift = path.log_z_reference()
         result = _shifted(log_mean_exp(log_w), shift, n_betas)
         if start is not None:
             n = min(check_rows(dict(samples or {})), n_chains)
-            chains = _walk(path, n, rng.Address.of(seed, "reverse"), n_threads, start)
+            at, part = rng.Address.of(seed, "reverse"), _part_of(progress, 1, 2)
+            if n_jobs is None:
+                log_w = _anneal(_walk(path, n, at, n_threads, start), ladder[::-1], part)
+            else:
+                log_w = _anneal_in_jobs(n_jobs, path, n, at, ladder[::-1], part, start)
             # The mean of these weights is the ratio of the reference's Z to the model's.
-            back = log_mean_exp(_anneal(chains, ladder[::-1], _part_of(progress, 1, 2)))
+            back = log_mean_exp(log_w)
             back = replace(back, value=-back.value, low=-back.high, high=-back.low)
             back = replace(_shifted(back, shift, n_betas), method="reverse ais")
             low, high = min(result.low, back.low), max(result.high, back.high)
@@ -758,6 +773,45 @@ def _ladder(betas: Any) -> np.ndarray:
             f"betas must rise strictly from 0 to 1, both ends included; got {betas!r}."
         )
     return ladder
+
+
+def _anneal_in_jobs(
+    n_jobs: int,
+    path: Path,
+    n_chains: int,
+    address: rng.Address,
+    ladder: np.ndarray,
+    progress: Callable[[int, int], None] | None = None,
+    begin: Mapping[str, np.ndarray] | None = None,
+) -> np.ndarray:
+    """Logs of the chains' weights, annealed by joblib's workers a fixed number of chains a task.
+
+    The tasks are cut alike for every number of workers, so that what is rounded in a task is too.
+    """
+    from joblib import Parallel, delayed
+
+    tasks = []
+    for first in range(0, n_chains, _CHAINS_OF_A_TASK):
+        last = min(first + _CHAINS_OF_A_TASK, n_chains)
+        part = None if begin is None else {g: x[first:last] for g, x in begin.items()}
+        at = address._replace(row=address.row + first)
+        tasks.append(delayed(_anneal_some)(path, last - first, at, ladder, part))
+    log_w = np.concatenate(Parallel(n_jobs=n_jobs)(tasks))
+    if progress is not None:
+        progress(len(ladder) - 1, len(ladder) - 1)
+    return log_w
+
+
+def _anneal_some(
+    path: Path,
+    n_chains: int,
+    address: rng.Address,
+    ladder: np.ndarray,
+    begin: Mapping[str, np.ndarray] | None,
+) -> np.ndarray:
+    """One task: some of the chains, on the threads that its worker has."""
+    with threads.single_threaded_blas():
+        return _anneal(_walk(path, n_chains, address, threads.resolve(None), begin), ladder)
 
 
 def _walk(

@@ -53,7 +53,7 @@ IN_FUNCTIONS = {
     "threadpoolctl": {"threads", "config", "cli"},
     "tqdm": {"models", "training", "cli"},
     "numba": {"gradients", "units", "terms", "gibbs"},
-    "joblib": {"persistence"},
+    "joblib": {"persistence", "likelihood"},
     "arviz": {"diagnostics"},
     "torch": {"gradients"},
     "jax": {"gradients"},

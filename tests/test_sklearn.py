@@ -322,6 +322,30 @@ def test_set_output_gives_named_columns_and_keeps_the_index():
     ]
 
 
+def test_polars_frames_go_in_and_come_out():
+    polars = pytest.importorskip("polars")
+    X = polars.DataFrame(_bits(), schema=list("abcdef"))
+    rbm = _small().set_output(transform="polars").fit(X)
+    H = rbm.transform(X)
+    assert isinstance(H, polars.DataFrame)
+    assert H.columns == ["rbm0", "rbm1", "rbm2"]
+    assert list(rbm.feature_names_in_) == list("abcdef")
+    plain = _small().fit(_bits())
+    _same_model(rbm, plain)
+    _assert_answers_as_for(rbm.set_output(transform="default"), X, plain, _bits())
+    rbm.set_output(transform="polars")
+    np.testing.assert_array_equal(H.to_numpy(), plain.transform(_bits()))
+    np.testing.assert_array_equal(rbm.reconstruct(X), plain.reconstruct(_bits()))
+    np.testing.assert_array_equal(rbm.inverse_transform(H), plain.inverse_transform(H.to_numpy()))
+    with pytest.raises(ValueError, match="Feature names must be in the same order"):
+        rbm.transform(X.select(list("bacdef")))
+    chunks = _small().fit(lambda: iter([X[:25], X[25:]]))
+    _same_model(chunks, plain)
+    pipeline = make_pipeline(_small(), LogisticRegression()).set_output(transform="polars")
+    y = _bits()[:, 0].astype(int)
+    assert len(pipeline.fit(X, y).predict(X)) == len(X)
+
+
 # ------------------------------------------------------------------------------- containers of data
 
 ANSWERS = ("transform", "score_samples", "free_energy", "reconstruct", "pseudo_likelihood")

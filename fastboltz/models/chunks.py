@@ -32,6 +32,17 @@ def is_small_whole(X: Any) -> bool:
     return isinstance(X, np.ndarray) and X.dtype.kind in "bui" and X.dtype.itemsize <= 2
 
 
+def precisions(X: Any) -> Any:
+    """Types that scikit-learn's checks may leave rows in."""
+    if is_small_whole(X):
+        return None
+    # Frames of polars and pyarrow, whose types the checks do not look at.
+    is_frame = hasattr(X, "schema") and hasattr(X, "slice")
+    if is_frame and np.asarray(X.slice(0, 1)).dtype == np.float64:
+        return np.float64
+    return np.float32, np.float64
+
+
 def passes_over(X: Any, name: str) -> Callable[[], Iterator[Any]]:
     """What begins one pass after the other over chunked data, for the method ``name``."""
     if _is_dask(X):

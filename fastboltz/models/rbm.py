@@ -20,7 +20,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
-from .chunks import is_chunked, is_small_whole
+from .chunks import is_chunked, precisions
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
 _EFFECTIVE = 0.05
@@ -271,7 +271,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             X,
             reset=reset,
             accept_sparse="csr",
-            dtype=None if is_small_whole(X) else (np.float32, np.float64),
+            dtype=precisions(X),
             ensure_all_finite="allow-nan" if allow_nan else True,
         )
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
