@@ -424,7 +424,7 @@ SENTENCES = [
         {"method": "pdc"},
         D,
         ValueError,
-        "method must be one of 'auto', 'pcd', 'cd', 'exact', 'tempered'; got 'pdc'. "
+        "method must be one of 'auto', 'pcd', 'cd', 'exact', 'tempered', 'trajectory'; got 'pdc'. "
         "Did you mean 'pcd'?",
     ),
     ({"method": "pcd"}, D, ValueError, "so nothing can be given"),

@@ -61,7 +61,7 @@ def _says(sentence, error=ValueError):
         (
             {"method": "pdc"},
             ValueError,
-            "method must be one of 'pcd', 'cd', 'exact', 'tempered'; got 'pdc'. "
+            "method must be one of 'pcd', 'cd', 'exact', 'tempered', 'trajectory'; got 'pdc'. "
             "Did you mean 'pcd'?",
         ),
         (
