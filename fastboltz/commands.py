@@ -22,6 +22,8 @@ _MODELS = (
     *("SigmoidBeliefNetwork", "PointwiseGatedRBM", "RBMClassifier", "ClassGatedRBMClassifier"),
     *("TwoGroupRBMClassifier", "PointwiseGatedRBMClassifier"),
 )
+#: Those that many processes can learn together.
+_SHARED = ("RBM", "BernoulliRBM")
 
 
 #: Endings of files of data.
@@ -74,6 +76,11 @@ def add_to(names: Any) -> None:
     )
     train.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (%(default)s)")
     train.add_argument("--threads", type=positive, metavar="N", help="threads (all cores)")
+    train.add_argument(
+        "--mpi",
+        action="store_true",
+        help="learn one model on all ranks that mpiexec starts (mpiexec -n 4 fastboltz train ...)",
+    )
     train.add_argument("--checkpoint", metavar="FILE", help="keep the training in this file")
     train.add_argument(
         "--resume", action="store_true", help="go on with the training in the checkpoint"
@@ -143,9 +150,46 @@ def _command(names: Any, name: str, run: Any, what: str, example: str) -> Any:
 
 
 def _train(arguments: argparse.Namespace) -> int:
+    from . import distributed
+
+    if not arguments.mpi:
+        if (n := distributed.started_ranks()) > 1:
+            raise UserError(
+                f"mpiexec started {n} ranks, and without --mpi each would learn the same model by "
+                f"itself; give --mpi, or start without mpiexec."
+            )
+        model, data = _model_and_data(arguments)
+        return _learn(arguments, model, data, {})
+    try:
+        comm = distributed.world()
+    except (ModuleNotFoundError, RuntimeError) as error:
+        raise UserError(f"--mpi: {error}") from error
+    try:
+        with distributed.together(comm) as ranks:
+            if arguments.model not in _SHARED:
+                raise UserError(f"--mpi: {arguments.model} is not one of {', '.join(_SHARED)}.")
+            try:
+                model, (X,) = ranks.agree(lambda: _model_and_data(arguments))
+            except ValueError as error:  # on one rank
+                raise UserError(str(error)) from error
+            part = ranks.share(X.shape[0])
+            if X.shape[0] < ranks.size:
+                raise UserError(
+                    f"--mpi: {X.shape[0]} rows are too few for {ranks.size} ranks; each has one at "
+                    f"least."
+                )
+            rows = X.slice(part.start, part.stop - part.start) if hasattr(X, "slice") else X[part]
+            return _learn(arguments, model, (rows,), {"comm": comm}, X.shape[0], ranks.rank == 0)
+    except UserError:
+        if comm.rank == 0:
+            raise
+        return 2  # rank 0 says why
+
+
+def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]]:
+    """What is to learn, and what `fit` is given."""
     from . import models
     from .persistence import Checkpoint
-    from .training import Interrupted
 
     _check_output(arguments.output)
     if arguments.resume and not arguments.checkpoint:
@@ -163,9 +207,26 @@ def _train(arguments: argparse.Namespace) -> int:
     model.n_threads = arguments.threads
     if arguments.checkpoint:
         model.callbacks = [Checkpoint(arguments.checkpoint, resume=arguments.resume)]
+    return model, data
+
+
+def _learn(
+    arguments: argparse.Namespace,
+    model: Any,
+    data: tuple[Any, ...],
+    options: dict[str, Any],
+    n_rows: int | None = None,
+    speaks: bool = True,
+) -> int:
+    """Learn, save and say so; of many ranks one ``speaks``."""
+    from .training import Interrupted
+
+    n_rows = int(data[0].shape[0]) if n_rows is None else n_rows
     try:
-        model.fit(*data)
+        model.fit(*data, **options)
     except Interrupted as stop:
+        if not speaks:
+            return 130
         rest = "" if arguments.checkpoint else " Nothing was written."
         go_on = " On the command line: --resume." if arguments.checkpoint else ""
         print(f"\nfastboltz: {stop}{rest}{go_on}", file=sys.stderr)
@@ -175,16 +236,18 @@ def _train(arguments: argparse.Namespace) -> int:
     except (ValueError, TypeError, OSError) as error:
         raise UserError(str(error)) from error
     model.callbacks = None
+    if not speaks:
+        return 0
     try:
         model.save(arguments.output)
     except OSError as error:
         raise UserError(f"--output {arguments.output!r}: {error}") from error
-    report = _described(model) | {"file": arguments.output, "n_rows": int(X.shape[0])}
+    report = _described(model) | {"file": arguments.output, "n_rows": n_rows}
     _say(
         arguments,
         report,
         f"{arguments.model}: {report['n_iter']} epochs over {report['n_rows']:,} rows of "
-        f"{X.shape[1]:,} columns; written to {arguments.output}",
+        f"{data[0].shape[1]:,} columns; written to {arguments.output}",
     )
     return 0
 

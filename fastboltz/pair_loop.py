@@ -6,13 +6,16 @@ or PCD, and SGD. Where the data are not binary, two of an update's five products
 updates are those of the general path, with the same random numbers, up to the rounding of the
 weights to 2**-20 inside sums. Parameters in double precision receive their updates in double
 precision; the products see them rounded to single.
+
+Several processes (`fastboltz.distributed`) share each minibatch: a process makes the sums of its
+rows and chains, they are added up as integers, and every process makes the update.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -47,6 +50,8 @@ class PairLoop:
     batch_size : int
     first : callable
         Gives the values of the first minibatch, which persistent chains begin at.
+    shared : SharedRows, optional
+        The data of several processes, of which ``rows`` are this one's.
     """
 
     def __init__(
@@ -57,6 +62,7 @@ class PairLoop:
         rows: np.ndarray,
         batch_size: int,
         first: Callable[[], np.ndarray],
+        shared: Any = None,
     ) -> None:
         energy = trainer.energy
         (self.term,) = energy.terms
@@ -68,6 +74,8 @@ class PairLoop:
         self.rows = rows
         self.batch_size = batch_size
         self.state = state
+        self.shared = shared
+        self.ranks = None if shared is None else shared.ranks
         self.shapes = {g: energy.groups[g].shape for g in (self.hidden, self.visible)}
         self.number = {g: i for i, g in enumerate(energy.groups)}
         self.seed = state.phases.seed
@@ -104,11 +112,17 @@ class PairLoop:
             self.chains = self._begin_chains(trainer, params, first)
         l1, l2 = trainer.penalties.get(self.term.name, (0.0, 0.0))
         chain_stream = rng.Address.of(self.seed, "chains")
+        #: This process's chains, and the most rows of a minibatch that it has.
+        mine, max_rows = slice(0, batch_size), batch_size
+        if self.chains is not None:
+            mine = slice(0, self.chains.n_chains)
+        if self.ranks is not None:
+            mine, max_rows = self.ranks.share(mine.stop), -(-batch_size // self.ranks.size)
         self.loop = packed.PairLoop(
             *arrays,
             masters=masters,
-            max_rows=batch_size,
-            n_chains=batch_size if self.chains is None else self.chains.n_chains,
+            max_rows=max_rows,
+            n_chains=mine.stop - mine.start if self.persistent else max_rows,
             persistent=self.persistent,
             n_gibbs=one.n_gibbs,
             momentum=optimizer.momentum,
@@ -125,6 +139,8 @@ class PairLoop:
                 chain_stream.at(group=self.number[self.visible]).stream,
                 chain_stream.at(group=self.number[self.hidden]).stream,
             ),
+            shared=self.ranks is not None,
+            first_chain=mine.start,
             n_threads=trainer.n_threads,
         )
         #: Number of the next sweep; persistent chains may have made some with another n_gibbs.
@@ -132,10 +148,15 @@ class PairLoop:
         if self.chains is not None:
             self.sweep = self.chains.address.step
             assert isinstance(self.chains.values, PackedValues)
-            self.loop.set_chains(self.chains.values.bits[self.hidden])
+            hidden = self.chains.values.bits[self.hidden]
+            if self.ranks is not None:
+                hidden = hidden.take(np.arange(mine.start, mine.stop))
+            self.loop.set_chains(hidden)
         self.at_once = 8
         #: Whether the training's state has what only an update can make.
         self.has_begun = False
+        #: Whether an update ended with an error, after which other processes may not be heard.
+        self.has_failed = False
 
     def _begin_chains(
         self, trainer: Trainer, params: Params, first: Callable[[], np.ndarray]
@@ -220,22 +241,20 @@ class PairLoop:
         rows = data[one.of[0]]
         states = energy.groups[one.of[0]].states()
         bits = rows.bits(states)
-        if bits is not None:
+        if bits is not None or states is None:
             return bits
-        real = rows.plain()
-        if real is None or states is None:
-            return None
         # Weights that fit promise fields in the range of fixed point only for values between the
-        # states; NaN is not between them.
-        low, high = states.min(), states.max()
-        return real if real.min(initial=low) >= low and real.max(initial=high) <= high else None
+        # states.
+        return rows.plain(float(states.min()), float(states.max()))
 
     def close(self) -> None:
         """Give the chains, and what was worked on in copies, back to the training."""
         for theirs, mine in self._copies:
             theirs[...] = mine
-        if self.chains is not None and self.has_begun:
+        if self.chains is not None and self.has_begun and not self.has_failed:
             visible, hidden = self.loop.chains()
+            if self.ranks is not None:
+                visible, hidden = self.ranks.gather(visible), self.ranks.gather(hidden)
             both = {self.visible: visible, self.hidden: hidden}
             old = self.chains.values
             assert isinstance(old, PackedValues)
@@ -243,14 +262,67 @@ class PairLoop:
             address = self.chains.address.at(step=self.sweep)
             self.state.phases.chains[0] = ChainState(values, address, self.chains.clamped)
 
-    def run(self, rows: np.ndarray, n_updates: int | None, trainer: Trainer) -> tuple[int, float]:
+    def run(
+        self, rows: np.ndarray, n_updates: int | None, trainer: Trainer, interrupted: Any
+    ) -> tuple[int, float]:
         """Make as many updates as fit one call: (updates made, rate of the last)."""
         state = self.state
         left = -(-len(rows) // self.batch_size)
-        n = min(left, self.at_once)
+        n = left if self.ranks is not None else min(left, self.at_once)
         rates = [trainer.schedule(state.update + k, n_updates) for k in range(n)]
+        if self.ranks is None:
+            made = self._run_alone(rows, rates)
+        else:
+            try:
+                made = self._run_shared(rows, rates, interrupted.own)
+            except BaseException:
+                self.has_failed = True
+                raise
+        if made:
+            self.has_begun = True
+            state.offsets = self.offsets
+        state.update += made
+        self.sweep += made * self.n_gibbs
+        chains: list[Chains | None] = state.phases.chains if self.persistent else [None]
+        state.phases = PhaseState(self.seed, state.phases.update + made, chains)
+        return made, rates[made - 1] if made else 0.0
+
+    def _run_shared(self, rows: np.ndarray, rates: list[float], interrupted: Any) -> int:
+        """One update a minibatch, of which this process has a share of the rows and chains."""
+        ranks, state, size = self.ranks, self.state, self.batch_size
+        assert ranks is not None
+        mine = ranks.deal(self.rows, self.shared.ends, rows, size)
+        begin = 0
+        for k, rate in enumerate(rates):
+            n_rows = min(size, len(rows) - k * size)
+            share = ranks.share(n_rows)
+            end = begin + share.stop - share.start
+            n = {"n_rows": n_rows, "n_chains": n_rows}
+            if self.chains is not None:
+                n["n_chains"] = self.chains.n_chains
+            sums = self.loop.share(
+                mine,
+                np.arange(begin, end),
+                first_row=share.start,
+                update=state.update + k,
+                sweep=self.sweep + k * self.n_gibbs,
+                **n,
+            )
+            if sums is None:  # on every rank, for the weights are the same
+                return k
+            sums[0] = interrupted.is_set()
+            ranks.add_up(sums)
+            stop = sums[0] > 0
+            self.loop.take(rate, first=k == 0 and not state.offsets, **n)
+            begin = end
+            if stop:
+                return k + 1
+        return len(rates)
+
+    def _run_alone(self, rows: np.ndarray, rates: list[float]) -> int:
+        n, state = len(rates), self.state
         begin = time.perf_counter()
-        made = self.loop.run(
+        made: int = self.loop.run(
             self.rows,
             rows[: n * self.batch_size],
             self.batch_size,
@@ -264,11 +336,4 @@ class PairLoop:
             self.at_once *= 2
         elif seconds > _CALL_SECONDS:
             self.at_once = max(1, self.at_once // 2)
-        if made:
-            self.has_begun = True
-            state.offsets = self.offsets
-        state.update += made
-        self.sweep += made * self.n_gibbs
-        chains: list[Chains | None] = state.phases.chains if self.persistent else [None]
-        state.phases = PhaseState(self.seed, state.phases.update + made, chains)
-        return made, rates[made - 1] if made else 0.0
+        return made

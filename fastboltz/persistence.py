@@ -23,7 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ _BIT_GENERATORS = {
     for kind in (np.random.PCG64, np.random.PCG64DXSM, np.random.MT19937, np.random.Philox)
 }
 #: Attributes of a model that belong to one call of `fit`, not to the model.
-_PASSING = ("_monitor",)
+_PASSING = ("_monitor", "_ranks")
 #: Share of the time that checkpoints may take.
 _SHARE = 0.02
 #: Seconds from the beginning of a training to its first checkpoint at the earliest.
@@ -822,24 +822,39 @@ def _encoded(name: str, x: Any) -> Any:
     return tree, [(a.dtype.str, a.shape, a.tobytes()) for a in encode.arrays.values()]
 
 
-def fingerprint(tables: Iterable[Any], before: str = "0") -> str:
+def fingerprint(tables: Iterable[Any], before: str = "0", *, ranks: Any = None) -> str:
     """A check sum of arrays and sparse matrices, with their shapes and types.
 
-    ``before`` is that of what came before them.
+    Parameters
+    ----------
+    tables : iterable of ndarray, CSR matrix or None
+    before : str
+        That of what came before them.
+    ranks : fastboltz.distributed.Ranks, optional
+        Each has a shard of the tables; the sum is that of the whole.
     """
     total = int(before, 16)
     for x in tables:
+        shape = getattr(x, "shape", x)
         parts = [x] if not hasattr(x, "indptr") else [x.data, x.indices, x.indptr]
-        total = zlib.crc32(repr(getattr(x, "shape", x)).encode(), total)
+        if ranks is not None and x is not None:
+            shape, parts = ranks.whole(x)
+        total = zlib.crc32(repr(shape).encode(), total)
         for part in parts:
             if part is None:
                 continue
             part = np.asarray(part)
             total = zlib.crc32(part.dtype.str.encode(), total)
-            for start in range(0, len(part), 4096):
-                rows = np.ascontiguousarray(part[start : start + 4096])
-                total = zlib.crc32(rows.reshape(-1).view(np.uint8).data, total)
+            add = partial(_add_bytes, part)
+            total = add(total) if ranks is None else ranks.chain(add, total)
     return f"{total:08x}"
+
+
+def _add_bytes(part: np.ndarray, total: int) -> int:
+    for start in range(0, len(part), 4096):
+        rows = np.ascontiguousarray(part[start : start + 4096])
+        total = zlib.crc32(rows.reshape(-1).view(np.uint8).data, total)
+    return total
 
 
 __all__ = [

@@ -28,6 +28,12 @@ from .terms import DenseTerm, Params
 
 #: How fast the offsets of centring follow the activities.
 CENTRING_RATE = 0.01
+_NOT_SHARED = (
+    "comm shares the updates of the compiled loop alone, and this training is not one of these: "
+    "binary or spin units on both sides, rows between the two values of a visible unit, "
+    "method='pcd' or 'cd', optimizer='sgd', no sparsity and no sample_weight. Change what differs, "
+    "or fit without comm."
+)
 
 
 class Rows:
@@ -40,7 +46,14 @@ class Rows:
     shape : tuple of int
         Shape of the group.
     dtype : float32 or float64
+
+    Attributes
+    ----------
+    ranks : Ranks or None
+        The processes among which the rows are shared (`fastboltz.distributed`).
     """
+
+    ranks: Any = None
 
     def __init__(self, x: Any, shape: tuple[int, ...], dtype: Any) -> None:
         self.x = x
@@ -78,27 +91,62 @@ class Rows:
             out[start : start + 4096] = words
         return out
 
-    def plain(self) -> np.ndarray | None:
-        """The rows as a C-contiguous float32 matrix, where they are an array of known numbers."""
-        # One NaN, which marks an unknown unit, shows in the sum.
-        if type(self.x) is not np.ndarray or np.isnan(self.x.sum()):
+    def plain(self, low: float, high: float) -> np.ndarray | None:
+        """The rows as a C-contiguous float32 matrix, where they are an array of numbers between."""
+        # NaN, which marks an unknown unit, is not between them.
+        if type(self.x) is not np.ndarray or not (
+            self.x.min(initial=low) >= low and self.x.max(initial=high) <= high
+        ):
             return None
         return np.ascontiguousarray(self.x, dtype=np.float32)
 
     def moments(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Weighted mean and mean square of each entry, in double precision."""
-        n = len(self)
-        w = np.full(n, 1 / n) if weights is None else weights / weights.sum()
-        if self.is_sparse:
-            mean, square = self.x.T @ w, self.x.multiply(self.x).T @ w
+        """Weighted mean and mean square of each entry, in double precision.
+
+        Without weights they do not depend on the order in which rows are added up, nor on which
+        process holds which: every value is rounded first, so that sums are not (0 and 1 stay as
+        they are; of 2**16 rows, values keep 36 bits below the largest).
+        """
+        if weights is None:
+            n, largest = len(self), self._largest()
+            first, second = self._sums((_unit(n * largest), _unit(n * largest**2))) / n
+        elif self.is_sparse:
+            w = weights / weights.sum()
+            first, second = self.x.T @ w, self.x.multiply(self.x).T @ w
         else:
-            mean = np.zeros(self.x.shape[1])
-            square = np.zeros(self.x.shape[1])
-            for start in range(0, n, 4096):
+            w = weights / weights.sum()
+            first, second = np.zeros((2, self.x.shape[1]))
+            for start in range(0, len(self), 4096):
                 x = np.ascontiguousarray(self.x[start : start + 4096], dtype=np.float64)
-                mean += w[start : start + 4096] @ x
-                square += w[start : start + 4096] @ (x * x)
-        return np.reshape(mean, self.shape), np.reshape(square, self.shape)
+                first += w[start : start + 4096] @ x
+                second += w[start : start + 4096] @ (x * x)
+        return np.reshape(first, self.shape), np.reshape(second, self.shape)
+
+    def _largest(self) -> float:
+        """The largest absolute value."""
+        x = self.x.data if self.is_sparse else self.x
+        return max(float(x.max(initial=0)), -float(x.min(initial=0)))
+
+    def _sums(self, units: tuple[float, float]) -> np.ndarray:
+        """Sums of values and of squares, (2, size), each rounded to multiples of a unit before."""
+        total = np.zeros((2, self.x.shape[1]))
+        for start in range(0, self.x.shape[0], 256):
+            part = self.x[start : start + 256]
+            ones = np.ones(part.shape[0])
+            x = np.array(part.data if self.is_sparse else part, dtype=np.float64)
+            for k, values in enumerate((x, x * x)):
+                # Adding so much leaves no place for what is below the unit.
+                values += 1.5 * 2.0**52 * units[k]
+                values -= 1.5 * 2.0**52 * units[k]
+                if self.is_sparse:
+                    values = type(part)((values, part.indices, part.indptr), part.shape)
+                total[k] += values.T @ ones
+        return total
+
+
+def _unit(bound: float) -> float:
+    """A power of two of which multiples up to a bound are added in double precision exactly."""
+    return 2.0 ** (np.frexp(bound)[1] - 52) if bound else 0.0
 
 
 class Blocks:
@@ -379,12 +427,16 @@ class Trainer:
             Go on with a training of so many passes in all, from where it was left.
         """
         compiled: np.ndarray | None = None
+        ranks: Any = None
         in_memory = not isinstance(data, Blocks)
         if isinstance(data, Blocks):
             blocks = data
         else:
             compiled = PairLoop.serve(self, params, data, sample_weight)
             blocks = Blocks.of(data, sample_weight)
+            ranks = next(iter(data.values())).ranks
+            if ranks is not None and compiled is None and not state.is_general:
+                raise ValueError(_NOT_SHARED)
         n_updates = None
         if decay:
             assert blocks.n_rows is not None, "a schedule that ends needs the number of rows"
@@ -396,7 +448,8 @@ class Trainer:
             begin = time.perf_counter()
             position, state.position = state.position, {}
             rate, first = position.get("rate", 0.0), 0
-            with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
+            with threads.single_threaded_blas(), deferred_interrupt() as event:
+                interrupted = event if ranks is None else ranks.event(event)
                 for number, (rows, weights) in enumerate(blocks.read()):
                     n = len(next(iter(rows.values())))
                     left_at = position.get("block", 0)
@@ -461,7 +514,7 @@ class Trainer:
         batch_size: int,
         n_updates: int | None,
         mean_weight: float,
-        interrupted: threading.Event,
+        interrupted: Any,
     ) -> tuple[int, float]:
         """Updates over a block of rows from ``start`` on, until its end or an interruption.
 
@@ -480,9 +533,10 @@ class Trainer:
                         compiled,
                         batch_size,
                         partial(data[group].take, order[:batch_size]),
+                        None if data[group].ranks is None else data[group],
                     )
                 if loop is not None:
-                    made, rate = loop.run(order[start:], n_updates, self)
+                    made, rate = loop.run(order[start:], n_updates, self, interrupted)
                     start += made * batch_size
                     if made == 0:
                         # Weights whose sums leave the range of fixed point.

@@ -872,8 +872,8 @@ cdef class PairLoop:
         self.integers = None
         if shared:
             q.first_chain = word32(first_chain, "first_chain")
-            self.integers = aligned_words((packed_shared_size(q, False),)).view(np.int32)
-            q.shared = <int32_t*>cnp.PyArray_DATA(self.integers)
+            self.integers = aligned_words((16 + packed_shared_size(q, False),)).view(np.int32)
+            q.shared = <int32_t*>cnp.PyArray_DATA(self.integers) + 16
 
     def __dealloc__(self):
         free(self.q.memory)
@@ -979,7 +979,8 @@ cdef class PairLoop:
         -------
         ndarray of int32, or None where weights left the range of fixed point
             Sums that are to be added up over all processes, in place, before `take`. What they add
-            up to has no rounding, and stays in the range of int32.
+            up to has no rounding, and stays in the range of int32. The first is 0, and free for a
+            word of the processes to each other.
         """
         self._check_shared("share")
         check_typed(data, "data", 2, False, cnp.NPY_FLOAT32 if self.q.real else cnp.NPY_UINT32)
@@ -1006,7 +1007,8 @@ cdef class PairLoop:
             fits = packed_pair_share(&self.q, pd, pr, n, all_rows, all_chains, u, s)
         if not fits:
             return None
-        return self.integers[:packed_shared_size(&self.q, all_rows == all_chains)]
+        self.integers[0] = 0
+        return self.integers[:16 + packed_shared_size(&self.q, all_rows == all_chains)]
 
     def take(self, rate, *, n_rows, n_chains, double follow=0.01, bint first=False):
         """Make the update from the sums that `share` returned, added up over all processes.

@@ -35,11 +35,11 @@ LAYERS = [
     {"likelihood", "objectives", "optimizers", "mean_field"},
     {"pair_loop"},
     {"training", "gradients"},
-    {"recurrent", "belief", "callbacks", "low_rank"},
+    {"recurrent", "belief", "callbacks", "low_rank", "distributed"},
     {"persistence"},
     {"datasets"},
     {"models"},
-    {"distributed", "plots"},
+    {"plots"},
     {"commands"},
     {"cli"},
 ]

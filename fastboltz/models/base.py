@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 from .. import rng, threads
 from ..diagnostics import SamplingInfo
 from ..diagnostics import run as run_diagnosed
+from ..distributed import Ranks, SharedRows, together
 from ..energy import Energy
 from ..gibbs import Gibbs, layer
 from ..likelihood import LogPartition, log_partition
@@ -78,6 +79,8 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
     _training: TrainingState
     _seed: int
     _draws: np.random.Generator
+    #: The processes that share the training, while there is one.
+    _ranks: Ranks | None = None
 
     # -- checks --------------------------------------------------------------------------------
 
@@ -122,11 +125,18 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
 
     def _run(self, epochs: Iterator[TrainingState], n_epochs: int, resume: bool = False) -> None:
         """Drive a training to its end, with callbacks and progress."""
-        state = self._training
+        state, ranks = self._training, self._ranks
         callbacks = list(self.callbacks or ())
-        bar = _ProgressBar(n_epochs, state.epoch if resume else 0) if self.verbose else None
-        if bar is not None:
+        is_first = ranks is None or ranks.rank == 0
+        if not is_first:
+            callbacks = [one for one in callbacks if not isinstance(one, Checkpoint)]
+        bar = None
+        if self.verbose and is_first:
+            bar = _ProgressBar(n_epochs, state.epoch if resume else 0)
             callbacks.append(bar)
+        if ranks is not None:
+            # The last but for checkpoints: if one process ends the training, all do.
+            callbacks.append(lambda progress: ranks.any(progress.state.finished))
         try:
             run(
                 epochs,
@@ -158,8 +168,20 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         checkpoints = self._checkpoints
         if not checkpoints:
             return False
-        mark = fingerprint(tables) if mark is None else mark
-        resumed = any([one.take_up(self, mark) for one in checkpoints])
+        ranks = self._ranks
+        mark = fingerprint(tables, ranks=ranks) if mark is None else mark
+        if ranks is None:
+            resumed = any([one.take_up(self, mark) for one in checkpoints])
+        else:
+            # The file need not be seen by other machines than that of the first rank.
+            resumed = ranks.agree(
+                lambda: ranks.rank == 0 and any([one.take_up(self, mark) for one in checkpoints])
+            )
+            if resumed := ranks.of_first(resumed):
+                given = (*self.get_params(deep=False), "_ranks")
+                learnt = {k: v for k, v in vars(self).items() if k not in given}
+                for name, value in ranks.of_first(learnt).items():
+                    setattr(self, name, value)
         self._training.fingerprint = mark
         return resumed
 
@@ -296,6 +318,32 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self._begin(data, weight)
         self._train(data, weight, self.n_iter, decay=True)
 
+    def _fit_shared(self, check: Callable[[], Data], comm: Any) -> None:
+        """Learn from rows of the observed groups of which this process holds a part.
+
+        Parameters
+        ----------
+        check : callable
+            Makes the data of what a person gave, or raises a sentence.
+        comm : mpi4py.MPI.Intracomm
+        """
+        with together(comm) as ranks:
+            apart = ("callbacks", "n_threads", "random_state", "verbose")
+            same = {k: v for k, v in self.get_params(deep=False).items() if k not in apart}
+            ranks.check_same(type(self).__name__, same)
+            data = ranks.agree(check)
+            for x in data.values():
+                ranks.check_shards(x)
+            self._ranks = ranks
+            try:
+                self._fit(data)
+            finally:
+                del self._ranks
+            # What callbacks measured, or put back, may differ by the time that they took.
+            ranks.copy_first(list(self.params_.values()))
+            self._training.history = ranks.of_first(self._training.history)
+            self._training.seconds = ranks.of_first(self._training.seconds)
+
     def _partial_fit(self, data: Data, weight: np.ndarray | None = None) -> None:
         """One pass, going on from where the model stands."""
         if not hasattr(self, "params_"):
@@ -401,13 +449,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
         energy, dtype = self._declare(data), _precision(data)
-        first = next(iter(data.values()))
+        self._dtype = dtype
+        rows = self._rows(data, energy)
         # A row of weight two counts as two rows, one of weight zero as none.
-        n_rows = first.shape[0] if weight is None else float(weight.sum(dtype=np.float64))
-        moments = {
-            g: self._moments(Rows(x, energy.groups[g].shape, dtype), weight)
-            for g, x in data.items()
-        }
+        n_rows: float = len(next(iter(rows.values())))
+        if weight is not None:
+            n_rows = float(weight.sum(dtype=np.float64))
+        moments = {g: self._moments(x, weight) for g, x in rows.items()}
         self._begin_at(energy, dtype, moments, n_rows)
 
     def _begin_at(
@@ -419,6 +467,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
     ) -> None:
         """Everything learnt, before the first update, from the moments of the data."""
         self._seed = rng.seed_from(self.random_state)
+        if self._ranks is not None:
+            self._seed = self._ranks.of_first(self._seed)
         trainer = self._trainer(energy)
         params = self._starting_params(energy, dtype)
         base_rates = {}
@@ -445,8 +495,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
         """What the moments of some rows count in the mean over all: a number, or one an entry."""
         return float(len(rows)) if weight is None else float(weight.sum(dtype=np.float64))
 
-    def _rows(self, data: Data) -> dict[str, Rows]:
-        return {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()}
+    def _rows(self, data: Data, energy: Energy | None = None) -> dict[str, Rows]:
+        """Rows of the observed groups: those in memory, or all of which this process holds some."""
+        energy = self.energy_ if energy is None else energy
+        of = {g: (x, energy.groups[g].shape, self._dtype) for g, x in data.items()}
+        if self._ranks is None:
+            return {g: Rows(*one) for g, one in of.items()}
+        return {g: SharedRows(*one, self._ranks) for g, one in of.items()}
 
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
@@ -457,7 +512,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
 
     def _trainer(self, energy: Energy) -> Trainer:
-        n_threads = threads.resolve(self.n_threads)
+        ranks = self._ranks
+        resolve = threads.resolve if ranks is None else ranks.n_threads
+        n_threads = resolve(self.n_threads)
         return Trainer(
             energy,
             self._objective(energy, n_threads),
@@ -617,7 +674,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
     def _chunks(self, data: Data) -> Iterator[dict[str, np.ndarray]]:
         """Dense rows of some groups, in the model's precision and shapes, some at a time."""
-        rows = self._rows(data)
+        # Also where processes share a training: a callback's rows are its own.
+        rows = {g: Rows(x, self.energy_.groups[g].shape, self._dtype) for g, x in data.items()}
         for start in range(0, len(next(iter(rows.values()))), CHUNK_ROWS):
             yield {g: x.take(slice(start, start + CHUNK_ROWS)) for g, x in rows.items()}
 

@@ -179,7 +179,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RBM:
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, comm: Any = None) -> RBM:
         """Learn the parameters from rows of X.
 
         Parameters
@@ -197,11 +197,33 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             changes nothing.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
+        comm : mpi4py.MPI.Intracomm, optional
+            Processes that learn one model together, each calling `fit` with a part of the rows
+            (`fastboltz.distributed`). All end with the same model. Where X has no other values
+            than the two of a visible unit, it has the same bytes for every number of processes,
+            and is that of `fit` on all rows, in the order of the ranks. Real values in between are
+            summed up by BLAS in each process: the model then has the same bytes when it is learnt
+            again by as many, and differs by rounding when by others. Trainings that are not those
+            of pairs of binary groups by SGD are told of in a sentence.
 
         Returns
         -------
         self
+
+        Notes
+        -----
+        With ``comm``, callbacks are called on every process, with the same parameters, and the
+        training ends when one asks for it; a `fastboltz.Checkpoint` and the progress bar are those
+        of rank 0. ``n_threads=None`` divides the cores of a machine among its processes.
         """
+        if comm is not None:
+            if is_chunked(X):
+                raise TypeError(
+                    "with comm, X is this process's part of the rows, an array; chunks are learnt "
+                    "from by one process."
+                )
+            self._fit_shared(lambda: self._check_shard(X, sample_weight), comm)
+            return self
         if is_chunked(X):
             self._fit_chunks(X, sample_weight)
             return self
@@ -236,6 +258,19 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     ) -> tuple[Data, np.ndarray | None]:
         X, _ = self._check_fit(X, None, reset)
         return {"v": X}, self._check_weights(sample_weight, X, is_part=True)
+
+    def _check_shard(self, X: Any, sample_weight: Any) -> Data:
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight has no place in a training that processes share; repeat rows, or "
+                "fit without comm."
+            )
+        shape = getattr(X, "shape", None) or np.shape(X)
+        if shape[:1] == (0,):
+            raise ValueError(
+                "X has no rows; give every process at least one, or start fewer processes."
+            )
+        return {"v": self._check_fit(X, None, reset=True)[0]}
 
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()

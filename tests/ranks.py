@@ -1,0 +1,217 @@
+"""What one rank does in the tests of `fastboltz.distributed`: ``mpiexec -n 4 python ranks.py``.
+
+The cases stand here, so that `test_distributed.py` can learn the same without ranks. Rank 0 prints
+JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import sys
+from contextlib import nullcontext
+from unittest import mock
+
+import numpy as np
+from scipy import sparse
+
+import fastboltz as fb
+from fastboltz import Checkpoint
+from fastboltz.distributed import Ranks
+
+N_RANKS = 4
+_random = np.random.default_rng(0)
+X = (_random.random((103, 37)) < _random.random(37)).astype(np.float32)
+GREY = _random.random((103, 37)).astype(np.float32)
+#: Options and data, binary ones, and on how many ranks they are learnt.
+CASES = {
+    "pcd": ({}, X, (1, 2, 3, 4)),
+    "cd": ({"method": "cd", "n_gibbs": 2, "l1": 0.001}, X, (1, 2, 3, 4)),
+    "spins": ({"visible": "spin", "hidden": "spin", "momentum": 0.5}, 2 * X - 1, (3,)),
+    "chains": ({"n_chains": 3, "centered": False, "n_threads": 2}, X, (2, 4)),
+    "double": ({"l2": 0.01}, X.astype(float), (2,)),
+    "sparse": ({"n_gibbs": 2}, sparse.csr_matrix(X), (3,)),
+    "no seed": ({"random_state": None, "n_iter": 1}, X, (2,)),
+}
+
+
+def interrupt_at(number):
+    """Have this process, alone, hear of Ctrl-C while it adds up the sums of an update."""
+    plain, calls = Ranks.add_up, []
+
+    def add_up(self, x):
+        if x.dtype == np.int32:
+            calls.append(x)
+            if len(calls) == number:
+                os.kill(os.getpid(), signal.SIGINT)
+        plain(self, x)
+
+    return mock.patch.object(Ranks, "add_up", add_up)
+
+
+def model(options, **more):
+    defaults = {"n_components": 19, "n_iter": 2, "batch_size": 16, "random_state": 1}
+    return fb.RBM(**(defaults | options | more))
+
+
+def digest(rbm):
+    """A check sum of all that was learnt, seconds aside."""
+    total = hashlib.sha256()
+    training = rbm._training
+    history = {k: v for k, v in training.history.items() if k != "seconds"}
+    total.update(repr((history, rbm._seed, training.update, training.phases.update)).encode())
+    tables = [rbm.params_, training.optimizer, training.offsets, rbm._base_rates]
+    chains = training.phases.chains[0]
+    if chains is not None:
+        total.update(repr(chains.address).encode())
+        tables.append(chains.values)
+    for table in tables:
+        for key in sorted(table):
+            total.update(np.ascontiguousarray(table[key]).tobytes())
+    return total.hexdigest()
+
+
+def part(x, rank, size):
+    """This rank's rows: few on the first."""
+    ends = [0, *(x.shape[0] - 7 * (size - k) for k in range(1, size)), x.shape[0]]
+    return x[ends[rank] : ends[rank + 1]]
+
+
+class Program:
+    """All ranks of a run, and communicators of the first one, two, ... of them."""
+
+    def __init__(self):
+        from mpi4py import MPI
+
+        self.all = MPI.COMM_WORLD
+        outside = MPI.UNDEFINED
+        self.first = [
+            self.all.Split(0 if self.all.rank < k else outside) for k in range(1, N_RANKS + 1)
+        ]
+
+    def on(self, size, work):
+        """Do something on the first ranks; what each returned, or the sentence that it raised."""
+        self.all.Barrier()
+        if self.all.rank >= size:
+            return None
+        comm = self.first[size - 1]
+        try:
+            said = work(comm)
+        except Exception as error:
+            said = f"{type(error).__name__}: {error}"
+        return comm.allgather(said)
+
+    def learn(self, options, x):
+        def work(comm):
+            return digest(model(options).fit(part(x, comm.rank, comm.size), comm=comm))
+
+        return work
+
+    def bytes(self):
+        return {
+            name: [self.on(size, self.learn(options, x)) for size in sizes]
+            for name, (options, x, sizes) in CASES.items()
+        }
+
+    def grey(self):
+        def work(comm):
+            one = model({}).fit(part(GREY, comm.rank, comm.size), comm=comm)
+            two = model({}).fit(part(GREY, comm.rank, comm.size), comm=comm)
+            same = digest(one) == digest(two)
+            return [same, digest(one), {k: x.tolist() for k, x in one.params_.items()}]
+
+        return {size: self.on(size, work) for size in (1, 3)}
+
+    def resumed(self, folder):
+        """Ctrl-C on one rank of three within a pass; two go on, and the last of them ends it."""
+        path = os.path.join(folder, "checkpoint")
+        x = CASES["pcd"][1]
+
+        def stop(comm):
+            rbm = model({}, n_iter=4, callbacks=[Checkpoint(path)])
+            try:
+                with interrupt_at(9) if comm.rank == 1 else nullcontext():
+                    rbm.fit(part(x, comm.rank, comm.size), comm=comm)
+            except KeyboardInterrupt as error:
+                return [str(error), rbm._training.update]
+
+        def go_on(comm):
+            def end(progress):
+                return progress.state.epoch == 3 and comm.rank == 1
+
+            rbm = model({}, n_iter=4, callbacks=[Checkpoint(path, resume=True), end])
+            rbm.fit(part(x, comm.rank, comm.size), comm=comm)
+            return [digest(rbm), rbm.n_iter_]
+
+        return [self.on(3, stop), self.on(2, go_on)]
+
+    def refused(self, folder):
+        """Sentences of what cannot be, on each of two ranks."""
+        path = os.path.join(folder, "other")
+
+        def fit(x, weight=None, **options):
+            def work(comm):
+                rows, mine = x(comm.rank), {k: v(comm.rank) for k, v in options.items()}
+                model({}, **mine).fit(rows, sample_weight=weight, comm=comm)
+
+            return lambda: self.on(2, work)
+
+        def always(value):
+            return lambda rank: value
+
+        cases = {
+            "columns": fit(lambda rank: X[:, rank:]),
+            "type": fit(lambda rank: X.astype((np.float32, np.float64)[rank])),
+            "empty": fit(lambda rank: X[: 30 * rank]),
+            "values": fit(lambda rank: X + 3 * rank),
+            "nan": fit(lambda rank: X * np.array([np.nan, 1])[rank]),
+            "arguments": fit(always(X), n_gibbs=lambda rank: 1 + rank),
+            "adam": fit(always(X), optimizer=always("adam")),
+            "gaussian": fit(always(X), visible=always("gaussian")),
+            "weights": fit(always(X), np.ones(len(X))),
+            "checkpoint": fit(always(X), callbacks=lambda rank: [Checkpoint(path)]),
+        }
+        if self.all.rank == 0:
+            model({}, callbacks=[Checkpoint(path)], n_iter=1).fit(X)
+        return {name: work() for name, work in cases.items()}
+
+
+def fail(progress):
+    """An error."""
+    if progress.state.epoch == 2:
+        raise OSError("no such luck")
+
+
+def die(progress):
+    """The end of this process, as the system's killer of large processes makes it."""
+    if progress.state.epoch == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main():
+    what, folder = sys.argv[1:]
+    if what in ("fail", "die"):
+        from mpi4py import MPI
+
+        comm = MPI.COMM_WORLD
+        callbacks = [Checkpoint(os.path.join(folder, "c.fbm"), every=1)]
+        if comm.rank == 1:
+            callbacks.append(fail if what == "fail" else die)
+        rbm = model({}, n_iter=6, callbacks=callbacks)
+        rbm.fit(part(X, comm.rank, comm.size), comm=comm)
+        return
+    program = Program()
+    said = {
+        "bytes": program.bytes(),
+        "grey": program.grey(),
+        "resumed": program.resumed(folder),
+        "refused": program.refused(folder),
+    }
+    if program.all.rank == 0:
+        print(json.dumps(said))
+
+
+if __name__ == "__main__":
+    main()
