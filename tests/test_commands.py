@@ -101,7 +101,7 @@ def test_score_and_inspect_tell_what_the_model_says(capsys):
     assert f"log-likelihood {model.score(X):.4f} nats a row" in out
     report = said(capsys, "inspect", "m.fbm")
     assert report["class"] == "RBM"
-    assert report["format"] == 1
+    assert report["format"] == fb.persistence.FORMAT
     assert report["versions"]["numpy"] == np.__version__
     assert report["parameters"]["n_components"] == "4"
     _, out, _ = run(capsys, "inspect", "m.fbm")
