@@ -227,6 +227,8 @@ def test_what_cannot_be_is_said_and_rows_without_directions_are_taken(monkeypatc
         fb.RBM(3, init="lowrank").fit(X)
     with pytest.raises(ValueError, match="binary units on both sides, but hidden is 'gaussian'"):
         fb.RBM(3, init="low-rank", hidden="gaussian").fit(X)
+    with pytest.raises(ValueError, match="fits all rows at once before the training"):
+        fb.RBM(3, init="low-rank").fit(lambda: iter([X[:20], X[20:]]))
     for rows in (np.ones((5, 4)), np.eye(2)[:1]):
         rbm = fb.RBM(3, init="low-rank", n_iter=1).fit(rows)
         assert np.isfinite(rbm.components_).all() and not hasattr(rbm, "low_rank_")

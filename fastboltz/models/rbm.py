@@ -216,6 +216,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         training ends when one asks for it; a `fastboltz.Checkpoint` and the progress bar are those
         of rank 0. ``n_threads=None`` divides the cores of a machine among its processes.
         """
+        if self.init == "low-rank" and (comm is not None or is_chunked(X)):
+            raise ValueError(
+                "init='low-rank' fits all rows at once before the training, but they come in parts; "
+                "give one array or CSR matrix, or use init='random'."
+            )
         if comm is not None:
             if is_chunked(X):
                 raise TypeError(
