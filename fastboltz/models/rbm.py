@@ -218,8 +218,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         """
         if self.init == "low-rank" and (comm is not None or is_chunked(X)):
             raise ValueError(
-                "init='low-rank' fits all rows at once before the training, but they come in parts; "
-                "give one array or CSR matrix, or use init='random'."
+                "init='low-rank' fits all rows at once before the training, but they come in "
+                "parts; give one array or CSR matrix, or use init='random'."
             )
         if comm is not None:
             if is_chunked(X):
