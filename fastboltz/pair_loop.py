@@ -52,6 +52,8 @@ class PairLoop:
         Gives the values of the first minibatch, which persistent chains begin at.
     shared : SharedRows, optional
         The data of several processes, of which ``rows`` are this one's.
+    interrupted : SharedEvent, optional
+        With ``shared``, which of the processes hears of Ctrl-C.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class PairLoop:
         batch_size: int,
         first: Callable[[], np.ndarray],
         shared: Any = None,
+        interrupted: Any = None,
     ) -> None:
         energy = trainer.energy
         (self.term,) = energy.terms
@@ -75,6 +78,7 @@ class PairLoop:
         self.batch_size = batch_size
         self.state = state
         self.shared = shared
+        self.interrupted = interrupted
         self.ranks = None if shared is None else shared.ranks
         self.shapes = {g: energy.groups[g].shape for g in (self.hidden, self.visible)}
         self.number = {g: i for i, g in enumerate(energy.groups)}
@@ -262,9 +266,7 @@ class PairLoop:
             address = self.chains.address.at(step=self.sweep)
             self.state.phases.chains[0] = ChainState(values, address, self.chains.clamped)
 
-    def run(
-        self, rows: np.ndarray, n_updates: int | None, trainer: Trainer, interrupted: Any
-    ) -> tuple[int, float]:
+    def run(self, rows: np.ndarray, n_updates: int | None, trainer: Trainer) -> tuple[int, float]:
         """Make as many updates as fit one call: (updates made, rate of the last)."""
         state = self.state
         left = -(-len(rows) // self.batch_size)
@@ -274,7 +276,7 @@ class PairLoop:
             made = self._run_alone(rows, rates)
         else:
             try:
-                made = self._run_shared(rows, rates, interrupted.own)
+                made = self._run_shared(rows, rates)
             except BaseException:
                 self.has_failed = True
                 raise
@@ -287,7 +289,7 @@ class PairLoop:
         state.phases = PhaseState(self.seed, state.phases.update + made, chains)
         return made, rates[made - 1] if made else 0.0
 
-    def _run_shared(self, rows: np.ndarray, rates: list[float], interrupted: Any) -> int:
+    def _run_shared(self, rows: np.ndarray, rates: list[float]) -> int:
         """One update a minibatch, of which this process has a share of the rows and chains."""
         ranks, state, size = self.ranks, self.state, self.batch_size
         assert ranks is not None
@@ -310,7 +312,7 @@ class PairLoop:
             )
             if sums is None:  # on every rank, for the weights are the same
                 return k
-            sums[0] = interrupted.is_set()
+            sums[0] = self.interrupted.own.is_set()
             ranks.add_up(sums)
             stop = sums[0] > 0
             self.loop.take(rate, first=k == 0 and not state.offsets, **n)

@@ -534,9 +534,10 @@ class Trainer:
                         batch_size,
                         partial(data[group].take, order[:batch_size]),
                         None if data[group].ranks is None else data[group],
+                        interrupted,
                     )
                 if loop is not None:
-                    made, rate = loop.run(order[start:], n_updates, self, interrupted)
+                    made, rate = loop.run(order[start:], n_updates, self)
                     start += made * batch_size
                     if made == 0:
                         # Weights whose sums leave the range of fixed point.
