@@ -23,8 +23,9 @@
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
-/* With AVX2 (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of 16 bits overflows (252 a step), and its
- * tables, of two columns and one plane, stay in the first cache with the indices of 64 rows. */
+/* With AVX2 (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of 16 bits overflows
+ * (252 a step), and its tables, of two columns and one plane, stay in the first cache with the
+ * indices of 64 rows. */
 #define PACKED_BYTE_STEPS 28
 /* Planes at the most: 36 bits hold any sum of 32. */
 #define PACKED_PLANES 6
