@@ -2,7 +2,8 @@
 
 ``fastboltz demo`` trains an RBM on scikit-learn's bundled digits, measures it, runs the same work
 with scikit-learn's ``BernoulliRBM`` in the same process, and writes a picture. ``train``,
-``sample``, ``score`` and ``inspect`` (`fastboltz.commands`) work on files of data and models.
+``sample``, ``score`` and ``inspect`` (`fastboltz.commands`) work on files of data and models, and
+``bench scaling`` times training on this machine.
 
 What is printed on the standard output is the result; the progress bar and complaints go to the
 standard error.
@@ -19,7 +20,6 @@ import textwrap
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +40,6 @@ _BATCH_SIZE = 20
 _N_CHAINS = 64
 _N_SWEEPS = {"gibbs": 1000, "tempered": 600}
 _WIDTH = 88
-_FORMATS = ("png", "svg", "pdf", "jpg")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,7 +123,13 @@ def _parser() -> argparse.ArgumentParser:
 
 def _demo(arguments: argparse.Namespace) -> None:
     begin = time.perf_counter()
-    path = None if arguments.no_picture else _checked_output(arguments.output)
+    path = (
+        None
+        if arguments.no_picture
+        else commands.checked_picture(
+            "--output", arguments.output, "another folder, or --no-picture"
+        )
+    )
     no_picture = "" if path else "not asked for"
     if path is not None:
         try:
@@ -193,7 +198,7 @@ def _demo(arguments: argparse.Namespace) -> None:
         from .plots import demo_figure
 
         figure = demo_figure(rbm, test.X, drawn[shown][0], image_shape=test.image_shape)
-        _write_figure(figure, path)
+        commands.write_figure(figure, path)
 
     report = {
         "fastboltz": __version__,
@@ -356,50 +361,6 @@ def _measure(model: Any, log_z: LogPartition, X: np.ndarray) -> dict[str, Any]:
         },
         "pseudo_likelihood": float(pseudo.mean()),
     }
-
-
-# -- the picture's file ----------------------------------------------------------------------------
-
-
-def _checked_output(name: str) -> Path:
-    """Path of the picture, known to be writable before any work is done."""
-    path = Path(name)
-    try:
-        if path.is_dir():
-            raise _UserError(f"--output {name!r}: this is a folder; give the name of a file.")
-        if path.suffix.lower().lstrip(".") not in _FORMATS:
-            endings = ", ".join(f".{ending}" for ending in _FORMATS)
-            raise _UserError(f"--output {name!r}: expected a name that ends in one of {endings}.")
-        if not path.parent.is_dir():
-            raise _UserError(
-                f"--output {name!r}: there is no folder {str(path.parent)!r}; make it first."
-            )
-        part = _part(path)
-        part.touch()
-        part.unlink()
-    except OSError as error:
-        raise _UserError(
-            f"--output {name!r}: cannot write there ({error.strerror}); give another folder, or "
-            f"--no-picture."
-        ) from error
-    return path
-
-
-def _part(path: Path) -> Path:
-    """Where a file grows until it is whole."""
-    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
-
-
-def _write_figure(figure: Any, path: Path) -> None:
-    """Write a figure under its name only when it is whole."""
-    part = _part(path)
-    try:
-        figure.savefig(part)
-        part.replace(path)
-    except OSError as error:
-        raise _UserError(f"cannot write {str(path)!r} ({error.strerror}).") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

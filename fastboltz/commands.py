@@ -1,14 +1,16 @@
-"""The commands ``train``, ``sample``, ``score`` and ``inspect``: files of data and models.
+"""The commands ``train``, ``sample``, ``score`` and ``inspect``, and ``bench scaling``.
 
-Data are ``.npy``, ``.npz`` (of NumPy, with an array ``X`` and perhaps ``y``, or of a scipy sparse
-matrix), ``.csv`` (numbers, perhaps below one line of names) or ``.parquet`` (columns of numbers,
-whose names the model learns too). What is written has the same forms.
+The first four work on files. Data are ``.npy``, ``.npz`` (of NumPy, with an array ``X`` and perhaps
+``y``, or of a scipy sparse matrix), ``.csv`` (numbers, perhaps below one line of names) or
+``.parquet`` (columns of numbers, whose names the model learns too). What is written has the same
+forms.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +30,8 @@ _SHARED = ("RBM", "BernoulliRBM")
 
 #: Endings of files of data.
 _ENDINGS = (".npy", ".npz", ".csv", ".parquet")
+#: Those of pictures.
+_PICTURES = (".png", ".svg", ".pdf", ".jpg")
 
 
 class UserError(Exception):
@@ -52,6 +56,22 @@ def _whole_number(text: str, minimum: int) -> int:
     if not minimum <= number < 2**31:
         raise argparse.ArgumentTypeError(f"expected a whole number >= {minimum}; got {text!r}")
     return number
+
+
+def _not_negative(text: str) -> float:
+    """A number from 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number >= 0; got {text!r}")
+    return number
+
+
+def _counts(text: str) -> list[int]:
+    """Whole numbers from 1, between commas."""
+    return sorted({positive(part) for part in text.split(",")})
 
 
 def add_to(names: Any) -> None:
@@ -125,6 +145,49 @@ def add_to(names: Any) -> None:
         names, "inspect", _inspect, "say what a model's file holds", "fastboltz inspect rbm.fbm"
     )
     inspect.add_argument("model", help="the model's file")
+
+    bench = names.add_parser("bench", help="time training on this machine")
+    scaling = _command(
+        bench.add_subparsers(title="what to time", metavar="WHAT", required=True),
+        "scaling",
+        _scaling,
+        "strong and weak scaling with threads or ranks, and a model of the cost",
+        "mpiexec -n 2 fastboltz bench scaling --mpi --plot scaling.png",
+    )
+    for name, default, what in (
+        ("--visible", 784, "visible units"),
+        ("--hidden", 500, "hidden units"),
+        ("--batch-size", 1024, "rows of a minibatch: in all, and for each thread or rank"),
+    ):
+        scaling.add_argument(
+            name, type=positive, default=default, metavar="N", help=f"{what} (%(default)s)"
+        )
+    scaling.add_argument(
+        "--threads",
+        type=_counts,
+        metavar="N,N",
+        help="numbers of threads to time (1, 2, 4 ... all cores); with --mpi, those of a rank (1)",
+    )
+    scaling.add_argument(
+        "--seconds",
+        type=_not_negative,
+        default=5.0,
+        metavar="S",
+        help="what the timing takes, about; three rounds are made at least (%(default)g)",
+    )
+    scaling.add_argument(
+        "--mpi", action="store_true", help="time the ranks that mpiexec starts, not threads"
+    )
+    scaling.add_argument(
+        "--bandwidth",
+        type=_not_negative,
+        metavar="GB/S",
+        help="of a network to predict for; with --latency",
+    )
+    scaling.add_argument(
+        "--latency", type=_not_negative, metavar="US", help="of that network, in microseconds"
+    )
+    scaling.add_argument("--plot", metavar="FILE", help=f"a picture: {', '.join(_PICTURES)}")
 
 
 def _takes_data(parser: Any) -> None:
@@ -335,6 +398,94 @@ def _inspect(arguments: argparse.Namespace) -> None:
     lines += [f"  {k} = {v}" for k, v in report["parameters"].items()]
     lines += [f"  {k}: {v['type']} {tuple(v['shape'])}" for k, v in report["arrays"].items()]
     _say(arguments, report, "\n".join(lines))
+
+
+def _scaling(arguments: argparse.Namespace) -> int:
+    from . import distributed, scaling
+
+    sizes = {
+        "n_visible": arguments.visible,
+        "n_hidden": arguments.hidden,
+        "batch_size": arguments.batch_size,
+        "seconds": arguments.seconds,
+    }
+    if not arguments.mpi:
+        if (n := distributed.started_ranks()) > 1:
+            raise UserError(
+                f"mpiexec started {n} ranks, and without --mpi each would time threads beside the "
+                f"others; give --mpi, or start without mpiexec."
+            )
+        path = _checked_scaling(arguments)
+        try:
+            found = scaling.measure_threads(arguments.threads, **sizes)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        return _report_scaling(arguments, found, path)
+    try:
+        comm = distributed.world()
+    except (ModuleNotFoundError, RuntimeError) as error:
+        raise UserError(f"--mpi: {error}") from error
+    try:
+        with distributed.together(comm) as ranks:
+            try:
+                path = ranks.agree(lambda: _checked_scaling(arguments))
+                n_threads = (arguments.threads or [1])[0]
+                found = scaling.measure_ranks(comm, n_threads=n_threads, **sizes)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+    except UserError:
+        if comm.rank == 0:
+            raise
+        return 2  # rank 0 says why
+    return _report_scaling(arguments, found, path) if comm.rank == 0 else 0
+
+
+def _checked_scaling(arguments: argparse.Namespace) -> Path | None:
+    """Path of the picture, if there is to be one; all arguments are known to fit together."""
+    if (arguments.bandwidth is None) != (arguments.latency is None):
+        raise UserError("--bandwidth and --latency are those of one network; give both.")
+    if arguments.bandwidth == 0:
+        raise UserError("--bandwidth: expected gigabytes a second, above 0; got 0.")
+    if arguments.mpi and arguments.threads is not None and len(arguments.threads) > 1:
+        raise UserError(
+            f"--threads: with --mpi, expected one number, of each rank; got {arguments.threads}."
+        )
+    if arguments.plot is None:
+        return None
+    from .plots._display import matplotlib
+
+    try:
+        matplotlib()
+    except ImportError as error:
+        raise UserError(f"--plot: {error}") from error
+    return checked_picture("--plot", arguments.plot, "another folder")
+
+
+def _report_scaling(arguments: argparse.Namespace, found: Any, path: Path | None) -> int:
+    """Print what was measured and what it predicts, and draw it."""
+    from .scaling import breaks, counts, describe
+
+    given = arguments.bandwidth is not None
+    network = (1e9 * arguments.bandwidth, 1e-6 * arguments.latency) if given else ()
+    model = found.model(*network)
+    if path is not None:
+        from .plots import ScalingDisplay
+        from .plots._display import pyplot
+
+        figure = ScalingDisplay.from_scaling(found, model).figure_
+        write_figure(figure, path)
+        pyplot().close(figure)
+    report = found.to_dict()
+    report["model"] = {k: None if v != v else v for k, v in vars(model).items()}
+    if model.has_network:
+        report["predicted"] = found.predict(model, counts(64))
+        report["half_at"] = model.half(found.batch_size, found.n_bytes)
+        report["fastest_at"] = model.fastest(found.batch_size, found.n_bytes)
+        report["breaks"] = breaks(found, model)
+    report["picture"] = None if path is None else str(path)
+    text = describe(found, model, given_network=given)
+    _say(arguments, report, text + (f"\nPicture: {path}." if path else ""))
+    return 0
 
 
 # -- files and words -------------------------------------------------------------------------------
@@ -577,3 +728,56 @@ def _check_output(name: str, endings: tuple[str, ...] = ()) -> Path:
             f"--output {name!r}: expected a name that ends in one of {', '.join(endings)}."
         )
     return path
+
+
+# -- pictures --------------------------------------------------------------------------------------
+
+
+def checked_picture(option: str, name: str, remedy: str) -> Path:
+    """Path of a picture, known to be writable before any work is done.
+
+    Parameters
+    ----------
+    option : str
+        Where the name was given.
+    name : str
+    remedy : str
+        What else to give where nothing can be written.
+    """
+    path = Path(name)
+    try:
+        if path.is_dir():
+            raise UserError(f"{option} {name!r}: this is a folder; give the name of a file.")
+        if path.suffix.lower() not in _PICTURES:
+            raise UserError(
+                f"{option} {name!r}: expected a name that ends in one of {', '.join(_PICTURES)}."
+            )
+        if not path.parent.is_dir():
+            raise UserError(
+                f"{option} {name!r}: there is no folder {str(path.parent)!r}; make it first."
+            )
+        part = _part(path)
+        part.touch()
+        part.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{option} {name!r}: cannot write there ({error.strerror}); give {remedy}."
+        ) from error
+    return path
+
+
+def _part(path: Path) -> Path:
+    """Where a file grows until it is whole."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+def write_figure(figure: Any, path: Path) -> None:
+    """Write a figure under its name only when it is whole."""
+    part = _part(path)
+    try:
+        figure.savefig(part)
+        part.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {str(path)!r} ({error.strerror}).") from error
+    finally:
+        part.unlink(missing_ok=True)

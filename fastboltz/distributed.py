@@ -60,12 +60,17 @@ def world() -> Any:
     comm = _mpi().COMM_WORLD
     started = started_ranks()
     if comm.size == 1 and started > 1:
-        library = _mpi().Get_library_version().split("\n")[0].strip("\0 ")
         raise RuntimeError(
             f"mpiexec started {started} ranks, but mpi4py sees one: mpiexec belongs to another MPI "
-            f"than mpi4py, which has {library}. Start with the mpiexec of that one."
+            f"than mpi4py, which has {library()}. Start with the mpiexec of that one."
         )
     return comm
+
+
+def library() -> str:
+    """Name and version of the MPI that mpi4py has."""
+    version: str = _mpi().Get_library_version()
+    return " ".join(version.split("\n")[0].strip("\0 ").split())
 
 
 def _mpi() -> ModuleType:
@@ -239,7 +244,7 @@ class Ranks:
             return check_count("n_threads", wanted)
         here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
         try:
-            cores: list[set[int]] = here.allgather(_cores())
+            cores: list[set[int]] = here.allgather(usable_cores())
         finally:
             here.Free()
         part = len(set().union(*cores)) // len(cores)
@@ -447,7 +452,7 @@ def _checked(comm: Any) -> tuple[Any, Any]:
     return comm.Dup(), comm.Dup()
 
 
-def _cores() -> set[int]:
+def usable_cores() -> set[int]:
     """Cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return os.sched_getaffinity(0)
@@ -464,4 +469,13 @@ def _nobody() -> None:
     return None
 
 
-__all__ = ["Ranks", "SharedRows", "started_ranks", "statistics_bytes", "together", "world"]
+__all__ = [
+    "Ranks",
+    "SharedRows",
+    "library",
+    "started_ranks",
+    "statistics_bytes",
+    "together",
+    "usable_cores",
+    "world",
+]

@@ -39,6 +39,7 @@ LAYERS = [
     {"persistence"},
     {"datasets"},
     {"models"},
+    {"scaling"},
     {"plots"},
     {"commands"},
     {"cli"},

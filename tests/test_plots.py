@@ -7,6 +7,7 @@ import sys
 import matplotlib
 import numpy as np
 import pytest
+import timings
 from scipy.sparse import csr_matrix
 from scipy.stats import t as student_t
 from sklearn.exceptions import NotFittedError
@@ -31,6 +32,7 @@ from fastboltz.plots import (
     MasksDisplay,
     PianoRollDisplay,
     SamplesDisplay,
+    ScalingDisplay,
     SwapsDisplay,
     TransformationsDisplay,
     demo_figure,
@@ -624,6 +626,7 @@ def displays(rbm, gated, switched, rnn, melodies, X):
         ImagesDisplay: lambda ax: ImagesDisplay({"x": X[:3]}, SHAPE).plot(ax),
         HistoryDisplay: lambda ax: HistoryDisplay.from_estimator(rbm, ax=ax),
         EnergyDisplay: lambda ax: EnergyDisplay.from_estimator(rbm, X, **few, ax=ax),
+        ScalingDisplay: lambda ax: ScalingDisplay.from_scaling(timings.of_ranks(), ax=ax),
         SwapsDisplay: lambda ax: SwapsDisplay.from_estimator(
             rbm, n_chains=3, n_steps=5, n_adapt=5, ax=ax
         ),

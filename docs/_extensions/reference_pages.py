@@ -60,6 +60,7 @@ PAGES: list[tuple[str, str, str, list[str] | None]] = [
     ("plots", "Pictures", "fastboltz.plots", None),
     ("datasets", "Data", "fastboltz.datasets", None),
     ("distributed", "Many machines", "fastboltz.distributed", None),
+    ("scaling", "Scaling", "fastboltz.scaling", None),
 ]
 
 

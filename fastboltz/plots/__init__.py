@@ -22,6 +22,7 @@ drawn.
 `FilterPairsDisplay`      factors of a gated machine
 `PianoRollDisplay`        sequences, and how a recurrent model goes on with them
 `ComparisonDisplay`       estimators of gradients side by side
+`ScalingDisplay`          what more threads or ranks bring
 ========================  ==========================================================================
 
 `demo_figure` is the picture of ``fastboltz demo``: filters, data and samples.
@@ -39,6 +40,7 @@ from .images import (
     MasksDisplay,
     SamplesDisplay,
 )
+from .scaling import ScalingDisplay
 from .sequences import PianoRollDisplay
 from .swaps import SwapsDisplay
 
@@ -57,6 +59,7 @@ __all__ = [
     "MasksDisplay",
     "PianoRollDisplay",
     "SamplesDisplay",
+    "ScalingDisplay",
     "SwapsDisplay",
     "TransformationsDisplay",
     "demo_figure",
