@@ -261,7 +261,7 @@ class Scaling:
     alone : Run or None
         Where ranks were measured, one process without a communicator.
     machine : dict
-        `fastboltz.config.config` of the first process, and what is known of the others.
+        What `fastboltz.show_config` prints of the first process, and what is known of the others.
     """
 
     unit: str
@@ -653,8 +653,8 @@ def _lines(scaling: Scaling, model: CostModel, given_network: bool) -> Iterator[
     if scaling.is_crowded:
         yield (
             f"There are {scaling.workers()[-1] * scaling.n_threads} threads for "
-            f"{_count(machine['cores'], 'core')}: they take turns, so this says nothing about "
-            f"scaling."
+            f"{_count(machine['cores'], 'core')}: they take turns, so neither the "
+            f"tables\nnor the model say anything about scaling."
         )
     titles = {
         "strong": f"Strong scaling: {scaling.batch_size:,} rows in a minibatch",
@@ -684,7 +684,7 @@ def _lines(scaling: Scaling, model: CostModel, given_network: bool) -> Iterator[
         speed = f"{1e-9 / model.per_byte:10.4g} GB/s" if model.per_byte else "  not limiting"
         yield f"  bandwidth     {speed} ({source}; {scaling.n_bytes / 1e6:.3g} MB are added up)"
         yield f"  latency       {1e6 * model.latency:10.4g} us a doubling of the ranks ({source})"
-    doubt = ": too much to predict with; measure on an idle machine, for longer"
+    doubt = ":\n  too much to predict with; measure on an idle machine, for longer"
     yield (
         f"  The largest error of the model is {model.error:.0%} of a run's time"
         f"{doubt if model.error > _TOLERABLE else ''}."

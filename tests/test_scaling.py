@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,7 +99,10 @@ def test_places_where_scaling_ends_are_said():
     assert "measure on an idle machine" not in text
     assert "a network takes the place of shared memory" in text
     wrong = CostModel(*timings.COST, error=0.3)
-    assert "30% of a run's time: too much to predict with" in scaling.describe(made_up, wrong)
+    assert "30% of a run's time:\n  too much to predict with" in scaling.describe(made_up, wrong)
+    assert "they take turns" not in text
+    crowded = replace(made_up, machine=made_up.machine | {"cores": 1})
+    assert "There are 2 threads for 1 core: they take turns" in scaling.describe(crowded, wrong)
 
 
 @pytest.mark.parametrize(
