@@ -290,7 +290,7 @@ def test_chains_that_cannot_start_say_what_is_missing():
 def test_objectives_that_make_no_sense_are_refused():
     one = fb.objectives.LogLikelihood
     sentence = (
-        "negative must be one of 'exact', 'cd', 'pcd', 'tempered'; got 'exat'. "
+        "negative must be one of 'exact', 'cd', 'pcd', 'tempered', 'trajectory'; got 'exat'. "
         "Did you mean 'exact'?"
     )
     _says(sentence, one, of=("v",), negative="exat")
