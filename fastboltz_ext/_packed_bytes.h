@@ -13,16 +13,14 @@
 #ifndef FASTBOLTZ_PACKED_BYTES_H
 #define FASTBOLTZ_PACKED_BYTES_H
 
-#if PACKED_X86
-
-#define PACKED_TARGET_AVX2 __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt")))
+#if FB_X86
 
 /* Indices of a part, a byte for four inputs of a row, [block][step of 16 inputs][four inputs][32 rows
  * twice]. Even bytes are rows of the first group of 16, odd bytes of the second; the rows of a group
  * stand in the order 0-3, 8-11, 4-7, 12-15, in which unpacking puts them right. */
-PACKED_TARGET_AVX2 FB_UNUSED static void packed_part_fill_avx2(packed_part *part,
-                                                               const uint32_t *bits,
-                                                               ptrdiff_t n_in)
+FB_AVX2 FB_UNUSED static void packed_part_fill_avx2(packed_part *part,
+                                                    const uint32_t *bits,
+                                                    ptrdiff_t n_in)
 {
     const ptrdiff_t n_words = packed_words(n_in), steps = packed_steps(n_in);
     const __m256i low = _mm256_set1_epi8(15);
@@ -70,7 +68,7 @@ PACKED_TARGET_AVX2 FB_UNUSED static void packed_part_fill_avx2(packed_part *part
 
 /* Columns of a panel as integers, at values[k * *k_step + c * *c_step], and their sums over inputs.
  * Returns the bits of the largest absolute value, at least. */
-PACKED_TARGET_AVX2 FB_UNUSED static int32_t packed_panel_values_avx2(
+FB_AVX2 FB_UNUSED static int32_t packed_panel_values_avx2(
     const packed_weights *w, ptrdiff_t first, int32_t *values, ptrdiff_t *k_step,
     ptrdiff_t *c_step, int32_t *sums)
 {
@@ -120,7 +118,9 @@ PACKED_TARGET_AVX2 FB_UNUSED static int32_t packed_panel_values_avx2(
             most = _mm256_max_epi32(most, _mm256_abs_epi32(i));
             _mm256_storeu_si256((__m256i *)(values + k * PACKED_PANEL), i);
         }
-        memset(values + n * PACKED_PANEL, 0, 5 * PACKED_PANEL * sizeof *values);
+        for (int k = 0; k < 5; k++)
+            _mm256_storeu_si256((__m256i *)(values + (n + k) * PACKED_PANEL),
+                                _mm256_setzero_si256());
         _mm256_storeu_si256((__m256i *)sums, total);
     }
     for (int c = 0; c < PACKED_PANEL; c++)
@@ -143,7 +143,7 @@ FB_INLINE int packed_planes(int32_t largest)
 
 /* Tables of `fours` fours of inputs and of two columns, [plane][four][column][entry]; entry e is a
  * digit of the sum of the numbers whose bits are set in e. */
-__attribute__((always_inline)) PACKED_TARGET_AVX2 static inline void packed_byte_tables(
+__attribute__((always_inline)) FB_AVX2 static inline void packed_byte_tables(
     const int32_t *values, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t fours, uint8_t *tables,
     ptrdiff_t stride, const int planes)
 {
@@ -189,7 +189,8 @@ __attribute__((always_inline)) PACKED_TARGET_AVX2 static inline void packed_byte
     /* fours that fill the last step are looked up too */
     for (ptrdiff_t g = fours; g % 4 != 0; g++, tables += 32)
         for (int p = 0; p < planes; p++)
-            memset(tables + p * stride, p == planes - 1 && planes < 6 ? 32 : 0, 32);
+            _mm256_storeu_si256((__m256i *)(tables + p * stride),
+                                _mm256_set1_epi8(p == planes - 1 && planes < 6 ? 32 : 0));
 }
 
 /* One step of one plane: two columns of 64 rows, sums t (even bytes + 256 odd bytes) and o (odd
@@ -225,9 +226,9 @@ __attribute__((always_inline)) PACKED_TARGET_AVX2 static inline void packed_byte
               "m"(*(const char(*)[128])t))
 
 /* One plane of two columns for 64 rows: sums of 16 bits, [column][32 rows][even, odd]. */
-PACKED_TARGET_AVX2 FB_UNUSED static void packed_byte_look_up(const uint8_t *index,
-                                                             const uint8_t *any, ptrdiff_t steps,
-                                                             const uint8_t *t, __m256i *to)
+FB_AVX2 FB_UNUSED static void packed_byte_look_up(const uint8_t *index,
+                                                  const uint8_t *any, ptrdiff_t steps,
+                                                  const uint8_t *t, __m256i *to)
 {
     __m256i total[4], odd[4], x[4], one, other, entries, found;
 #pragma GCC unroll 4
@@ -244,10 +245,10 @@ PACKED_TARGET_AVX2 FB_UNUSED static void packed_byte_look_up(const uint8_t *inde
 }
 
 /* The same for 32 rows. */
-PACKED_TARGET_AVX2 FB_UNUSED static void packed_byte_look_up_half(const uint8_t *index,
-                                                                  const uint8_t *any,
-                                                                  ptrdiff_t steps,
-                                                                  const uint8_t *t, __m256i *to)
+FB_AVX2 FB_UNUSED static void packed_byte_look_up_half(const uint8_t *index,
+                                                       const uint8_t *any,
+                                                       ptrdiff_t steps,
+                                                       const uint8_t *t, __m256i *to)
 {
     __m256i total[2], odd[2], x[2];
 #pragma GCC unroll 2
@@ -281,7 +282,7 @@ PACKED_TARGET_AVX2 FB_UNUSED static void packed_byte_look_up_half(const uint8_t 
 }
 
 /* From planes to integers, which are set, or added to what is there. `up` shifts them. */
-__attribute__((always_inline)) PACKED_TARGET_AVX2 static inline void packed_byte_combine(
+__attribute__((always_inline)) FB_AVX2 static inline void packed_byte_combine(
     const __m256i *from, int planes, ptrdiff_t columns, int vectors, int32_t constant, int up,
     int32_t *sums, int begins)
 {
@@ -318,7 +319,7 @@ __attribute__((always_inline)) PACKED_TARGET_AVX2 static inline void packed_byte
 /* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
  * for the columns c of the panel, of which `columns` are asked for; no value is larger than `largest`
  * in absolute value. Values are read up to three inputs past n_in, where bits are zero. */
-PACKED_TARGET_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
+FB_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
     const packed_part *parts, int n_parts, ptrdiff_t n_in, const int32_t *values, ptrdiff_t k_step,
     ptrdiff_t c_step, ptrdiff_t columns, int32_t largest, int up, int32_t *tables)
 {
@@ -378,7 +379,7 @@ PACKED_TARGET_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
 /* -- from sums to what is asked for ------------------------------------------------------------ */
 
 /* What _packed_core.h does for 16 lanes of 512 bits, in the same order, for two times eight. */
-#define PACKED_INLINE_AVX2 __attribute__((always_inline)) PACKED_TARGET_AVX2 static inline
+#define PACKED_INLINE_AVX2 __attribute__((always_inline)) FB_AVX2 static inline
 
 PACKED_INLINE_AVX2 void packed_exps_minus_avx2(__m256 *z, const int n)
 {
@@ -535,7 +536,9 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
     const int spin_in = !plain && o->spin_in, spin_out = !plain && o->spin_out;
     const __m256 whole = _mm256_set1_ps((float)(1 << o->mean_shift)), one = _mm256_set1_ps(1.0f);
     const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    uint16_t masks[2][PACKED_PANEL] = {{0}};
+    const __m256i zero = _mm256_setzero_si256(); /* stored as it is: memset calls for few bytes */
+    uint16_t masks[2][PACKED_PANEL];
+    _mm256_storeu_si256((__m256i *)masks, zero);
     float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s, valid = n_rows - r;
@@ -636,7 +639,9 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
             packed_store_rows_avx2(means, o->mean_rows + r * n_units + first, n_units, m, columns);
         if (m == 0 && mean)
             for (ptrdiff_t c = 0; c < columns; c++)
-                memset(o->mean + (first + c) * padded_rows + r, 0, 16 * sizeof(int32_t));
+                for (int h = 0; h < 2; h++)
+                    _mm256_storeu_si256(
+                        (__m256i *)(o->mean + (first + c) * padded_rows + r) + h, zero);
         if (draw && o->bits != NULL) {
             __m256i *to = (__m256i *)(o->bits + (r / 16 * out_words + first / 32) * 16);
             const int shift = (int)(first % 32);
@@ -658,16 +663,16 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
     }
 }
 
-PACKED_TARGET_AVX2 FB_UNUSED static void packed_epilogue_avx2(const int32_t *sums,
-                                                              const int32_t *all,
-                                                              const packed_outputs *o,
-                                                              ptrdiff_t first, ptrdiff_t n_units,
-                                                              ptrdiff_t row, ptrdiff_t n_rows,
-                                                              ptrdiff_t n_groups)
+FB_AVX2 FB_UNUSED static void packed_epilogue_avx2(const int32_t *sums,
+                                                   const int32_t *all,
+                                                   const packed_outputs *o,
+                                                   ptrdiff_t first, ptrdiff_t n_units,
+                                                   ptrdiff_t row, ptrdiff_t n_rows,
+                                                   ptrdiff_t n_groups)
 {
     PACKED_EPILOGUE_CASES(packed_epilogue_body_avx2)
 }
 
-#endif /* PACKED_X86 */
+#endif /* FB_X86 */
 
 #endif

@@ -21,16 +21,7 @@
 
 #include "_logistic.h"
 #include "_philox.h"
-#include "_portable.h"
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define PACKED_X86 1
-#define PACKED_TARGET \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
-#else
-#define PACKED_X86 0
-#endif
+#include "_x86.h"
 
 /* Instruction sets, in the order of preference. */
 enum { PACKED_ANY, PACKED_AVX2, PACKED_AVX512 };
@@ -369,13 +360,13 @@ typedef struct {
 
 /* -- AVX-512 ----------------------------------------------------------------------------------- */
 
-#if PACKED_X86
+#if FB_X86
 
 /* -- sums of 16 bits -------------------------------------------------------------------------- */
 
 /* Columns of a panel as integers, values[column][input], and their sums. */
-PACKED_TARGET FB_UNUSED static void packed_low_values(const packed_weights *w, ptrdiff_t first,
-                                                      int16_t *values, int32_t *sums)
+FB_AVX512 FB_UNUSED static void packed_low_values(const packed_weights *w, ptrdiff_t first,
+                                                  int16_t *values, int32_t *sums)
 {
     const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
     const ptrdiff_t padded_in = 32 * packed_words(w->n_in);
@@ -402,8 +393,8 @@ PACKED_TARGET FB_UNUSED static void packed_low_values(const packed_weights *w, p
 
 /* Tables of words [begin, end), [word][half of a word][column][4]: the 16 units of a half choose by
  * five, five and six bits among 32, 32 and 64 sums of 16 bits, one, one and two registers. */
-PACKED_TARGET FB_UNUSED static void packed_low_tables(const int16_t *values, ptrdiff_t padded_in,
-                                                      ptrdiff_t begin, ptrdiff_t end, int16_t *to)
+FB_AVX512 FB_UNUSED static void packed_low_tables(const int16_t *values, ptrdiff_t padded_in,
+                                                  ptrdiff_t begin, ptrdiff_t end, int16_t *to)
 {
     static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
                                       0xFFFF0000u};
@@ -426,6 +417,25 @@ PACKED_TARGET FB_UNUSED static void packed_low_tables(const int16_t *values, ptr
 
 /* One column, a table of 32 or of 64 sums, for two times 32 rows. Assembly for the reasons that are
  * given in _packed_tables.h. */
+#ifdef FB_EMULATED
+#define PACKED_LOW_COLUMN(table, i0, i1, c)                                                       \
+    do {                                                                                         \
+        low_half = _mm512_load_si512(table);                                                     \
+        one = _mm512_permutexvar_epi16(i0, low_half);                                            \
+        other = _mm512_permutexvar_epi16(i1, low_half);                                          \
+        sum[0][c] = _mm512_add_epi16(sum[0][c], one);                                            \
+        sum[1][c] = _mm512_add_epi16(sum[1][c], other);                                          \
+    } while (0)
+#define PACKED_LOW_COLUMN6(table, i0, i1, c)                                                      \
+    do {                                                                                         \
+        low_half = _mm512_load_si512(table);                                                     \
+        high_half = _mm512_load_si512((table) + 32);                                             \
+        one = _mm512_permutex2var_epi16(low_half, i0, high_half);                                \
+        other = _mm512_permutex2var_epi16(low_half, i1, high_half);                              \
+        sum[0][c] = _mm512_add_epi16(sum[0][c], one);                                            \
+        sum[1][c] = _mm512_add_epi16(sum[1][c], other);                                          \
+    } while (0)
+#else
 #define PACKED_LOW_COLUMN(table, i0, i1, c)                                                       \
     __asm__("vmovdqa64 %[m], %[t]\n\tvpermw %[t], %[x0], %[p]\n\tvpermw %[t], %[x1], %[q]\n\t"     \
             "vpaddw %[p], %[s0], %[s0]\n\tvpaddw %[q], %[s1], %[s1]"                              \
@@ -441,13 +451,14 @@ PACKED_TARGET FB_UNUSED static void packed_low_tables(const int16_t *values, ptr
               [u] "=&v"(high_half), [p] "=&v"(one), [q] "=&v"(other)                             \
             : [m] "m"(*(const __m512i *)(table)), [n] "m"(*(const __m512i *)((table) + 32)),      \
               [x0] "v"(i0), [x1] "v"(i1))
+#endif
 
 /* Adds the look-ups of words [begin, end) to the sums of 64 rows, [32 rows][column][32 rows: even and
  * odd lanes are rows of the first and of the second group of 16]. */
-PACKED_TARGET FB_UNUSED static void packed_low_look_up(const uint32_t *x, ptrdiff_t n_words,
-                                                       ptrdiff_t n_groups, ptrdiff_t begin,
-                                                       ptrdiff_t end, const int16_t *t,
-                                                       int16_t *sums)
+FB_AVX512 FB_UNUSED static void packed_low_look_up(const uint32_t *x, ptrdiff_t n_words,
+                                                   ptrdiff_t n_groups, ptrdiff_t begin,
+                                                   ptrdiff_t end, const int16_t *t,
+                                                   int16_t *sums)
 {
     __m512i low_half, high_half, one, other;
     /* the last 32 rows may stand alone: they are then taken twice */
@@ -491,7 +502,7 @@ PACKED_TARGET FB_UNUSED static void packed_low_look_up(const uint32_t *x, ptrdif
 }
 
 /* out[row group of 16][column][lane] of 64 rows, in multiples of 2^-PACKED_SHIFT. */
-PACKED_TARGET FB_UNUSED static void packed_low_widen(const int16_t *sums, int low, int32_t *out)
+FB_AVX512 FB_UNUSED static void packed_low_widen(const int16_t *sums, int low, int32_t *out)
 {
     const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - low);
     for (int s = 0; s < 2; s++)
@@ -548,7 +559,7 @@ FB_INLINE packed_philox_start packed_philox_begin(philox_address at, uint32_t qu
 
 /* The words of eight units and 16 rows, or of the first four units. Even and odd rows of each four are
  * chains of eight counters; several of them, since every round waits for the one before. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_philox_chains(
+__attribute__((always_inline)) FB_AVX512 static inline void packed_philox_chains(
     philox_address at, uint32_t row, uint32_t quad, uint32_t *words, const int n_quads)
 {
     const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
@@ -598,14 +609,19 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_philox_ch
  * of the time, and a processor does not look far enough ahead to find the next by itself. */
 #define PACKED_EACH _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
 /* One step for each, in this order: compilers would put the steps of a vector together again. */
-#define PACKED_STEP(x, value)           \
-    PACKED_EACH                         \
-    {                                   \
-        (x)[i] = (value);               \
-        __asm__("" : "+v"((x)[i]));     \
+#ifdef FB_EMULATED
+#define PACKED_KEPT(x)
+#else
+#define PACKED_KEPT(x) __asm__("" : "+v"(x))
+#endif
+#define PACKED_STEP(x, value)  \
+    PACKED_EACH                \
+    {                          \
+        (x)[i] = (value);      \
+        PACKED_KEPT((x)[i]);   \
     }
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_exps_minus(__m512 *z,
-                                                                                  const int n)
+__attribute__((always_inline)) FB_AVX512 static inline void packed_exps_minus(__m512 *z,
+                                                                              const int n)
 {
     const __m512 magic = _mm512_set1_ps(12582912.0f), cut = _mm512_set1_ps(87.0f);
     __mmask16 near[4];
@@ -634,13 +650,13 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_exps_minu
         near[i], _mm512_castps_si512(q[i]), _mm512_slli_epi32(_mm512_castps_si512(shifted[i]), 23)));
 }
 
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_exp_minus(__m512 z)
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_exp_minus(__m512 z)
 {
     packed_exps_minus(&z, 1);
     return z;
 }
 
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_log1p(__m512 e)
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_log1p(__m512 e)
 {
     __m512 s = _mm512_div_ps(e, _mm512_add_ps(_mm512_set1_ps(2.0f), e));
     __m512 t = _mm512_mul_ps(s, s);
@@ -654,10 +670,10 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_log1p(_
 }
 
 /* The logistic function as a fraction: with e = exp(-|x|), 1 or e over 1 + e. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_odds(const __m512 *x,
-                                                                            __m512 *above,
-                                                                            __m512 *below,
-                                                                            const int n)
+__attribute__((always_inline)) FB_AVX512 static inline void packed_odds(const __m512 *x,
+                                                                        __m512 *above,
+                                                                        __m512 *below,
+                                                                        const int n)
 {
     const __m512 one = _mm512_set1_ps(1.0f);
     __m512 e[4];
@@ -669,7 +685,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_odds(cons
 }
 
 /* Uniform numbers of 16 words, as philox_uniform_f32. */
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_uniform(__m512i word)
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_uniform(__m512i word)
 {
     return _mm512_mul_ps(
         _mm512_add_ps(_mm512_cvtepi32_ps(_mm512_srli_epi32(word, 9)), _mm512_set1_ps(0.5f)),
@@ -677,8 +693,8 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_uniform
 }
 
 /* Adds the units' cumulants at a to 16 sums in double precision. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_cumulants(__m512 a, int spin,
-                                                                                 double *sums)
+__attribute__((always_inline)) FB_AVX512 static inline void packed_cumulants(__m512 a, int spin,
+                                                                             double *sums)
 {
     __m512 z = _mm512_abs_ps(a), x;
     if (spin)
@@ -693,7 +709,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_cumulants
                                              _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))));
 }
 
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argument(
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_argument(
     const int32_t *sum, int32_t all, int spin_in, __m512 bias, float scale)
 {
     __m512i i = _mm512_loadu_si512(sum);
@@ -705,7 +721,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argumen
 
 /* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
  * of them are real. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_store_rows_avx512(
+__attribute__((always_inline)) FB_AVX512 static inline void packed_store_rows_avx512(
     float (*x)[16], float *to, ptrdiff_t stride, ptrdiff_t m, ptrdiff_t columns)
 {
     if (m < 16 || columns < PACKED_PANEL) {
@@ -742,7 +758,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_store_row
 /* From the sums of one panel and two groups of rows to everything that is asked for. With `plain`
  * that is draws, means as integers or both, of {0, 1} units above {0, 1} units, as `draw` and
  * `mean` say: constants where this is inlined, so that nothing is asked unit by unit. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_body(
+__attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body(
     const int32_t *sums, const int32_t *all, const packed_outputs *o, ptrdiff_t first,
     ptrdiff_t n_units, ptrdiff_t row, ptrdiff_t n_rows, ptrdiff_t n_groups, const int plain,
     const int draw, const int mean)
@@ -877,20 +893,20 @@ __attribute__((always_inline)) PACKED_TARGET static inline void packed_epilogue_
     else                                                                                          \
         BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 1, 1, 1);
 
-PACKED_TARGET FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
-                                                           const packed_outputs *o,
-                                                           ptrdiff_t first, ptrdiff_t n_units,
-                                                           ptrdiff_t row, ptrdiff_t n_rows,
-                                                           ptrdiff_t n_groups)
+FB_AVX512 FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
+                                                       const packed_outputs *o,
+                                                       ptrdiff_t first, ptrdiff_t n_units,
+                                                       ptrdiff_t row, ptrdiff_t n_rows,
+                                                       ptrdiff_t n_groups)
 {
     PACKED_EPILOGUE_CASES(packed_epilogue_body)
 }
 
 /* The same with sums of 16 bits, for one set of rows. */
-PACKED_TARGET FB_UNUSED static void packed_low_layer_avx512(const packed_rows *set,
-                                                            const packed_weights *w,
-                                                            ptrdiff_t begin, ptrdiff_t end,
-                                                            int32_t *scratch)
+FB_AVX512 FB_UNUSED static void packed_low_layer_avx512(const packed_rows *set,
+                                                        const packed_weights *w,
+                                                        ptrdiff_t begin, ptrdiff_t end,
+                                                        int32_t *scratch)
 {
     const ptrdiff_t n_words = packed_words(w->n_in), n_groups = packed_groups(set->n_rows);
     const ptrdiff_t at_once = 4 * PACKED_LOW_BLOCKS;
@@ -923,7 +939,7 @@ PACKED_TARGET FB_UNUSED static void packed_low_layer_avx512(const packed_rows *s
     }
 }
 
-#endif /* PACKED_X86 */
+#endif /* FB_X86 */
 
 #include "_packed_bytes.h"
 

@@ -313,6 +313,16 @@ FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdif
     }
 }
 
+/* Sixteen numbers: where they stand, if there are as many, or copied before zeros. */
+FB_INLINE const float *packed_lanes_of(const float *from, ptrdiff_t m, float spare[16])
+{
+    if (m >= 16)
+        return from;
+    for (int l = 0; l < 16; l++)
+        spare[l] = l < m ? from[l] : 0;
+    return spare;
+}
+
 /* Gradient and update of 16 visible units by the columns of a panel. `plain` ({0, 1} units, no
  * momentum, penalties or double precision), `real` and `centred` are constants where this is inlined.
  * `largest` keeps the bits of the largest absolute weights. */
@@ -335,19 +345,14 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = first + c;
-        float g[16], old[16], change[16];
+        float g[16], change[16], next[16];
         if (real) {
             /* scale0 counts in units of the means; the dense sums are means themselves */
             const float whole = step->scale0 * (float)(1 << step->mean_shift);
             const int spin = !plain && q->spin_visible;
             const int32_t s1 = spin ? (int32_t)q->sum_p1[j] : 0, twice = spin ? 2 : 1;
-            const float *from = q->d0 + j * V + i;
-            float d[16];
-            if (m == 16)
-                memcpy(d, from, sizeof d);
-            else
-                for (int l = 0; l < 16; l++)
-                    d[l] = l < m ? from[l] : 0;
+            float spare[16];
+            const float *d = packed_lanes_of(q->d0 + j * V + i, m, spare);
             for (int l = 0; l < 16; l++)
                 g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
         } else if (!plain && q->spin_visible) {
@@ -367,21 +372,15 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                 g[l] = step->scale0 * (float)d0[c][l] - step->scale1 * (float)d1[c][l];
         if (centred) {
             const float lam = q->mean_hidden[j], dh = q->delta_hidden[j];
-            float part[16]; /* copies, which nothing else can be stored to in between */
-            memcpy(part, column_part[c], sizeof part);
+            float *FB_RESTRICT part = column_part[c];
             for (int l = 0; l < 16; l++) {
                 g[l] = (g[l] - mu[l] * dh) - dv[l] * lam;
                 rows[l] += g[l] * lam;
                 part[l] += g[l] * mu[l];
             }
-            memcpy(column_part[c], part, sizeof part);
         }
-        float *w = q->w + j * V + i;
-        if (m == 16)
-            memcpy(old, w, sizeof old);
-        else
-            for (int l = 0; l < 16; l++)
-                old[l] = l < m ? w[l] : 0;
+        float *w = q->w + j * V + i, spare[16];
+        const float *old = packed_lanes_of(w, m, spare);
         if (!plain && (q->l1 != 0 || q->l2 != 0))
             for (int l = 0; l < 16; l++) {
                 float sign = old[l] > 0 ? 1.0f : old[l] < 0 ? -1.0f : 0.0f;
@@ -402,19 +401,19 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             double *master = q->master_w + j * V + i;
             for (ptrdiff_t l = 0; l < m; l++) {
                 master[l] += (double)change[l];
-                old[l] = (float)master[l];
+                next[l] = (float)master[l];
             }
         } else
             for (int l = 0; l < 16; l++)
-                old[l] += change[l];
+                next[l] = old[l] + change[l];
         if (m < 16)
-            memset(old + m, 0, (size_t)(16 - m) * sizeof(float));
-        PACKED_LARGER(most, old);
+            memset(next + m, 0, (size_t)(16 - m) * sizeof(float));
+        PACKED_LARGER(most, next);
         if (m == 16)
-            memcpy(w, old, sizeof old);
+            memcpy(w, next, sizeof next);
         else
             for (ptrdiff_t l = 0; l < m; l++)
-                w[l] = old[l];
+                w[l] = next[l];
     }
     memcpy(row_part, rows, sizeof rows);
     memcpy(largest, &most, sizeof most);
@@ -473,9 +472,9 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }                                                                                         \
     }
 
-#if PACKED_X86
+#if FB_X86
 #define TABLES(name) name##_avx512
-#define TABLES_TARGET PACKED_TARGET
+#define TABLES_TARGET FB_AVX512
 #define TABLES_WORDS packed_twenties
 #define TABLES_LOW packed_low_layer_avx512
 #include "_packed_by_tables.h"
@@ -484,7 +483,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 #undef TABLES_WORDS
 #undef TABLES_LOW
 #define TABLES(name) name##_avx2
-#define TABLES_TARGET PACKED_TARGET_AVX2
+#define TABLES_TARGET FB_AVX2
 #define TABLES_WORDS packed_steps
 #include "_packed_by_tables.h"
 #undef TABLES
@@ -512,11 +511,11 @@ FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_
     PACKED_UPDATE_BY_ROWS(packed_masked_sums)
 }
 
-#if PACKED_X86
-PACKED_TARGET FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
-                                                              const packed_step *step,
-                                                              ptrdiff_t n0, ptrdiff_t n1, int t,
-                                                              int T)
+#if FB_X86
+FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
+                                                          const packed_step *step,
+                                                          ptrdiff_t n0, ptrdiff_t n1, int t,
+                                                          int T)
 {
     PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
 }
@@ -528,7 +527,7 @@ FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
     const ptrdiff_t words = packed_words(w->n_out);
     const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
     const int is_up = w->n_in == q->n_visible && w->k_step == 1;
-#if PACKED_X86
+#if FB_X86
     if (!q->by_rows) {
         if (q->level == PACKED_AVX512)
             packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
@@ -560,7 +559,7 @@ FB_CLONES FB_UNUSED static void packed_update_taken(packed_pair *q, const packed
 FB_UNUSED static void packed_pair_sums(packed_pair *q, const packed_step *step, ptrdiff_t n0,
                                        ptrdiff_t n1, int t, int T)
 {
-#if PACKED_X86
+#if FB_X86
     if (!q->by_rows) {
         if (q->level == PACKED_AVX512)
             packed_update_tables_avx512(q, step, n0, n1, t, T);
@@ -670,7 +669,7 @@ FB_UNUSED static void packed_wait(packed_pair *q, int T)
     for (int spins = 0; __atomic_load_n(&q->generation, __ATOMIC_ACQUIRE) == generation;) {
         if (spins < 20000) {
             spins++;
-#if PACKED_X86
+#if FB_X86
             _mm_pause();
 #endif
         } else

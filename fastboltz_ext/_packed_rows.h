@@ -22,8 +22,8 @@ typedef int32_t packed_lanes __attribute__((vector_size(64), aligned(4), may_ali
 #define PACKED_LARGER(most, from)                                             \
     do {                                                                      \
         const packed_lanes a_ = *(const packed_lanes *)(from) & 0x7fffffff;   \
-        const packed_lanes more_ = a_ > (most);                               \
-        (most) = (a_ & more_) | ((most) & ~more_);                            \
+        const packed_lanes less_ = (most)-a_;                                 \
+        (most) -= less_ & (less_ >> 31);                                      \
     } while (0)
 #else
 typedef struct {
@@ -68,8 +68,8 @@ FB_INLINE void packed_integer_block(const packed_weights *w, ptrdiff_t k, ptrdif
             to[l * stride + c] = block[c][l];
 }
 
-#if PACKED_X86
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_integer_block_avx512(
+#if FB_X86
+__attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
     int32_t *to, ptrdiff_t stride)
 {
@@ -153,10 +153,10 @@ FB_CLONES FB_UNUSED static void packed_integers_any(const packed_weights *w, ptr
     PACKED_INTEGERS(packed_integer_block)
 }
 
-#if PACKED_X86
-PACKED_TARGET FB_UNUSED static void packed_integers_avx512(const packed_weights *w,
-                                                           ptrdiff_t begin, ptrdiff_t end,
-                                                           int32_t *wi, int32_t *all)
+#if FB_X86
+FB_AVX512 FB_UNUSED static void packed_integers_avx512(const packed_weights *w,
+                                                       ptrdiff_t begin, ptrdiff_t end,
+                                                       int32_t *wi, int32_t *all)
 {
     PACKED_INTEGERS(packed_integer_block_avx512)
 }
@@ -165,7 +165,7 @@ PACKED_TARGET FB_UNUSED static void packed_integers_avx512(const packed_weights 
 FB_UNUSED static void packed_integers(const packed_weights *w, ptrdiff_t begin, ptrdiff_t end,
                                       int32_t *wi, int32_t *all, int level)
 {
-#if PACKED_X86
+#if FB_X86
     if (level == PACKED_AVX512) {
         packed_integers_avx512(w, begin, end, wi, all);
         return;
@@ -355,8 +355,8 @@ FB_INLINE uint64_t packed_finish_64(const int32_t *sum, const int32_t *all, cons
     return bits;
 }
 
-#if PACKED_X86
-__attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_arguments_avx512(
+#if FB_X86
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_arguments_avx512(
     const int32_t *from, const int32_t *all, ptrdiff_t unit, int spin_in, const float *bias,
     __mmask16 lanes, float scale)
 {
@@ -371,7 +371,7 @@ __attribute__((always_inline)) PACKED_TARGET static inline __m512 packed_argumen
 }
 
 /* As packed_finish_64. */
-__attribute__((always_inline)) PACKED_TARGET static inline uint64_t packed_finish_avx512(
+__attribute__((always_inline)) FB_AVX512 static inline uint64_t packed_finish_avx512(
     const int32_t *sum, const int32_t *all, const packed_outputs *o, ptrdiff_t unit, ptrdiff_t m,
     ptrdiff_t n_units, ptrdiff_t row, ptrdiff_t padded_rows, const uint32_t *words)
 {
@@ -446,10 +446,10 @@ FB_INLINE void packed_words_of_rows(uint32_t *words, philox_address at, ptrdiff_
     philox_fill(words, at, (uint32_t)row, (uint32_t)quad, quads, rows);
 }
 
-#if PACKED_X86
+#if FB_X86
 /* Sixteen counters of one row at a time. The order of the lanes is such that the four words of each
  * counter come to stand side by side by one exchange. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_words_of_rows_avx512(
+__attribute__((always_inline)) FB_AVX512 static inline void packed_words_of_rows_avx512(
     uint32_t *words, philox_address at, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t quad,
     ptrdiff_t quads)
 {
@@ -538,8 +538,8 @@ FB_CLONES FB_UNUSED static void packed_layer_rows_any(const uint32_t *x, const f
     PACKED_LAYER_ROWS(packed_finish_64, packed_words_of_rows)
 }
 
-#if PACKED_X86
-PACKED_TARGET FB_UNUSED static void packed_layer_rows_avx512(
+#if FB_X86
+FB_AVX512 FB_UNUSED static void packed_layer_rows_avx512(
     const uint32_t *x, const float *fields, ptrdiff_t n_rows, const packed_weights *w,
     const packed_outputs *o, ptrdiff_t begin, ptrdiff_t end, const int32_t *wi, const int32_t *all)
 {
@@ -552,7 +552,7 @@ FB_UNUSED static void packed_layer_rows(const uint32_t *x, const float *fields, 
                                         ptrdiff_t begin, ptrdiff_t end, const int32_t *wi,
                                         const int32_t *all, int level)
 {
-#if PACKED_X86
+#if FB_X86
     if (level == PACKED_AVX512) {
         packed_layer_rows_avx512(x, fields, n_rows, w, o, begin, end, wi, all);
         return;
@@ -601,9 +601,9 @@ FB_INLINE void packed_masked_sums(const uint32_t *x, ptrdiff_t n_words, ptrdiff_
     packed_masked_sixteen(x, n_words, unit + 16, n_rows, mean, stride, out[1]);
 }
 
-#if PACKED_X86
+#if FB_X86
 /* The same for 32 units, a word of each row. */
-__attribute__((always_inline)) PACKED_TARGET static inline void packed_masked_sums_avx512(
+__attribute__((always_inline)) FB_AVX512 static inline void packed_masked_sums_avx512(
     const uint32_t *x, ptrdiff_t n_words, ptrdiff_t unit, ptrdiff_t n_rows, const int32_t *mean,
     ptrdiff_t stride, int32_t out[2][PACKED_PANEL][16])
 {
@@ -770,9 +770,9 @@ FB_CLONES FB_UNUSED static void packed_product_any(const packed_product *p, ptrd
     PACKED_PRODUCT_BY_ROWS(packed_masked_sums)
 }
 
-#if PACKED_X86
-PACKED_TARGET FB_UNUSED static void packed_product_avx512(const packed_product *p, ptrdiff_t begin,
-                                                          ptrdiff_t end, int32_t *panel)
+#if FB_X86
+FB_AVX512 FB_UNUSED static void packed_product_avx512(const packed_product *p, ptrdiff_t begin,
+                                                      ptrdiff_t end, int32_t *panel)
 {
     PACKED_PRODUCT_BY_ROWS(packed_masked_sums_avx512)
 }

@@ -107,7 +107,7 @@ FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_grou
     return low && low_size > size ? low_size : size;
 }
 
-#if PACKED_X86
+#if FB_X86
 
 /* The weights of a panel, or all of their rows' entries for 8 columns, towards the second cache: they
  * come from afar, and there is time while other sums are looked up. */
@@ -124,9 +124,9 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
 }
 
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
-PACKED_TARGET FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
-                                                            const uint32_t *bits,
-                                                            ptrdiff_t n_in)
+FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
+                                                        const uint32_t *bits,
+                                                        ptrdiff_t n_in)
 {
     const ptrdiff_t n_words = packed_words(n_in), twenties = packed_twenties(n_in);
     const __m512i m0 = _mm512_set1_epi32(0x1f), m1 = _mm512_set1_epi32(0x1f00);
@@ -162,9 +162,9 @@ PACKED_TARGET FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
 
 /* Tables of `count` fives of PACKED_COLUMNS columns, [five][column][entry], from the numbers
  * values[k * k_step + c * c_step]; entry e is the sum of those whose bits are set in e. */
-PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrdiff_t k_step,
-                                                         ptrdiff_t c_step, ptrdiff_t count,
-                                                         int32_t *tables)
+FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrdiff_t k_step,
+                                                     ptrdiff_t c_step, ptrdiff_t count,
+                                                     int32_t *tables)
 {
     for (ptrdiff_t g = 0; g < count; g++)
         for (ptrdiff_t c = 0; c < PACKED_COLUMNS; c++, tables += PACKED_TABLE) {
@@ -182,6 +182,19 @@ PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const int32_t *values, 
  * about; the additions are of integers, so their order is no matter. Two permutations, then two
  * additions: one after the other, Zen 4 sends some additions to the permutations' units, and a step
  * takes a quarter longer. */
+#ifdef FB_EMULATED
+#define PACKED_COLUMN_OF(c, groups)                                                               \
+    do {                                                                                         \
+        low = _mm512_load_si512(t + PACKED_TABLE * (c));                                          \
+        high = _mm512_load_si512(t + PACKED_TABLE * (c) + 16);                                    \
+        for (int g = 0; g < (groups); g++) {                                                     \
+            one = other = _mm512_permutex2var_epi32(low, x[g], high);                            \
+            sum[c][g] = _mm512_add_epi32(sum[c][g], other);                                      \
+        }                                                                                        \
+    } while (0)
+#define PACKED_COLUMN4(c) PACKED_COLUMN_OF(c, 4)
+#define PACKED_COLUMN2(c) PACKED_COLUMN_OF(c, 2)
+#else
 #define PACKED_PICK(x, p) "vmovdqa64 %[" x "], %[" p "]\n\tvpermi2d %[u], %[t], %[" p "]\n\t"
 #define PACKED_TWO(x, y, s, r)                        \
     PACKED_PICK(x, "p")                               \
@@ -204,10 +217,11 @@ PACKED_TARGET FB_UNUSED static void packed_tables_avx512(const int32_t *values, 
             : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
               [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
               [x1] "v"(x[1]))
+#endif
 
 /* The sums of one block over a chunk of inputs, added to what is there unless `begins`. */
 #define PACKED_LOOK_UP(name, GROUPS, COLUMN)                                                      \
-    PACKED_TARGET FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,           \
+    FB_AVX512 FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,               \
                                              ptrdiff_t count, const int32_t *t, int32_t *to,      \
                                              int begins)                                          \
     {                                                                                            \
@@ -243,7 +257,7 @@ PACKED_LOOK_UP(packed_look_up_two, 2, PACKED_COLUMN2)
 /* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
  * for the columns c of the panel, of which `columns` are asked for. Values are read up to four inputs
  * past n_in, where bits are zero. */
-PACKED_TARGET FB_UNUSED static void packed_panel_sums_avx512(
+FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
     const packed_part *parts, int n_parts, ptrdiff_t n_in, const int32_t *values, ptrdiff_t k_step,
     ptrdiff_t c_step, ptrdiff_t columns, int32_t largest, int up, int32_t *tables)
 {
@@ -279,7 +293,7 @@ PACKED_TARGET FB_UNUSED static void packed_panel_sums_avx512(
 
 /* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with five zeros behind the
  * last input, and their sums over inputs. */
-PACKED_TARGET FB_UNUSED static int32_t packed_panel_values_avx512(
+FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
     const packed_weights *w, ptrdiff_t first, int32_t *values, ptrdiff_t *k_step,
     ptrdiff_t *c_step, int32_t *sums)
 {
@@ -321,6 +335,6 @@ PACKED_TARGET FB_UNUSED static int32_t packed_panel_values_avx512(
     return 0;
 }
 
-#endif /* PACKED_X86 */
+#endif /* FB_X86 */
 
 #endif

@@ -3,7 +3,7 @@
 #ifndef FASTBOLTZ_SITE_AVX512_H
 #define FASTBOLTZ_SITE_AVX512_H
 
-#if SITE_X86
+#if FB_X86
 
 /* Philox rounds of 8 chains, one in each 64-bit lane; the upper halves of x hold rubbish, which the
  * multiplication does not see. */
@@ -20,8 +20,8 @@
 
 /* What does not depend on the unit: M0 x0 of the second round. Vector 2 g + h holds the chains
  * row + 16 g + 2 j + h. */
-SITE_TARGET FB_INLINE void site_first_avx512(__m512i *first, const philox_address *a, uint32_t row,
-                                             const int groups)
+FB_AVX512 FB_INLINE void site_first_avx512(__m512i *first, const philox_address *a, uint32_t row,
+                                           const int groups)
 {
     const uint32_t high = (uint32_t)((uint64_t)PHILOX_M1 * a->step >> 32);
     const __m512i even = _mm512_set_epi64(14, 12, 10, 8, 6, 4, 2, 0);
@@ -35,9 +35,9 @@ SITE_TARGET FB_INLINE void site_first_avx512(__m512i *first, const philox_addres
 
 /* Keys of four units: [unit][lane]. In the first three rounds, what all chains share is computed
  * once. */
-SITE_TARGET FB_INLINE void site_keys_avx512(uint32_t *keys, const __m512i *first,
-                                            const philox_address *a, uint32_t quad,
-                                            const int groups)
+FB_AVX512 FB_INLINE void site_keys_avx512(uint32_t *keys, const __m512i *first,
+                                          const philox_address *a, uint32_t quad,
+                                          const int groups)
 {
     const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
     uint64_t p0 = (uint64_t)PHILOX_M0 * quad, p1 = (uint64_t)PHILOX_M1 * a->step;
@@ -80,7 +80,7 @@ SITE_TARGET FB_INLINE void site_keys_avx512(uint32_t *keys, const __m512i *first
 }
 
 /* fb_logistic_f32, step by step. */
-SITE_TARGET FB_INLINE __m512 site_logistic_avx512(__m512 x)
+FB_AVX512 FB_INLINE __m512 site_logistic_avx512(__m512 x)
 {
     const __m512 one = _mm512_set1_ps(1.0f), magic = _mm512_set1_ps(12582912.0f);
     const __m512 sign = _mm512_set1_ps(-0.0f);
@@ -114,10 +114,10 @@ SITE_TARGET FB_INLINE __m512 site_logistic_avx512(__m512 x)
                << 16 * (g);                                                                      \
     }
 
-SITE_TARGET FB_INLINE void site_sweeps_avx512(const site_plan *plan, const site_task *task,
-                                              uint64_t *states, const uint64_t *fixed,
-                                              const float *turned, uint32_t *keys, uint32_t row,
-                                              float scale, const int groups)
+FB_AVX512 FB_INLINE void site_sweeps_avx512(const site_plan *plan, const site_task *task,
+                                            uint64_t *states, const uint64_t *fixed,
+                                            const float *turned, uint32_t *keys, uint32_t row,
+                                            float scale, const int groups)
 {
     const ptrdiff_t quads = (plan->n_units + 3) / 4;
     const float *weights = (const float *)plan->weights;
@@ -187,8 +187,8 @@ SITE_TARGET FB_INLINE void site_sweeps_avx512(const site_plan *plan, const site_
 }
 
 /* lanes_pack_f32 */
-SITE_TARGET FB_UNUSED static int lanes_pack_avx512(const float *values, ptrdiff_t n_rows,
-                                                   ptrdiff_t n, int spin, uint64_t *words)
+FB_AVX512 FB_UNUSED static int lanes_pack_avx512(const float *values, ptrdiff_t n_rows,
+                                                 ptrdiff_t n, int spin, uint64_t *words)
 {
     const __m512i one = _mm512_castps_si512(_mm512_set1_ps(1.0f));
     const __m512i lower = _mm512_castps_si512(_mm512_set1_ps(spin ? -1.0f : 0.0f));
@@ -212,8 +212,8 @@ SITE_TARGET FB_UNUSED static int lanes_pack_avx512(const float *values, ptrdiff_
 }
 
 /* lanes_turn_f32, 16 units of 16 chains at a time. */
-SITE_TARGET FB_UNUSED static void lanes_turn_avx512(const float *field, ptrdiff_t n_rows,
-                                                    ptrdiff_t n, float *turned)
+FB_AVX512 FB_UNUSED static void lanes_turn_avx512(const float *field, ptrdiff_t n_rows,
+                                                  ptrdiff_t n, float *turned)
 {
     const __m512 zero = _mm512_setzero_ps();
     for (ptrdiff_t row = 0; row < n_rows; row += 16)
@@ -253,8 +253,8 @@ SITE_TARGET FB_UNUSED static void lanes_turn_avx512(const float *field, ptrdiff_
 }
 
 /* lanes_unpack_f32 */
-SITE_TARGET FB_UNUSED static void lanes_unpack_avx512(uint64_t *words, ptrdiff_t n_rows,
-                                                      ptrdiff_t n, int spin, float *values)
+FB_AVX512 FB_UNUSED static void lanes_unpack_avx512(uint64_t *words, ptrdiff_t n_rows,
+                                                    ptrdiff_t n, int spin, float *values)
 {
     const __m512 one = _mm512_set1_ps(1.0f), lower = _mm512_set1_ps(spin ? -1.0f : 0.0f);
     site_transpose_all(words, n);
@@ -267,7 +267,7 @@ SITE_TARGET FB_UNUSED static void lanes_unpack_avx512(uint64_t *words, ptrdiff_t
         }
 }
 
-SITE_TARGET FB_UNUSED static void lanes_sweeps_avx512(const site_plan *plan, const site_task *task,
+FB_AVX512 FB_UNUSED static void lanes_sweeps_avx512(const site_plan *plan, const site_task *task,
                                                uint64_t *states, const uint64_t *fixed,
                                                const float *turned, uint32_t *keys, uint32_t row,
                                                ptrdiff_t lanes, float scale)
@@ -287,6 +287,6 @@ SITE_TARGET FB_UNUSED static void lanes_sweeps_avx512(const site_plan *plan, con
     }
 }
 
-#endif /* SITE_X86 */
+#endif /* FB_X86 */
 
 #endif

@@ -29,7 +29,7 @@ typedef struct {
 #define FN(name) name##_f32
 #include "_site_lanes_template.h"
 #include "_site_avx512.h"
-#if SITE_X86
+#if FB_X86
 #define SITE_HAS_FAST 1
 #define SITE_FAST(name) lanes_##name##_avx512
 #else

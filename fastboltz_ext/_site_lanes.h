@@ -17,14 +17,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#include <immintrin.h>
-#define SITE_X86 1
-#define SITE_TARGET \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
-#else
-#define SITE_X86 0
-#endif
+#include "_x86.h"
 
 #define SITE_LANES 64
 #define SITE_GROUP 16
@@ -51,16 +44,6 @@ typedef struct {
     ptrdiff_t scratch_stride, fixed_at, field_at, keys_at;
     void *memory;
 } site_plan;
-
-FB_INLINE int site_has_avx512(void)
-{
-#if SITE_X86
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-#else
-    return 0;
-#endif
-}
 
 /* The part of a random word that its uniform depends on, and the uniform. */
 FB_INLINE uint32_t site_key_f32(uint32_t word) { return word >> 9; }

@@ -30,15 +30,10 @@ cdef extern from "_packed_loop.h" nogil:
     /* The best instruction set that the processor has. */
     static int packed_best_level(void)
     {
-    #if PACKED_X86
-        __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        if (fb_has_avx512())
             return PACKED_AVX512;
-        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-            __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt"))
+        if (fb_has_avx2())
             return PACKED_AVX2;
-    #endif
         return PACKED_ANY;
     }
 
@@ -59,7 +54,7 @@ cdef extern from "_packed_loop.h" nogil:
         for (t = 0; t < n_threads; t++) {
             const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
             int32_t *mine = memory + t * scratch;
-    #if PACKED_X86
+    #if FB_X86
             if (!by_rows) {
                 if (level == PACKED_AVX512)
                     packed_product_tables_avx512(p, begin, end, mine);
@@ -84,7 +79,7 @@ cdef extern from "_packed_loop.h" nogil:
         int t;
         FB_PARALLEL_FOR
         for (t = 0; t < n_threads; t++) {
-    #if PACKED_X86
+    #if FB_X86
             const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
             if (!by_rows) {
                 if (level == PACKED_AVX512)
@@ -111,7 +106,7 @@ cdef extern from "_packed_loop.h" nogil:
         for (t = 0; t < n_threads; t++) {
             const ptrdiff_t begin = words * t / n_threads, end = words * (t + 1) / n_threads;
             const ptrdiff_t last = 32 * end < w->n_out ? 32 * end : w->n_out;
-    #if PACKED_X86
+    #if FB_X86
             if (!by_rows) {
                 const packed_rows rows = {x, n_rows, o};
                 if (level == PACKED_AVX512)

@@ -68,7 +68,7 @@ cdef extern from "_site_core.h" nogil:
     int SITE_PORTABLE
     int SITE_AVX512
     int SITE_LANES
-    int site_has_avx512()
+    int fb_has_avx512()
     void site_plan_free(site_plan* plan)
     int lanes_plan_f32(site_plan* plan, const float* field, const float* weights,
                        ptrdiff_t n_edges, const int64_t* edge_offsets, const int64_t* edge_units,
@@ -97,7 +97,7 @@ cdef Py_ssize_t FEW = 4
 _KERNELS = {"scalar": SITE_SCALAR, "portable": SITE_PORTABLE, "avx512": SITE_AVX512}
 
 cdef int chosen = SITE_PORTABLE
-if site_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512"):
+if fb_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512"):
     chosen = SITE_AVX512
 
 
@@ -122,7 +122,7 @@ def kernel(name=None):
             raise ValueError(
                 f"kernel {name!r} does not exist; expected 'avx512', 'portable' or 'scalar'."
             )
-        if name == "avx512" and not site_has_avx512():
+        if name == "avx512" and not fb_has_avx512():
             raise ValueError("this processor has no AVX-512; use 'portable'.")
         chosen = _KERNELS[name]
     return next(key for key, number in _KERNELS.items() if number == chosen)

@@ -1,4 +1,4 @@
-"""Call every compiled kernel over odd sizes, for the sanitizers to watch. See sanitize.sh.
+"""Call every compiled kernel over odd sizes, for the sanitizers to watch. See call_all.sh.
 
 Arrays have no slack: one entry read or written too far is in a guard. Where two settings must give
 the same bytes, they are compared, so that the calls are seen to do their work.
@@ -77,6 +77,18 @@ def drive_updates():
         updates.adam(p, g, a, np.abs(b), beta1=0.9, beta2=0.9, epsilon=1e-8, t=3, **how)
 
 
+def site_kernels():
+    """The kernels of site sweeps that this processor can run."""
+    names = []
+    for name in ("scalar", "portable", "avx512"):
+        try:
+            site_gibbs.kernel(name)
+        except ValueError:
+            continue
+        names.append(name)
+    return names
+
+
 def drive_site_gibbs():
     for dtype, n, m, spin in itertools.product(DTYPES, (0, 1, 3, 17), SIZES[:9], (False, True)):
         values = np.where(random.random((n, m)) < 0.5, 1, -1 if spin else 0).astype(dtype)
@@ -91,7 +103,13 @@ def drive_site_gibbs():
         edges = [random.choice(m, size=k, replace=False) for k in sizes]
         index = site_gibbs.index_edges(edges, m)
         for shape in ((len(edges),), (n, len(edges))):
-            site_gibbs.sweep_hyperedges(values, field, numbers(*shape, dtype=dtype), *index, **how)
+            w = numbers(*shape, dtype=dtype)
+            results = []
+            for kernel in site_kernels():
+                site_gibbs.kernel(kernel)
+                results.append(values.copy())
+                site_gibbs.sweep_hyperedges(results[-1], field, w, *index, **how)
+            same([x.tobytes() for x in results])
 
 
 def drive_bits():
@@ -222,6 +240,7 @@ def main(folder, *names):
         for driver in DRIVERS[name]:
             driver()
     print("clean:", " ".join(names or DRIVERS), "with", " and ".join(KERNELS))
+    print("site sweeps with", " and ".join(site_kernels()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,50 @@
+/* Instruction sets of x86-64 beyond the first: the attribute of functions that use them, and whether
+ * the processor has them.
+ *
+ * With FB_EMULATED, AVX-512 is written out in plain C (tests/emulation), so that its code can be
+ * tested on processors without it. Assembly then gives way to the intrinsics that it stands for. */
+#ifndef FASTBOLTZ_X86_H
+#define FASTBOLTZ_X86_H
+
+#include "_portable.h"
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define FB_X86 1
+#include <immintrin.h>
+#define FB_AVX2 __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt")))
+#ifdef FB_EMULATED
+#include "emulated_avx512.h"
+#define FB_AVX512 FB_AVX2
+#else
+#define FB_AVX512 \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#endif
+#else
+#define FB_X86 0
+#endif
+
+FB_INLINE int fb_has_avx2(void)
+{
+#if FB_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
+           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+#else
+    return 0;
+#endif
+}
+
+FB_INLINE int fb_has_avx512(void)
+{
+#if FB_X86 && defined(FB_EMULATED)
+    return fb_has_avx2();
+#elif FB_X86
+    __builtin_cpu_init();
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+    return 0;
+#endif
+}
+
+#endif
