@@ -31,6 +31,7 @@ from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator
 from .class_rbm import UNLABELLED, _LabelMachine
 from .rbm import RBM
+from .switches import TwoSwitches, serves
 
 INFERENCES = ("mean-field", "gibbs")
 #: A switch's states are told apart by one digit.
@@ -195,6 +196,9 @@ class _Inference:
     ) -> dict[str, np.ndarray]:
         """All groups: known ones as they are, the others inferred."""
         if self.method == "mean-field":
+            if serves(self.energy, params, known):
+                two = TwoSwitches(self.energy, params, self.n_threads)
+                return two.mean_field(known, self.n_steps, _TOLERANCE)
             return mean_field(
                 self.energy,
                 params,
@@ -229,6 +233,9 @@ class _Inference:
         self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address, more: int = 0
     ) -> list[dict[str, np.ndarray]]:
         """States of chains with the known groups held, after `n_steps` sweeps and `more` times."""
+        if serves(self.energy, params, known):
+            two = TwoSwitches(self.energy, params, self.n_threads)
+            return two.gibbs(known, address, self.n_steps, more)
         sampler = Gibbs(self.energy, clamp=tuple(known), n_threads=self.n_threads)
         sampler.blocks = self.blocks(known)
         values = dict(known) | self._start(params, known)
