@@ -95,9 +95,10 @@ class DeepBoltzmannMachine(BoltzmannMachine):
     inference : {"mean-field", "gibbs"}, default="mean-field"
         Positive phase of joint learning: `n_positive` mean-field steps (the ascent of a lower bound
         on the likelihood), or as many Gibbs sweeps over the hidden units.
-    method : {"auto", "pcd", "exact"}, default="auto"
+    method : {"auto", "pcd", "exact", "tempered", "trajectory"}, default="auto"
         Negative phase of joint learning. "exact" enumerates, in the positive phase too; "auto"
-        does so up to 2**10 states, else keeps persistent chains.
+        does so up to 2**10 states, else keeps persistent chains; "tempered" and "trajectory" are
+        those of `RBM`, for data with strong modes. The stack is learnt with persistent chains.
     n_positive : int, default=10
     n_gibbs, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, centered, \
 n_threads, callbacks, verbose, random_state
@@ -137,7 +138,7 @@ n_threads, callbacks, verbose, random_state
     """
 
     given = ()
-    _methods: tuple[str, ...] = ("auto", "pcd", "exact")
+    _methods: tuple[str, ...] = ("auto", "pcd", "exact", "tempered", "trajectory")
 
     def __init__(
         self,
