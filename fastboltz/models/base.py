@@ -29,7 +29,7 @@ from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
-from ..training import Blocks, Callback, Rows, Trainer, TrainingState, run
+from ..training import Best, Blocks, Callback, Progress, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
@@ -123,8 +123,14 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
 
     # -- training ------------------------------------------------------------------------------
 
-    def _run(self, epochs: Iterator[TrainingState], n_epochs: int, resume: bool = False) -> None:
-        """Drive a training to its end, with callbacks and progress."""
+    def _run(
+        self,
+        epochs: Iterator[TrainingState],
+        n_epochs: int,
+        resume: bool = False,
+        best: Best | None = None,
+    ) -> None:
+        """Drive a training to its end, with callbacks, progress and early stopping."""
         state, ranks = self._training, self._ranks
         callbacks = list(self.callbacks or ())
         is_first = ranks is None or ranks.rank == 0
@@ -147,6 +153,11 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                 state=state,
                 resume=resume,
             )
+            if best is not None and best.params:
+                best.put_back()
+            for one in callbacks:
+                if isinstance(one, Checkpoint):
+                    one.over(Progress(self, self.params_, state, n_epochs))
         finally:
             state.kept = {}
             if bar is not None:
@@ -535,7 +546,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             resume = decay and self._resume(mark=data.fingerprint)
         else:
             resume = decay and self._resume(*data.values(), weight)
-        epochs = self._trainer(self.energy_).epochs(
+        trainer = self._trainer(self.energy_)
+        epochs = trainer.epochs(
             self.params_,
             data if isinstance(data, Blocks) else self._rows(data),
             self._training,
@@ -546,7 +558,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume)
+        self._run(epochs, n_epochs, resume, trainer.monitor)
 
     # -- what was learnt -----------------------------------------------------------------------
 

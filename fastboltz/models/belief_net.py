@@ -16,7 +16,7 @@ from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
-from ..training import Callback, Rows, Trainer, TrainingState
+from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed
@@ -252,10 +252,9 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         try:
             self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         finally:
+            # Also where the training was interrupted, or failed.
             if monitor is not None and monitor.params:
-                for key, x in monitor.params.items():
-                    np.copyto(self.params_[key], x)
-                self.best_iter_, self.best_score_ = monitor.epoch, monitor.score
+                monitor.put_back()
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -362,7 +361,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume)
+        self._run(epochs, n_epochs, resume, monitor)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -591,17 +590,15 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         return tags
 
 
-class _Best:
+class _Best(Best):
     """Early stopping: the best parameters so far, by the bound of held-out rows."""
 
     kept = ("params", "score", "epoch", "since")
 
     def __init__(self, model: SigmoidBeliefNetwork, X: Any) -> None:
-        self.model = model
+        super().__init__(model)
         self.X = X
-        self.params: Params = {}
         self.score = -np.inf
-        self.epoch = 0
         self.since = 0
 
     def __call__(self, params: Params, state: TrainingState) -> bool:
@@ -612,6 +609,11 @@ class _Best:
         state.record(validation=score)
         self.since += 1
         if score > self.score:
-            self.score, self.epoch, self.since = score, state.epoch, 0
-            self.params = {key: x.copy() for key, x in params.items()}
-        return self.since >= self.model.n_iter_no_change
+            self.score, self.since = score, 0
+            self.keep(params, state)
+        return bool(self.since >= self.model.n_iter_no_change)
+
+    def put_back(self) -> None:
+        """Give the model its best parameters."""
+        super().put_back()
+        self.model.best_score_ = self.score

@@ -28,7 +28,7 @@ from ..energy import Energy
 from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
 from ..terms import FactoredTerm, Params
-from ..training import Callback, Rows, Trainer, TrainingState
+from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
@@ -224,10 +224,6 @@ class _LabelMachine(
                 {"v": X[rows], "y": self._one_hot(numbers[rows], X.dtype)},
                 None if weight is None else weight[rows],
             )
-            if self._monitor is not None:
-                self._monitor.restore(self.params_)
-                self._log_partition = None
-                self.best_iter_ = self._monitor.epoch
         finally:
             # It holds rows of the data, and is of this call alone.
             self._monitor = None
@@ -583,7 +579,7 @@ class _LabelMachine(
         return tags
 
 
-class _BestWeights:
+class _BestWeights(Best):
     """Early stopping: the parameters with the fewest errors on held-out rows.
 
     Among epochs with as many errors, that with the higher ``log p(y | v)``.
@@ -592,12 +588,10 @@ class _BestWeights:
     kept = ("best", "params", "epoch")
 
     def __init__(self, model: _LabelMachine, X: Any, numbers: np.ndarray) -> None:
-        self.model = model
+        super().__init__(model)
         self.X = X
         self.numbers = numbers
         self.best: tuple[float, float] | None = None
-        self.params: Params = {}
-        self.epoch = 0
 
     def __call__(self, params: Params, state: TrainingState) -> bool:
         log_p = self.model._log_proba(params, self.X)
@@ -606,14 +600,13 @@ class _BestWeights:
         state.record(validation_error=error, validation_log_likelihood=fit)
         if self.best is None or (-error, fit) > self.best:
             self.best = (-error, fit)
-            self.params = {key: x.copy() for key, x in params.items()}
-            self.epoch = state.epoch
-        return state.epoch - self.epoch >= self.model.n_iter_no_change
+            self.keep(params, state)
+        return bool(state.epoch - self.epoch >= self.model.n_iter_no_change)
 
-    def restore(self, params: Params) -> None:
-        """Put the best parameters back, in place."""
-        for key, x in self.params.items():
-            np.copyto(params[key], x)
+    def put_back(self) -> None:
+        """Give the model its best parameters."""
+        super().put_back()
+        self.model._log_partition = None
 
 
 def _listed(labels: np.ndarray, most: int = 8) -> str:

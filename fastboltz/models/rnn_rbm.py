@@ -28,7 +28,7 @@ from ..recurrent import (
     Tanh,
 )
 from ..terms import FactoredTerm, Params, as_rows
-from ..training import Callback, Rows, TrainingState
+from ..training import Best, Callback, Rows, TrainingState
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real
@@ -428,10 +428,9 @@ class RNNRBM(EnergyEstimator):
         try:
             self._train_sequences(X, counts, self.n_iter, True, monitor)
         finally:
+            # Also where the training was interrupted, or failed.
             if monitor is not None and monitor.params:
-                for key, x in monitor.params.items():
-                    self.params_[key][...] = x
-                self.best_iter_, self.best_score_ = monitor.epoch, monitor.score
+                monitor.put_back()
         return self
 
     def partial_fit(self, sequences: Any, lengths: Any = None) -> RNNRBM:
@@ -482,7 +481,7 @@ class RNNRBM(EnergyEstimator):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume)
+        self._run(epochs, n_epochs, resume, monitor)
 
     def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
         """Gradient of the mean log-likelihood of a step, back through all steps.
@@ -1016,18 +1015,16 @@ class RNNRBM(EnergyEstimator):
         return as_rows(state.values["v"], self._dtype), info
 
 
-class _Best:
+class _Best(Best):
     """Early stopping: the best parameters so far, by the validation sequences' likelihood."""
 
     kept = ("params", "score", "epoch", "since")
 
     def __init__(self, model: RNNRBM, X: np.ndarray, lengths: np.ndarray) -> None:
-        self.model = model
+        super().__init__(model)
         self.X = X
         self.lengths = lengths
-        self.params: Params = {}
         self.score = -np.inf
-        self.epoch = 0
         self.since = 0
         self.method = model._auto_method()
 
@@ -1041,9 +1038,14 @@ class _Best:
         state.record(validation=score)
         self.since += 1
         if score > self.score:
-            self.score, self.epoch, self.since = score, state.epoch, 0
-            self.params = {key: x.copy() for key, x in params.items()}
-        return self.since >= self.model.patience
+            self.score, self.since = score, 0
+            self.keep(params, state)
+        return bool(self.since >= self.model.patience)
+
+    def put_back(self) -> None:
+        """Give the model its best parameters."""
+        super().put_back()
+        self.model.best_score_ = self.score
 
 
 def _frame_accuracy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
