@@ -426,12 +426,14 @@ def test_a_network_of_ones_own_takes_part():
 # --------------------------------------------------------------------------------------- samples
 
 
-def test_the_next_step_after_a_prefix_has_its_exact_distribution():
+@pytest.mark.parametrize("method", ["gibbs", "tempered", "trajectory"])
+def test_the_next_step_after_a_prefix_has_its_exact_distribution(method):
     """Deliberate bugs that this catches: the prefix's last step not read, the learnt start for all
-    sequences but the first."""
+    sequences but the first, samples of a model that was kept."""
     rnn, prefix = _fitted(), _sequences((3,))[0]
+    rnn.trajectory_ = [(k, _fitted(seed=k).params_) for k in (1, 2)]
     n = 5000
-    drawn = rnn.sample(5, prefix, n_sequences=n, n_gibbs=30, random_state=0)
+    drawn = rnn.sample(5, prefix, n_sequences=n, n_gibbs=30, method=method, random_state=0)
     assert drawn.shape == (n, 5, V)
     np.testing.assert_array_equal(drawn[:, :3], np.broadcast_to(prefix, (n, 3, V)))
     _, states = _log_likelihoods(rnn.params_, "tanh", prefix)

@@ -939,8 +939,9 @@ class RNNRBM(EnergyEstimator):
             Sweeps from independent units to each new step.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
-        method : {"gibbs", "tempered"}, default="gibbs"
-            As in `RBM.sample`, for the chains of each step.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+            As in `RBM.sample`, for the chains of each step. With "trajectory", the models that were
+            kept emit their parameters from the state of the network as it is now.
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo` as in `RBM.sample`: that of the step
             with the largest R-hat, whose number is ``extra["step"]``; ``extra["rhat"]`` has the
@@ -955,7 +956,7 @@ class RNNRBM(EnergyEstimator):
         check_is_fitted(self, "params_")
         check_count("n_steps", n_steps)
         check_count("n_gibbs", n_gibbs)
-        one_of("method", method, ("gibbs", "tempered"))
+        one_of("method", method, ("gibbs", "tempered", "trajectory"))
         n = 1 if n_sequences is None else check_count("n_sequences", n_sequences)
         params, unit = self.params_, self.energy_.groups["v"]
         out = np.empty((n, n_steps, unit.size), self._dtype)
