@@ -95,6 +95,26 @@ def test_moments_over_blocks_are_those_of_all_rows(small_blocks):
         np.testing.assert_allclose(found, wanted, rtol=1e-12 if weight is None else 2e-7)
 
 
+def test_every_pass_may_have_a_draw_of_its_own():
+    """Each pass learns from what its own call returned; the first call gives the moments alone.
+
+    Deliberate bug that this catches: rows kept from one pass to the next.
+    """
+
+    def draws():
+        rng = np.random.default_rng(0)
+        while True:
+            yield (rng.random((200, 6)) < 0.2 + 0.1 * np.arange(6)).astype(np.float32)
+
+    passes, options = draws(), {"learning_rate": 0.1, "n_iter": 3}
+    together = rbm(**options).fit(lambda: iter([next(passes)]))
+    passes = draws()
+    one_by_one = rbm(**options | {"n_iter": 0}).fit(next(passes))
+    for _ in range(3):
+        one_by_one.partial_fit(next(passes))
+    assert learnt(together) == learnt(one_by_one)
+
+
 def test_weights_come_with_the_chunks():
     whole = rbm().fit(X, sample_weight=WEIGHT)
     pairs = lambda: zip(np.split(X, [70]), np.split(WEIGHT, [70]), strict=True)  # noqa: E731
