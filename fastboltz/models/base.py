@@ -23,6 +23,7 @@ from ..diagnostics import run as run_diagnosed
 from ..distributed import Ranks, SharedRows, together
 from ..energy import Energy
 from ..gibbs import Gibbs, layer
+from ..jobs import step_in_jobs
 from ..likelihood import LogPartition, log_partition
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
@@ -669,12 +670,24 @@ class EnergyEstimator(TrainedEstimator, ABC):
         return [params for _, params in kept]
 
     def _sweep(
-        self, sampler: Any, state: Any, n_steps: int, return_info: bool
+        self,
+        sampler: Any,
+        state: Any,
+        n_steps: int,
+        return_info: bool,
+        n_jobs: int | None = None,
     ) -> tuple[Any, SamplingInfo | None]:
         """Make the sweeps of `sample`, diagnosed where somebody wants to know.
 
         The first half of tempered ones place the temperatures.
         """
+        if n_jobs is not None:
+            if return_info or not isinstance(sampler, Gibbs):
+                raise ValueError(
+                    f"n_jobs={n_jobs!r} takes chains apart, which tempered ones and return_info "
+                    f"look at together; give method='gibbs' and return_info=False, or no n_jobs."
+                )
+            return step_in_jobs(n_jobs, sampler, self.params_, state, n_steps), None
         if isinstance(sampler, Tempering):
             state = sampler.adapt(self.params_, state, n_steps // 2)
             n_steps -= n_steps // 2

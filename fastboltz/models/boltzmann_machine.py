@@ -612,6 +612,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw the visible groups by Gibbs sampling.
 
@@ -632,6 +633,9 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            As in `RBM.sample`.
 
         Returns
         -------
@@ -662,7 +666,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             sampler.blocks, key=lambda block: any(g in self._visible for g in block)
         )
         state = sampler.start(self.params_, n_samples, address, values)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         groups = {g: self._shown(state, g) for g in self._visible}
         drawn = groups if len(groups) > 1 else groups[self._visible[0]]
         return drawn if info is None else (drawn, info)

@@ -510,6 +510,7 @@ class _LabelMachine(
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> tuple[Any, ...]:
         """Draw visible vectors and labels by Gibbs sampling.
 
@@ -531,6 +532,9 @@ class _LabelMachine(
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            As in `RBM.sample`.
 
         Returns
         -------
@@ -567,7 +571,7 @@ class _LabelMachine(
         state = sampler.start(self.params_, n_samples, address, values)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = sorted(self.energy_.blocks(clamp), key=lambda block: "v" in block)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         numbers = state.values["y"].argmax(axis=1)
         drawn = state.values["v"].reshape(n_samples, -1), self.classes_[numbers]
         return drawn if info is None else (*drawn, info)

@@ -343,6 +343,7 @@ n_threads, callbacks, verbose, random_state
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw a y for each row of X, by Gibbs sampling with x held.
 
@@ -354,6 +355,9 @@ n_threads, callbacks, verbose, random_state
             None goes on in the model's own sequence, so that calls differ, repeatably.
         method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
         return_info : bool, default=False
+            As in `RBM.sample`.
+
+        n_jobs : int, optional
             As in `RBM.sample`.
 
         Returns
@@ -370,6 +374,6 @@ n_threads, callbacks, verbose, random_state
         sampler.blocks = [("h",), ("y",)]
         start = {"x": x.reshape(len(x), *self.energy_.groups["x"].shape)}
         state = sampler.start(self.params_, len(x), address, start)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         Y = state.values["y"].reshape(len(x), -1)
         return Y if info is None else (Y, info)

@@ -836,6 +836,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
@@ -852,6 +853,9 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
             None goes on in the model's own sequence, so that calls differ, repeatably.
         method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
         return_info : bool, default=False
+            As in `RBM.sample`.
+
+        n_jobs : int, optional
             As in `RBM.sample`.
 
         Returns
@@ -874,7 +878,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [_hidden(self.energy_), ("z",), ("v",)]
         state = sampler.start(self.params_, n_samples, address, values)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         X = state.values["v"].reshape(n_samples, -1)
         return X if info is None else (X, info)
 

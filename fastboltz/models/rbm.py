@@ -554,6 +554,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
@@ -579,6 +580,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            Have joblib make the sweeps in so many workers, 64 chains a task: processes, or
+            whatever ``joblib.parallel_config`` names, such as the workers of a Dask cluster. A
+            chain's random numbers are those of its number, so the rows are the same for every
+            number and kind of workers, and for two binary groups the same bytes as without. With
+            ``method="gibbs"``, without `return_info`.
 
         Returns
         -------
@@ -623,7 +631,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         X = state.values["v"].reshape(n_samples, -1)
         return X if info is None else (X, info)
 
