@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numba as nb
 import numpy as np
@@ -68,6 +69,23 @@ def _borrow(context: Any, array: Any) -> Any:
 
 
 _borrowed: Any = intrinsic(_borrow)
+
+
+def _as_function(context: Any, address: Any) -> Any:
+    """The cost that was compiled to an address.
+
+    Handing a compiled function from Python to a loop takes Numba longer than a small loop runs.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = cgutils.create_struct_proxy(COST)(context, builder)
+        made.jit_addr = builder.inttoptr(arguments[0], made.jit_addr.type)
+        return made._getvalue()
+
+    return COST(types.intp), code
+
+
+_cost_at: Any = intrinsic(_as_function)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -310,12 +328,15 @@ def _widen(bits: np.ndarray, y: np.ndarray) -> None:
 
 @nb.njit(nogil=True, cache=True)
 def _count_ones(bits: np.ndarray, out: np.ndarray) -> None:
-    """Add the ones of each column, of fewer than 256 rows, eight columns at a time."""
+    """Add the ones of each column, of fewer than 256 rows, eight columns at a time.
+
+    The number of rows is a multiple of 4.
+    """
     eights = bits.view(np.uint64)
     total = np.zeros(eights.shape[1], np.uint64)
-    for i in range(eights.shape[0]):
+    for i in range(0, eights.shape[0], 4):
         for b in range(eights.shape[1]):
-            total[b] += eights[i, b]
+            total[b] += eights[i, b] + eights[i + 1, b] + eights[i + 2, b] + eights[i + 3, b]
     each = total.view(np.uint8)
     for u in range(out.shape[0]):
         out[u] += each[u]
@@ -399,12 +420,12 @@ def accumulate_states(y: np.ndarray, j: np.ndarray, pieces: np.ndarray, states: 
 
 
 @nb.njit(
-    _i64(COST, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
+    _i64(types.intp, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
     nogil=True,
     cache=True,
 )
 def score_loop(
-    cost: Any,
+    cost_address: int,
     kind: int,
     address: np.ndarray,
     thresholds: np.ndarray,
@@ -418,8 +439,10 @@ def score_loop(
 
     Parameters
     ----------
+    cost_address : int
+        Of `compiled_address`.
     kind : int
-        Of units, as in `_states`.
+        Of units: 0 binary, else as in `_states`.
     address : array of (key 0, key 1, step, stream)
     thresholds : array of shape (rows * units * (states - 1),)
     mean : array of shape (rows, width)
@@ -436,6 +459,7 @@ def score_loop(
     int
         -1, or ``sample * rows + row`` of the first cost that is no finite number.
     """
+    cost = _cost_at(cost_address)
     rows, width = mean.shape
     n_units = rows * width
     if kind == 2:
@@ -460,7 +484,8 @@ def score_loop(
             if kind == 0:
                 n = (m + 7) // 8 * 8
                 draw_ones(address, start, thresholds, upper[:n], room, ties, bits[:n])
-                _count_ones(bits[:m], out[0])
+                bits[m:n] = 0
+                _count_ones(bits[:n], out[0])
             else:
                 philox(
                     address[0],
@@ -483,13 +508,18 @@ def score_loop(
                         value = cost(y[i, r * width : (r + 1) * width], r)
                         if not np.isfinite(value):
                             return (start + slab + i) * rows + r
-                        if opens:
-                            shift[at, r] = value
-                        value -= shift[at, r]
                         j[r, i] = value
-                        sums[at, 0, r] += value
-                        sums[at, 1, r] += value * value
-                    opens = False
+                for r in range(rows):
+                    if opens:
+                        shift[at, r] = j[r, 0]
+                    off, one, two = shift[at, r], sums[at, 0, r], sums[at, 1, r]
+                    for i in range(n):
+                        value = j[r, i] - off
+                        j[r, i] = value
+                        one += value
+                        two += value * value
+                    sums[at, 0, r], sums[at, 1, r] = one, two
+                opens = False
                 for r in range(rows):
                     a, b = r * width, (r + 1) * width
                     if kind == 1:
@@ -502,12 +532,14 @@ def score_loop(
 
 
 @nb.njit(
-    _i64(COST, types.boolean, _u64s, _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3),
+    _i64(
+        types.intp, types.boolean, _u64s, _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3
+    ),
     nogil=True,
     cache=True,
 )
 def antithetic_loop(
-    cost: Any,
+    cost_address: int,
     marginal: bool,
     address: np.ndarray,
     thresholds: np.ndarray,
@@ -521,6 +553,7 @@ def antithetic_loop(
 
     ``weight`` is ``sigma(|logit|)`` for DisARM, (rows, width). Moments 0 and 2 are written.
     """
+    cost = _cost_at(cost_address)
     rows, width = weight.shape
     n_units = rows * width
     blocks, lines, words = counters(1, n_units)
@@ -665,6 +698,16 @@ def ratios(moments: np.ndarray, shift: np.ndarray, otherwise: np.ndarray, out: n
 #: Functions that are kept ready.
 _KEPT = 64
 _adapted: dict[tuple[int, tuple[int, ...], bool, bool], tuple[Any, Any]] = {}
+_addresses: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def compiled_address(adapted: Any) -> int:
+    """Where the machine code of a cost is, which must be held while it is in use."""
+    if (address := _addresses.get(adapted)) is None:
+        found = adapted.get_compile_result(COST.signature)
+        address = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        _addresses[adapted] = address
+    return int(address)
 
 
 def adapt(function: Any, shape: tuple[int, ...], with_row: bool, gradient: bool = False) -> Any:

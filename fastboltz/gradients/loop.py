@@ -282,9 +282,9 @@ def score_sums(
         if jitted:
             from .kernels import score_loop
 
-            def call(ready: Any, some: np.ndarray) -> int:
+            def call(address_of_cost: int, some: np.ndarray) -> int:
                 return score_loop(
-                    ready,
+                    address_of_cost,
                     distribution.kind,
                     address.at(group=NOISE).as_words(),
                     _thresholds(distribution),
@@ -350,9 +350,9 @@ def antithetic_sums(
 
         sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
 
-        def call(ready: Any, some: np.ndarray) -> int:
+        def call(address_of_cost: int, some: np.ndarray) -> int:
             return antithetic_loop(
-                ready,
+                address_of_cost,
                 marginal,
                 address.at(group=NOISE).as_words(),
                 _thresholds(distribution),
@@ -392,13 +392,16 @@ def _run_compiled(
     cost: Cost,
     distribution: Discrete,
     sums: Sums,
-    call: Callable[[Any, np.ndarray], int],
+    call: Callable[[int, np.ndarray], int],
     address: rng.Address,
     n_threads: int,
     antithetic: bool = False,
 ) -> None:
     """Run a compiled loop over the ranges, and say what is wrong with the cost where it fails."""
+    from .kernels import compiled_address
+
     ready = compiled(cost.value, distribution)
+    at = compiled_address(ready)
 
     def drawn(sample: int) -> Sequence[np.ndarray]:
         if not antithetic:
@@ -409,7 +412,7 @@ def _run_compiled(
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
         try:
-            bad = call(ready, some)
+            bad = call(at, some)
         except Exception:
             for start in range(first, last):
                 for x in drawn(start):
