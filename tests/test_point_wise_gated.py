@@ -282,8 +282,10 @@ def test_two_switches_by_their_difference_are_inferred_as_by_the_general_way(
                 patch.setattr(point_wise_gated, "serves", lambda *_: False)
                 expected = inference.means(model.params_, known, at)
             assert list(found) == list(expected)
+            single = replace(inference, n_threads=1).means(model.params_, known, at)
             for g, x in expected.items():
                 assert found[g].shape == x.shape and found[g].dtype == x.dtype
+                np.testing.assert_array_equal(found[g], single[g])
                 off = np.abs(found[g] - x) > 2e-4
                 assert off.mean() < (1e-3 if method == "gibbs" else 1e-12)
 
