@@ -362,13 +362,25 @@ class EnergyEstimator(TrainedEstimator, ABC):
             self._begin(data, weight)
         self._train(data, weight, 1, decay=False)
 
-    def _fit_chunks(self, X: Any, sample_weight: Any) -> None:
+    #: What a chunk consists of, besides weights.
+    _chunk: tuple[str, ...] = ("rows",)
+
+    def _fit_chunks(
+        self,
+        X: Any,
+        sample_weight: Any,
+        prepare: Callable[[Any], None] | None = None,
+        **known: Any,
+    ) -> None:
         """Learn from chunks, anew: a pass that checks and counts them, then those of the training.
 
-        Nothing of the model changes before all chunks were seen.
+        Nothing of the model changes before all chunks were seen. ``prepare`` is then called with a
+        copy of the model that has seen them; ``known`` are attributes that it has before.
         """
         begin = self._passes_over(X, sample_weight, "fit")
         fresh = copy.copy(self)
+        for name, value in known.items():
+            setattr(fresh, name, value)
         survey: _Survey | None = None
         for data, weight in self._blocks(begin(), fresh, is_new=True):
             survey = survey or _Survey(self, fresh.energy_, fresh._dtype)
@@ -378,6 +390,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             raise ValueError("the function that was given in place of rows returned no rows.")
         if survey.weight == 0:
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        if prepare is not None:
+            prepare(fresh)
         take_names(self, fresh)
         self._begin_at(fresh.energy_, fresh._dtype, survey.moments, survey.weight)
         n_rows = survey.n_rows
@@ -402,11 +416,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=True,
         )
 
-    def _partial_fit_chunks(self, X: Any, sample_weight: Any) -> None:
+    def _partial_fit_chunks(self, X: Any, sample_weight: Any, **known: Any) -> None:
         """One pass over chunks; a model that has learnt nothing yet begins at the first block."""
         begin = self._passes_over(X, sample_weight, "partial_fit")
         is_new = not hasattr(self, "params_")
         checker = copy.copy(self) if is_new else self
+        for name, value in known.items():
+            setattr(checker, name, value)
         blocks = self._blocks(begin(), checker, is_new=is_new)
         first = next(blocks, None)
         if first is None:
@@ -421,8 +437,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
         if sample_weight is not None:
             raise ValueError(
-                "the weights of chunks come with them: let each be a pair (X, sample_weight), and "
-                "leave the argument sample_weight out."
+                f"the weights of chunks come with them: let each be a tuple "
+                f"({', '.join(self._chunk)}, sample_weight), and leave the argument sample_weight "
+                f"out."
             )
         self._check_parameters()
         return passes_over(X, name)
@@ -435,7 +452,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         def checked() -> Iterator[Part]:
             is_first = is_new
             for chunk in chunks:
-                X, weight = parts_of(chunk)
+                X, weight = parts_of(chunk, self._chunk)
                 data, weight = checker._check_chunk(X, weight, reset=is_first)
                 if is_first:
                     checker.energy_ = checker._declare(data)

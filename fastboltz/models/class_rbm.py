@@ -32,6 +32,7 @@ from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked, parts_of
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")
 #: The label of rows without one, for ``objective="semi-supervised"``: scikit-learn's convention.
@@ -149,6 +150,12 @@ class _LabelMachine(
                 weight = None
         return Rows(rows.x[known], rows.shape, rows.dtype).moments(weight)
 
+    def _weight_of_moments(self, rows: Rows, weight: np.ndarray | None) -> Any:
+        if rows.is_sparse or not np.isnan(rows.x[:, 0]).any():
+            return super()._weight_of_moments(rows, weight)
+        known = ~np.isnan(rows.x[:, 0])
+        return float(known.sum() if weight is None else weight[known].sum(dtype=np.float64))
+
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             return super()._schedule(energy)
@@ -188,14 +195,21 @@ class _LabelMachine(
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation: Any = None) -> Any:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, validation: Any = None
+    ) -> Any:
         """Learn from rows of X and their labels.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
             float32 and float64 are kept, and are the precision of the parameters; all else
             becomes float32.
+
+            For data that do not fit into memory: a function that returns an iterator of chunks
+            ``(X, y)`` or ``(X, y, sample_weight)``, with y left out here. It is called
+            ``n_iter + 2`` times, first for all labels; the rest is as in `RBM.fit`. Early stopping
+            then needs `validation`.
         y : array-like of shape (n_samples,)
             Labels. With ``objective="semi-supervised"`` -1 marks rows without one; with the other
             objectives it is a label like any other.
@@ -207,6 +221,9 @@ class _LabelMachine(
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_labelled_chunks(X, y, sample_weight, validation)
+            return self
         X, weight = self._check_fit(X, y, sample_weight, reset=True)
         labels = self._check_labels(y, X.shape[0])
         known = self._is_labelled(labels)
@@ -229,12 +246,63 @@ class _LabelMachine(
             self._monitor = None
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+    _chunk = ("X", "y")
+
+    def _fit_labelled_chunks(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> None:
+        """`fit` from chunks of rows and labels: a pass for the labels, then as others do."""
+        self._refuse_labels_apart(y)
+        if self.early_stopping and validation is None:
+            raise ValueError(
+                "early_stopping holds out rows of an array; where the rows come in chunks, give "
+                "validation=(X, y), or early_stopping=False."
+            )
+        found: list[np.ndarray] = []
+        for chunk in self._passes_over(X, sample_weight, "fit")():
+            (rows, labels), _ = parts_of(chunk, self._chunk)
+            n = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+            labels = self._check_labels(labels, n)
+            found = [np.unique(np.concatenate([*found, labels[self._is_labelled(labels)]]))]
+            del chunk, rows
+        if not found:
+            raise ValueError("the function that was given in place of rows returned no rows.")
+
+        def prepare(fresh: Any) -> None:
+            if validation is not None:
+                self._monitor = fresh._check_validation(validation)
+                self._monitor.model = self
+
+        self._monitor = None
+        try:
+            classes = self._check_classes(found[0], "y")
+            self._fit_chunks(X, sample_weight, prepare, classes_=classes)
+        finally:
+            self._monitor = None
+
+    def _refuse_labels_apart(self, y: Any) -> None:
+        if y is not None:
+            raise ValueError(
+                "the labels of chunks come with them: let each be a pair (X, y), and leave the "
+                "argument y out."
+            )
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        rows, y = X
+        rows, _ = self._check_fit(rows, y, None, reset)
+        numbers = self._numbers(self._check_labels(y, rows.shape[0]), "y")
+        data = {"v": rows, "y": self._one_hot(numbers, rows.dtype)}
+        return data, self._check_weights(sample_weight, rows, is_part=True)
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> Any:
         """Make one pass over X in minibatches, going on from where the model stands.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks ``(X, y)``, or what `fit` takes in place of rows, is read once.
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
             All labels that will ever be given; needed in the first call.
@@ -245,21 +313,29 @@ class _LabelMachine(
         self
         """
         first = not hasattr(self, "params_")
-        X, weight = self._check_fit(X, y, sample_weight, reset=first)
-        labels = self._check_labels(y, X.shape[0])
+        labels = None
+        if not is_chunked(X):
+            X, weight = self._check_fit(X, y, sample_weight, reset=first)
+            labels = self._check_labels(y, X.shape[0])
         if first:
             if classes is None:
                 raise ValueError(
                     "the first call of partial_fit needs classes=, all labels that will ever be "
                     "given."
                 )
-            self.classes_ = self._check_classes(np.unique(classes), "classes")
+            known = self._check_classes(np.unique(classes), "classes")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes are {_listed(np.unique(classes))}, but the model was begun with "
                 f"{_listed(self.classes_)}; give the same ones, or none."
             )
         self._monitor = None
+        if labels is None:
+            self._refuse_labels_apart(y)
+            self._partial_fit_chunks(X, sample_weight, **({"classes_": known} if first else {}))
+            return self
+        if first:
+            self.classes_ = known
         numbers = self._numbers(labels, "y")
         self._partial_fit({"v": X, "y": self._one_hot(numbers, X.dtype)}, weight)
         return self

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -218,6 +218,15 @@ n_threads, callbacks, verbose, random_state
         one_of("inference", self.inference, ("mean-field", "gibbs"))
 
     # -- fitting -------------------------------------------------------------------------------
+
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+        if name == "fit" and self.n_pretraining:
+            raise ValueError(
+                f"n_pretraining={self.n_pretraining} begins with RBMs that are learnt from all "
+                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
+                f"n_pretraining=0."
+            )
+        return super()._passes_over(X, sample_weight, name)
 
     def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
         self._begin(data, weight)

@@ -16,6 +16,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Callback
 from ..validation import check_count, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked
 
 
 class GatedRBM(EnergyEstimator):
@@ -190,12 +191,16 @@ n_threads, callbacks, verbose, random_state
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+    _chunk = ("X", "Y")
+
+    def fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Learn the transformations between the rows of X and those of Y.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or function
+            For pairs that do not fit into memory: a function that returns an iterator of chunks
+            ``(X, Y)`` or ``(X, Y, sample_weight)``, as in `RBM.fit`, with Y left out here.
         Y : array-like of shape (n_samples, n_features_y)
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -203,19 +208,23 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
-        self._check_parameters()
-        data = self._check_images(reset=True, X=X, Y=Y)
-        weight = self._check_weights(sample_weight, data["x"])
-        self._fit(data, weight)
-        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        if is_chunked(X):
+            self._refuse_images_apart(Y)
+            self._fit_chunks(X, sample_weight)
+        else:
+            self._check_parameters()
+            data = self._check_images(reset=True, X=X, Y=Y)
+            self._fit(data, self._check_weights(sample_weight, data["x"]))
+        self._count_features()
         return self
 
-    def partial_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+    def partial_fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Make one pass over the pairs, going on from where the model stands.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or iterator
+            An iterator of chunks ``(X, Y)``, or what `fit` takes in place of rows, is read once.
         Y : array-like of shape (n_samples, n_features_y)
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -223,12 +232,35 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
-        self._check_parameters()
-        data = self._check_images(reset=not hasattr(self, "params_"), X=X, Y=Y)
-        weight = self._check_weights(sample_weight, data["x"])
-        self._partial_fit(data, weight)
-        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        if is_chunked(X):
+            self._refuse_images_apart(Y)
+            self._partial_fit_chunks(X, sample_weight)
+        else:
+            self._check_parameters()
+            data = self._check_images(reset=not hasattr(self, "params_"), X=X, Y=Y)
+            self._partial_fit(data, self._check_weights(sample_weight, data["x"]))
+        self._count_features()
         return self
+
+    def _refuse_images_apart(self, Y: Any) -> None:
+        if Y is not None:
+            raise ValueError(
+                "both images of a pair come in one chunk: let each be a pair (X, Y), and leave the "
+                "argument Y out."
+            )
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        x, y = X
+        data = self._check_images(reset=reset, X=x, Y=y)
+        if not reset:
+            data = {g: table.astype(self._dtype, copy=False) for g, table in data.items()}
+        return dict(data), self._check_weights(sample_weight, data["x"], is_part=True)
+
+    def _count_features(self) -> None:
+        groups = self.energy_.groups
+        self.n_features_in_, self.n_features_y_ = groups["x"].size, groups["y"].size
 
     # -- transformations -----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ no closed form: it is inferred by mean field or by Gibbs sweeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .chunks import is_chunked
 from .class_rbm import UNLABELLED, _LabelMachine
 from .rbm import RBM
 from .switches import TwoSwitches, serves
@@ -370,8 +371,17 @@ class _PointwiseGated(EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
-        super()._begin(data, weight)
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+        if name == "fit" and self.n_pretraining:
+            raise ValueError(
+                f"n_pretraining={self.n_pretraining} begins with an RBM that is learnt from all "
+                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
+                f"n_pretraining=0."
+            )
+        return super()._passes_over(X, sample_weight, name)
+
+    def _begin_at(self, *args: Any) -> None:
+        super()._begin_at(*args)
         # Visible units are left to the others until hidden units of component 0 claim them.
         bias = np.asarray(self.mask_bias, self._dtype)
         self.params_[_bias_term(0)] += bias
@@ -696,7 +706,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
             float32 and float64 are kept, and are the precision of the parameters; all else
-            becomes float32.
+            becomes float32. With ``n_pretraining=0`` also a function that returns an iterator of
+            chunks, as in `RBM.fit`.
         y : array-like of shape (n_samples,), optional
             Labels, -1 where there is none. They serve only to give the units of the pretraining
             that tell them apart best to component 0.
@@ -706,6 +717,9 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=True)
         labels = None
         if y is not None:
@@ -726,7 +740,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks is read once.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -734,9 +749,18 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        if is_chunked(X):
+            self._partial_fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
         self._partial_fit({"v": X}, weight)
         return self
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        X, _ = self._check_fit(X, None, reset)
+        return {"v": X}, self._check_weights(sample_weight, X, is_part=True)
 
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()

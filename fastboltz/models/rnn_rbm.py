@@ -32,6 +32,7 @@ from ..training import Best, Callback, Rows, TrainingState
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real
+from .chunks import is_chunked
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
@@ -359,6 +360,11 @@ class RNNRBM(EnergyEstimator):
         self, sequences: Any, lengths: Any = None, name: str = "sequences", reset: bool = False
     ) -> tuple[np.ndarray, np.ndarray, bool]:
         """Steps of all sequences, the lengths, and whether a list was given."""
+        if is_chunked(sequences):
+            raise TypeError(
+                f"{name} must be a list of arrays or one array, not what returns chunks of them; "
+                f"for more than fit into memory, call partial_fit with some at a time."
+            )
         listed = isinstance(sequences, (list, tuple)) and not (
             len(sequences) and np.ndim(sequences[0]) == 1
         )
@@ -439,6 +445,7 @@ class RNNRBM(EnergyEstimator):
         Parameters
         ----------
         sequences : list of arrays (n_steps, n_features), or array of shape (n_steps, n_features)
+            More than fit into memory are learnt from some at a time, each call with others.
         lengths : array-like of int, optional
 
         Returns
