@@ -20,6 +20,7 @@ from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed
+from .chunks import real_types
 from .deep import _check_depth, _check_layers, _spread
 
 #: States of all hidden units (log2) that an exact log-likelihood is computed from.
@@ -212,7 +213,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         check_count("n_iter_no_change", self.n_iter_no_change)
 
     def _check_rows(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
         self._check_support(Bernoulli(X.shape[1]), X, name)
         return X
 

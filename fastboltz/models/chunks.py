@@ -33,9 +33,12 @@ def is_small_whole(X: Any) -> bool:
 
 
 def precisions(X: Any) -> Any:
-    """Types that scikit-learn's checks may leave rows in."""
-    if is_small_whole(X):
-        return None
+    """Types that scikit-learn's checks may leave rows in, small whole numbers among them."""
+    return None if is_small_whole(X) else real_types(X)
+
+
+def real_types(X: Any) -> Any:
+    """Types that scikit-learn's checks may leave rows in: those of reals."""
     # Frames of polars and pyarrow, whose types the checks do not look at.
     is_frame = hasattr(X, "schema") and hasattr(X, "slice")
     if is_frame and np.asarray(X.slice(0, 1)).dtype == np.float64:

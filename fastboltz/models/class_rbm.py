@@ -32,7 +32,7 @@ from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
-from .chunks import is_chunked, parts_of
+from .chunks import is_chunked, parts_of, real_types
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")
 #: The label of rows without one, for ``objective="semi-supervised"``: scikit-learn's convention.
@@ -368,9 +368,7 @@ class _LabelMachine(
         if y is not None and not isinstance(y, str):
             # Of y, whether it is there: its own sentences are `_check_labels`'s.
             y = "no_validation"
-        X = validate_data(
-            self, X, y, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64)
-        )
+        X = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype=real_types(X))
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X
@@ -452,7 +450,7 @@ class _LabelMachine(
         return _BestWeights(self, X, numbers)
 
     def _check_validation_rows(self, X: Any) -> Any:
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=real_types(X))
         self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
         return X
 

@@ -24,7 +24,7 @@ from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
 from .base import Data
 from .boltzmann_machine import BoltzmannMachine
-from .chunks import is_chunked, parts_of, passes_over, take_names
+from .chunks import is_chunked, parts_of, passes_over, real_types, take_names
 from .rbm import RBM
 
 #: Likelihoods are exact where the hidden layers that are listed have at most so many states (log2).
@@ -597,9 +597,7 @@ centered, n_threads, callbacks, verbose, random_state
         self.random_state = random_state
 
     def _check_rows(self, X: Any, *, reset: bool) -> Any:
-        return validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64)
-        )
+        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:
         """Learn layer after layer from rows of X.

@@ -16,7 +16,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Callback
 from ..validation import check_count, one_of
 from .base import Data, EnergyEstimator
-from .chunks import is_chunked
+from .chunks import is_chunked, real_types
 
 
 class GatedRBM(EnergyEstimator):
@@ -170,7 +170,7 @@ n_threads, callbacks, verbose, random_state
         data = {}
         for name, table in tables.items():
             g = name.lower()
-            x = check_array(table, dtype=(np.float32, np.float64), input_name=name)
+            x = check_array(table, dtype=real_types(table), input_name=name)
             if not reset:
                 unit = self.energy_.groups[g]
                 if x.shape[1] != unit.size:

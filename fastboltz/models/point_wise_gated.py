@@ -29,7 +29,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator
-from .chunks import is_chunked
+from .chunks import is_chunked, real_types
 from .class_rbm import UNLABELLED, _LabelMachine
 from .rbm import RBM
 from .switches import TwoSwitches, serves
@@ -770,7 +770,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         return X, self._check_weights(sample_weight, X)
 
     def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X

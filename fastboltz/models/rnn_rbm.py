@@ -32,7 +32,7 @@ from ..training import Best, Callback, Rows, TrainingState
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real
-from .chunks import is_chunked
+from .chunks import is_chunked, real_types
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
@@ -375,7 +375,7 @@ class RNNRBM(EnergyEstimator):
                 )
             X, counts = _joined(sequences, name)
         else:
-            X = check_array(sequences, dtype=(np.float32, np.float64), input_name=name)
+            X = check_array(sequences, dtype=real_types(sequences), input_name=name)
             counts = np.array([len(X)]) if lengths is None else _check_lengths(lengths, len(X))
         if not reset:
             unit = self.energy_.groups["v"]
@@ -1097,7 +1097,7 @@ def _joined(sequences: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray
                 f"{name}[{k}] has {x.shape[1]} features, but {name}[0] has {arrays[0].shape[1]}; "
                 f"every step of every sequence needs the same features."
             )
-        arrays.append(check_array(x, dtype=(np.float32, np.float64), input_name=f"{name}[{k}]"))
+        arrays.append(check_array(x, dtype=real_types(x), input_name=f"{name}[{k}]"))
     return np.concatenate(arrays), np.array([len(x) for x in arrays])
 
 
