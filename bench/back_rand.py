@@ -5,7 +5,8 @@ mnist.npz with a fixed seed: 62,000 of the 70,000 images, every pixel that is ze
 uniform grey value 0..255, then 10,000 to train on, 2,000 to choose the epoch by and 50,000 to test.
 They are other draws than the published ones. Each model is trained for each seed, and the table and
 ``back_rand.json`` have the errors and the seconds of training; ``--models`` and ``--seeds`` choose,
-and ``--keep`` keeps the other runs that the file has.
+and ``--keep`` keeps the other runs that the file has. With ``--checkpoints`` the training of a
+classifier that was stopped goes on where it was.
 
 ===============  ================================================================================
 rbm              logistic regression on the hidden units of an RBM as it comes
@@ -48,7 +49,7 @@ N_TRAIN, N_VALID, N_TEST = 10_000, 2_000, 50_000
 #: Hidden units; those that meet the label in the machines of one group and of two, and the others.
 H, N_CLASS, N_NUISANCE = 500, 50, 250
 GREY = "unit-interval"
-_NOT_SETTINGS = ("models", "seeds", "json", "keep")
+_NOT_SETTINGS = ("models", "seeds", "json", "keep", "checkpoints")
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,7 @@ def features(given: argparse.Namespace) -> dict[str, Any]:
 
 def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, seed: int) -> Run:
     """Train one model and test it."""
+    from mnist_classify import kept
     from sklearn.linear_model import LogisticRegression
 
     X, y = data["x_train"], data["y_train"]
@@ -186,7 +188,8 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
         final = chosen[int(np.argmin(errors))]
         seconds, used = time.perf_counter() - begin, time.process_time() - used
     else:
-        model = classifiers(given)[name].set_params(random_state=seed, callbacks=[_look])
+        callbacks = [_look, *kept(given, f"{name}-{seed}")]
+        model = classifiers(given)[name].set_params(random_state=seed, callbacks=callbacks)
         model.fit(X, y, validation=(data["x_valid"], data["y_valid"]))
         seconds, used = time.perf_counter() - begin, time.process_time() - used
         best, epochs = model.best_iter_, model.n_iter_
@@ -227,6 +230,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--activity", type=float, default=0.15, help="mean activity of sparse hidden units")
     add("--l2", type=float, default=4e-4)
     add("--threads", type=int, help="all cores if not set")
+    add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")
     add("--keep", action="store_true", help="other runs of the file")
     add("--json", type=Path, default=HERE / "back_rand.json")
     given = parser.parse_args(argv)

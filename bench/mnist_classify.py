@@ -6,7 +6,7 @@ RBM (500 hidden units) and a hybrid one (1500, alpha 0.01) for each seed, on the
 Training stops when the validation error has not fallen for some epochs, and the parameters with
 the lowest validation error are tested: the test images choose nothing. Published: 1.81 % and
 1.28 % (Larochelle & Bengio, ICML 2008). Seconds are those of the updates; the validation after
-each epoch is not in them.
+each epoch is not in them. With ``--checkpoints`` a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -69,6 +69,16 @@ def load() -> dict[str, np.ndarray]:
     }
 
 
+def kept(given: argparse.Namespace, name: str) -> list[Any]:
+    """What keeps a training in a file, where one is asked for."""
+    from fastboltz import Checkpoint
+
+    if given.checkpoints is None:
+        return []
+    given.checkpoints.mkdir(parents=True, exist_ok=True)
+    return [Checkpoint(given.checkpoints / f"{name}.fbm", resume=True)]
+
+
 def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str, seed: int) -> Run:
     """Train one model and test it."""
     from fastboltz import RBMClassifier
@@ -100,7 +110,7 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
         bias_decrement=given.bias_decrement,
         centered=given.centered,
         n_threads=given.threads,
-        callbacks=[look],
+        callbacks=[look, *kept(given, f"{objective}-{seed}")],
         random_state=seed,
         **settings,
     )
@@ -160,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--threads", type=int, help="all cores if not set")
     add("--rows", type=int, help="training images, from the first; all if not set")
     add("--every", type=int, default=1, help="epochs between two lines")
+    add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")
     add("--json", type=Path, default=HERE / "mnist_classify.json")
     given = parser.parse_args(argv)
     data = load()
@@ -185,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     out = {
         "machine": machine([]),
-        "settings": {k: v for k, v in vars(given).items() if k != "json"},
+        "settings": {k: v for k, v in vars(given).items() if k not in ("json", "checkpoints")},
         "runs": [asdict(run) for run in runs],
         "summary": figures,
     }

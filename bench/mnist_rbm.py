@@ -4,7 +4,13 @@
 writes ``mnist_rbm.json``. Pixels are drawn once, from a fixed seed, as Bernoulli of their grey
 value: our own draw, so figures of others on their draws differ by some tenths of a nat. The
 log-likelihood is that of the test set (10,000 images) with log Z by annealed importance sampling;
-its interval is the annealing's, and the error of the average over images stands beside it.
+its interval is the annealing's, and the error of the average over images stands beside it. At the
+end chains of the model are annealed the other way too: the likelihood by that is too low on
+average, that of annealing forwards too high.
+
+With ``--redraw`` the pixels of the training images are drawn anew for every epoch (those of the
+test images never): a grey value is a probability, and one draw of it a small part of what is known.
+
 Training time is that of the updates: setting up and evaluating are not in it.
 """
 
@@ -16,7 +22,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,8 +41,8 @@ class Figure:
     Attributes
     ----------
     epoch : int
-    seconds : float
-        Training time so far.
+    seconds, processor : float
+        Training time so far, by the clock and on the processor.
     test, low, high : float
         Mean test log-likelihood in nats, with the 95 % interval of the annealing.
     error : float
@@ -47,10 +53,15 @@ class Figure:
         log Z and how many chains carry it.
     n_chains, n_betas : int
         Of the annealing.
+    reverse : float or None
+        Mean test log-likelihood by annealing samples of the model back to the reference.
+    valid : float
+        Mean log-likelihood of the validation rows, which choose the settings.
     """
 
     epoch: int
     seconds: float
+    processor: float
     test: float
     low: float
     high: float
@@ -60,10 +71,12 @@ class Figure:
     effective_chains: float
     n_chains: int
     n_betas: int
+    reverse: float | None
+    valid: float
 
 
-def load(seed: int) -> dict[str, np.ndarray]:
-    """Binarised training and test images, float32."""
+def load(seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Images: binarised, float32, and as they are, of 256 grey values."""
     folder = os.environ.get("FASTBOLTZ_DATA")
     if not folder:
         sys.exit("set FASTBOLTZ_DATA to the folder that holds mnist.npz (x_train, x_test: uint8).")
@@ -71,28 +84,58 @@ def load(seed: int) -> dict[str, np.ndarray]:
     if not path.is_file():
         sys.exit(f"FASTBOLTZ_DATA has no {path.name}; it needs x_train and x_test, (n, 784) uint8.")
     rng = np.random.default_rng(seed)
-    drawn = {}
+    drawn, images = {}, {}
     with np.load(path) as file:
         for name in ("x_train", "x_valid", "x_test"):
-            grey = file[name].astype(np.float32) / 255
+            images[name] = file[name]
+            grey = images[name].astype(np.float32) / 255
             drawn[name] = (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.float32)
-    return drawn
+    return drawn, images
+
+
+def redrawn(grey: np.ndarray, seed: int) -> Callable[[], Iterator[np.ndarray]]:
+    """What `RBM.fit` takes in place of rows: a draw of all pixels for each pass."""
+    rng = np.random.default_rng(seed)
+
+    def begin() -> Iterator[np.ndarray]:
+        # A whole number below 255 is below the grey value as often as the pixel is one.
+        yield (rng.integers(0, 255, grey.shape, dtype=np.uint8) < grey).astype(np.uint8)
+
+    return begin
 
 
 def evaluate(
-    rbm: Any, data: dict[str, np.ndarray], epoch: int, seconds: float, chains: int, betas: int
+    rbm: Any,
+    data: dict[str, np.ndarray],
+    epoch: int,
+    seconds: float,
+    processor: float,
+    chains: int,
+    betas: int,
+    sweeps: int = 0,
 ) -> Figure:
-    """Log-likelihoods with log Z by annealed importance sampling."""
+    """Log-likelihoods with log Z by annealed importance sampling.
+
+    With ``sweeps`` also by annealing back from samples, which so many sweeps draw: half of the
+    chains begin at test images, half where the persistent chains are.
+    """
+    samples = None
+    if sweeps:
+        half = chains // 2
+        kept = np.resize(rbm.chains_, (half, data["x_test"].shape[1]))
+        begin = np.concatenate([data["x_test"][: chains - half], kept])
+        samples = {"v": rbm.sample(chains, sweeps, init=begin, random_state=1)}
     with warnings.catch_warnings():
         # The number of effective chains is in the table.
         warnings.simplefilter("ignore", RuntimeWarning)
-        z = rbm.log_partition("ais", n_chains=chains, betas=betas)
+        z = rbm.log_partition("ais", n_chains=chains, betas=betas, samples=samples)
     test = -rbm.free_energy(data["x_test"])
     train = -rbm.free_energy(data["x_train"][:_TRAIN_ROWS])
     mean = float(test.mean())
     return Figure(
         epoch=epoch,
         seconds=seconds,
+        processor=processor,
         test=mean - z.value,
         low=mean - z.high,
         high=mean - z.low,
@@ -102,6 +145,8 @@ def evaluate(
         effective_chains=z.effective_chains,
         n_chains=z.n_chains,
         n_betas=z.n_betas,
+        reverse=None if z.reverse is None else mean - z.reverse.value,
+        valid=float(-rbm.free_energy(data["x_valid"]).mean()) - z.value,
     )
 
 
@@ -114,27 +159,38 @@ class Curve:
         last = given.epochs
         self.epochs = {2**k for k in range(last.bit_length())} | {last}
         self.figures: list[Figure] = []
+        #: Processor time when the training began, evaluations since then added.
+        self.begin = time.process_time()
         print(
-            f"{'epoch':>5} {'seconds':>8} {'test':>9} {'95 % interval':>19} {'+-':>5} "
-            f"{'train':>9} {'chains':>11} {'temperatures':>12}"
+            f"{'epoch':>5} {'seconds':>8} {'processor':>9} {'test':>9} {'95 % interval':>19} "
+            f"{'+-':>5} {'reverse':>9} {'valid':>9} {'train':>9} {'chains':>11} "
+            f"{'temperatures':>12}"
         )
 
     def __call__(self, rbm: Any, epoch: int, seconds: float) -> None:
         """Evaluate if it is time to."""
         if epoch not in self.epochs:
             return
-        given = self.given
-        betas = given.betas if epoch == given.epochs else given.curve_betas
-        figure = evaluate(rbm, self.data, epoch, seconds, given.ais_chains, betas)
+        given, begin = self.given, time.process_time()
+        betas, sweeps = given.curve_betas, 0
+        if epoch == given.epochs:
+            betas, sweeps = given.betas, given.reverse_sweeps
+        processor = begin - self.begin
+        figure = evaluate(
+            rbm, self.data, epoch, seconds, processor, given.ais_chains, betas, sweeps
+        )
         self.figures.append(figure)
         interval = f"{figure.low:9.2f}{figure.high:9.2f}"
         few = " (few)" if figure.effective_chains < 10 else ""
+        reverse = "" if figure.reverse is None else f"{figure.reverse:.2f}"
         chains = f"{figure.effective_chains:.0f}/{figure.n_chains}{few}"
         print(
-            f"{epoch:5d} {seconds:8.1f} {figure.test:9.2f} {interval:>19} {figure.error:5.2f} "
-            f"{figure.train:9.2f} {chains:>11} {figure.n_betas:12d}",
+            f"{epoch:5d} {seconds:8.1f} {processor:9.1f} {figure.test:9.2f} {interval:>19} "
+            f"{figure.error:5.2f} {reverse:>9} {figure.valid:9.2f} {figure.train:9.2f} "
+            f"{chains:>11} {figure.n_betas:12d}",
             flush=True,
         )
+        self.begin += time.process_time() - begin
 
 
 def model(given: argparse.Namespace, **options: Any) -> Any:
@@ -158,16 +214,20 @@ def model(given: argparse.Namespace, **options: Any) -> Any:
     )
 
 
-def train(given: argparse.Namespace, data: dict[str, np.ndarray], curve: Curve) -> None:
+def train(
+    given: argparse.Namespace, rows: np.ndarray | Callable[[], Iterator[np.ndarray]], curve: Curve
+) -> None:
     """Train this package's RBM."""
 
     def look(progress: Any) -> None:
         curve(progress.model, progress.state.epoch, progress.state.seconds)
 
-    model(given, n_iter=given.epochs, callbacks=[look]).fit(data["x_train"])
+    rbm = model(given, n_iter=given.epochs, callbacks=[look]).fit(rows)
+    if given.save is not None:
+        rbm.set_params(callbacks=None).save(given.save)
 
 
-def train_sklearn(given: argparse.Namespace, data: dict[str, np.ndarray], curve: Curve) -> None:
+def train_sklearn(given: argparse.Namespace, x: np.ndarray, curve: Curve) -> None:
     """Train scikit-learn's, in float32, with the rate falling and rows shuffled (PCD-1).
 
     It has no schedule and its ``partial_fit`` is in double precision, so its minibatch is called
@@ -176,7 +236,6 @@ def train_sklearn(given: argparse.Namespace, data: dict[str, np.ndarray], curve:
     from contenders import blas_threads
     from sklearn.neural_network import BernoulliRBM
 
-    x = data["x_train"]
     rows = given.batch_size
     rbm = BernoulliRBM(given.n_components, batch_size=rows, n_iter=0, random_state=given.seed)
     rbm.fit(x)
@@ -222,18 +281,30 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--threads", type=int, help="all cores if not set")
     add("--seed", type=int, default=0)
     add("--data-seed", type=int, default=0, help="of the binarisation")
+    redraw = "draw the training images' pixels anew for every epoch"
+    add("--redraw", action=argparse.BooleanOptionalAction, default=False, help=redraw)
+    add("--all-rows", action="store_true", help="learn from the validation rows too")
+    add("--save", type=Path, help="file to save the model to")
     add("--betas", type=int, default=20_000, help="temperatures of the last estimate")
     add("--curve-betas", type=int, default=2_000, help="temperatures of the others")
     add("--ais-chains", type=int, default=256)
+    sweeps = "from which the samples come that are annealed back at the end; 0 does without"
+    add("--reverse-sweeps", type=int, default=5_000, help=sweeps)
     add("--json", type=Path, default=HERE / "mnist_rbm.json")
     given = parser.parse_args(argv)
-    data = load(given.data_seed)
+    if given.redraw and given.package != "fastboltz":
+        parser.error("--redraw is for --package fastboltz: scikit-learn's fit takes rows alone.")
+    data, grey = load(given.data_seed)
+    names = ("x_train", "x_valid") if given.all_rows else ("x_train",)
+    rows: Any = np.concatenate([(grey if given.redraw else data)[name] for name in names])
+    if given.redraw:
+        rows = redrawn(rows, given.seed)
     curve = Curve(given, data)
-    (train if given.package == "fastboltz" else train_sklearn)(given, data, curve)
+    (train if given.package == "fastboltz" else train_sklearn)(given, rows, curve)
 
     from run import machine
 
-    settings = {k: v for k, v in vars(given).items() if k != "json"}
+    settings = {k: v for k, v in vars(given).items() if k not in ("json", "save")}
     out = {
         "machine": machine([]),
         "settings": settings,

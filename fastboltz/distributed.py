@@ -3,15 +3,19 @@
 Each process (a *rank*) holds a shard of the rows. Rows and chains are numbered over all ranks, and
 random numbers are addressed by these numbers. Before each pass the rows are dealt out, so that of
 every minibatch each rank has an equal part; of the chains it has an equal part too. An update then
-is: each rank sums up the statistics of its rows and chains, as integers; the sums are added up over
-all ranks (one ``MPI_Allreduce``); each rank makes the same update from the totals. Sums of integers
-have no rounding, so on binary data the result has the same bytes for every number of ranks, and is
-that of `fit` without ranks.
+is: each rank sums up the statistics of its rows and chains, as integers; of a part of the hidden
+units it has the sums added up over all ranks, and updates their weights; the weights go to all
+ranks (`Exchange`). Sums of integers have no rounding, so on binary data the result has the same
+bytes for every number of ranks, and is that of `fit` without ranks.
 
-An update moves ``4 * n_visible * n_hidden`` bytes of statistics (each unit rounded up: visible ones
-to 32, hidden ones to 8), twice as many where a minibatch has another number of rows than there are
-chains, and ``8 * (n_visible + n_hidden)`` for the biases. A pass moves the rows once: a bit a
-binary unit, four bytes a real-valued one. Between passes every rank has all chains, a bit a unit.
+Ranks of one machine share memory: there they read each other's sums, and all have one copy of the
+weights. Between machines go messages, of as many bytes as ``MPI_Allreduce`` of the statistics would
+send: ``4 * n_visible * n_hidden`` bytes of statistics (each unit rounded up: visible ones to 32,
+hidden ones to 8), twice as many where a minibatch has another number of rows than there are chains;
+as many of weights, and an eighth of it for the biases of visible units. Of each a machine sends the
+part ``1 - 1 / machines``. Everybody adds up ``8 * (n_visible + n_hidden)`` bytes for the biases. A
+pass moves the rows once: a bit a binary unit, four bytes a real-valued one. Between passes every
+rank has all chains, a bit a unit.
 
 mpi4py is imported when a communicator is given.
 """
@@ -127,6 +131,8 @@ class Ranks:
         self.rank: int = self._comm.rank
         self.size: int = self._comm.size
         self._mpi = _mpi()
+        self._teams: Teams | None = None
+        self._memory: Memory | None = None
 
     def __repr__(self) -> str:
         return f"<rank {self.rank} of {self.size}>"
@@ -136,7 +142,11 @@ class Ranks:
         return _nobody, ()
 
     def free(self) -> None:
-        """Give the duplicated communicators back."""
+        """Give the duplicated communicators and the shared memory back."""
+        if self._memory is not None:
+            self._memory.free()
+        if self._teams is not None:
+            self._teams.free()
         self._comm.Free()
         self._alarm.Free()
 
@@ -231,6 +241,50 @@ class Ranks:
         """An event that is set where it is on some rank."""
         return SharedEvent(self, own)
 
+    # -- machines ------------------------------------------------------------------------------
+
+    @property
+    def teams(self) -> Teams:
+        """Ranks of this machine, and those of others that have its part of the hidden units."""
+        if self._teams is None:
+            self._teams = Teams.of(self._comm)
+        return self._teams
+
+    def memory(self, common: int, own: int) -> Memory:
+        """Memory that ranks of one machine share; the same again, if the sizes are the same.
+
+        Parameters
+        ----------
+        common, own : int
+            Bytes for all of them together, and for each.
+        """
+        if self._memory is not None and self._memory.sizes != (common, own):
+            self._memory.free()
+            self._memory = None
+        if self._memory is None:
+            self._memory = Memory(self.teams.here, common, own)
+        return self._memory
+
+    def exchange(self, n_visible: int, n_hidden: int) -> Exchange:
+        """For the updates of a training."""
+        return Exchange(self, n_visible, n_hidden)
+
+    def put_together(self, x: np.ndarray, ends: Sequence[int]) -> None:
+        """Make an array whole on all ranks, of which each has some rows.
+
+        Parameters
+        ----------
+        x : ndarray, C-contiguous
+            In place.
+        ends : sequence of int
+            Of the rows that each rank has, one begin and end after the other.
+        """
+        width = int(np.prod(x.shape[1:]))
+        counts = [width * (end - begin) for begin, end in zip(ends[::2], ends[1::2], strict=True)]
+        kind = self._mpi._typedict[x.dtype.char]
+        places = [width * begin for begin in ends[::2]]
+        self._comm.Allgatherv(self._mpi.IN_PLACE, [x, counts, places, kind])
+
     # -- shares --------------------------------------------------------------------------------
 
     def share(self, n: int, rank: int | None = None) -> slice:
@@ -242,11 +296,7 @@ class Ranks:
         """Threads of this rank: as wanted, or for None its part of the cores of its machine."""
         if wanted is not None:
             return check_count("n_threads", wanted)
-        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        try:
-            cores: list[set[int]] = here.allgather(usable_cores())
-        finally:
-            here.Free()
+        cores: list[set[int]] = self.teams.here.allgather(usable_cores())
         part = len(set().union(*cores)) // len(cores)
         return max(1, min(threads.resolve(None), part))
 
@@ -351,6 +401,229 @@ class Ranks:
         if self.rank < self.size - 1:
             self._comm.send(total, dest=self.rank + 1)
         return self._comm.bcast(total, root=self.size - 1)
+
+
+class Teams:
+    """Ranks that share a machine, and ranks that share a part of the hidden units.
+
+    As many ranks of every machine as the one with the fewest has are *owners* of a part. The k-th
+    owners of all machines have neighbouring parts.
+
+    Attributes
+    ----------
+    here : mpi4py.MPI.Intracomm
+        Ranks of this machine.
+    across : mpi4py.MPI.Intracomm or None
+        Of every machine the owner that this rank is on its own; None if it is none.
+    n_machines, n_owners : int
+        Owners are those of one machine.
+    owners : list of int
+        Part of each rank of the whole communicator, or -1.
+    """
+
+    def __init__(self, here: Any, across: Any, n_owners: int, n_machines: int) -> None:
+        self.here, self.across = here, across
+        self.n_owners, self.n_machines = n_owners, n_machines
+        self.owners: list[int] = []
+
+    @classmethod
+    def of(cls, comm: Any) -> Teams:
+        """Those of a communicator, whose ranks all call this."""
+        mpi = _mpi()
+        here = _ranks_of_machine(comm)
+        n_owners = comm.allreduce(here.size, op=mpi.MIN)
+        is_owner = here.rank < n_owners
+        across = comm.Split(here.rank if is_owner else mpi.UNDEFINED, here.bcast(comm.rank))
+        machines = here.bcast(across.size if is_owner else None)
+        teams = cls(here, across if is_owner else None, n_owners, machines)
+        mine = here.rank * machines + across.rank if is_owner else -1
+        teams.owners = comm.allgather(mine)
+        return teams
+
+    def free(self) -> None:
+        """Give the communicators back."""
+        self.here.Free()
+        if self.across is not None:
+            self.across.Free()
+
+
+def _ranks_of_machine(comm: Any) -> Any:
+    return comm.Split_type(_mpi().COMM_TYPE_SHARED)
+
+
+class Memory:
+    """Memory that ranks of one machine share.
+
+    Parameters
+    ----------
+    here : mpi4py.MPI.Intracomm
+    common, own : int
+        Bytes for all together, and for each.
+
+    Attributes
+    ----------
+    common : ndarray of uint8
+    own : list of ndarray of uint8
+        Of each rank of ``here``.
+    """
+
+    def __init__(self, here: Any, common: int, own: int) -> None:
+        self.sizes = common, own
+        self._here = here
+        line = 4096
+        begin = -(-common // line) * line  # in the first rank's part, before its own
+        size = -(-own // line) * line + (begin if here.rank == 0 else 0)
+        self._window = _mpi().Win.Allocate_shared(size, 1, comm=here)
+        self._window.Lock_all()
+        parts = [
+            np.frombuffer(self._window.Shared_query(rank)[0], dtype=np.uint8)
+            for rank in range(here.size)
+        ]
+        self.common = parts[0][:common]
+        self.own = [part[begin if rank == 0 else 0 :][:own] for rank, part in enumerate(parts)]
+
+    def see(self) -> None:
+        """What others wrote before they last met this rank is read from here on."""
+        self._window.Sync()
+
+    def meet(self) -> None:
+        """Wait for all ranks of the machine, and see what they wrote."""
+        self._window.Sync()
+        self._here.Barrier()
+        self._window.Sync()
+
+    def free(self) -> None:
+        """Give it back; the arrays must not be used any more."""
+        self._window.Unlock_all()
+        self._window.Free()
+
+
+class Exchange:
+    """What the ranks of a training of two groups of binary units tell each other in an update.
+
+    All ranks make one at the same time, and call its methods at the same time.
+
+    Parameters
+    ----------
+    ranks : Ranks
+    n_visible, n_hidden : int
+
+    Attributes
+    ----------
+    w : ndarray of float32, shape (n_hidden, n_visible)
+        Weights, which ranks of one machine share.
+    common : tuple
+        As `packed.PairLoop` takes it.
+    part : (int, int) or None
+        The part of the hidden units, and of how many, whose weights this rank updates.
+    """
+
+    def __init__(self, ranks: Ranks, n_visible: int, n_hidden: int) -> None:
+        self._ranks = ranks
+        self._teams = teams = ranks.teams
+        self._head, sums, activity = packed.shared_shapes(n_visible, n_hidden)
+        self._panels = sums[0]
+        shapes = {
+            "w": ((n_hidden, n_visible), np.float32),
+            "activity": (activity, np.float32),
+            "gradient": ((self._panels, packed.PANEL), np.float32),
+            "largest": ((self._panels, 16), np.uint32),
+        }
+        # Every array begins at a cache line.
+        sizes = [4 * int(np.prod(shape)) for shape, _ in shapes.values()]
+        starts = np.cumsum([0, *(-(-size // 64) * 64 for size in sizes)]).tolist()
+        own = 4 * (self._head + 2 * sums[0] * sums[1])
+        self._memory = ranks.memory(starts[-1], own)
+        self.w, *rest = (
+            self._memory.common[start : start + size].view(dtype).reshape(shape)
+            for start, size, (shape, dtype) in zip(starts, sizes, shapes.values(), strict=False)
+        )
+        integers = [part.view(np.int32) for part in self._memory.own]
+        self.common = (integers[teams.here.rank], *rest)
+        #: Sums of each rank of this machine: (phase, panel, integers).
+        self._sums = [x[self._head :].reshape(2, *sums) for x in integers]
+        self.parts = teams.n_owners * teams.n_machines
+        mine = teams.owners[ranks.rank]
+        self.part = None if mine < 0 else (mine, self.parts)
+
+    def _begin(self, part: int) -> int:
+        """First panel of a part."""
+        return self._panels * part // self.parts
+
+    def _rows(self, part: int) -> tuple[int, int]:
+        """First of the hidden units of a part, and that behind its last."""
+        begin, end = (packed.PANEL * self._begin(k) for k in (part, part + 1))
+        return min(begin, len(self.w)), min(end, len(self.w))
+
+    def place(self, w: np.ndarray) -> np.ndarray:
+        """Begin with some weights, the same on all ranks; returns the shared array."""
+        self._memory.meet()  # nobody reads the last ones any more
+        if self._teams.here.rank == 0:
+            self.w[...] = w
+        self._memory.meet()
+        return self.w
+
+    def add_up(self, sums: np.ndarray) -> None:
+        """Add up over all ranks what stands before the sums of the weights, and those of a part.
+
+        Parameters
+        ----------
+        sums : ndarray of int32
+            What ``share`` of `packed.PairLoop` returned; in place.
+        """
+        # It returns when all ranks have made their sums.
+        self._ranks.add_up(sums[: self._head])
+        self._memory.see()
+        teams = self._teams
+        if self.part is None:
+            return
+        me, n = teams.here.rank, teams.n_machines
+        phases = (len(sums) - self._head) // self._sums[0][0].size
+        first = me * n  # of the parts that this machine adds up here
+        of_all = np.s_[:phases, self._begin(first) : self._begin(first + n)]
+        mine = self._sums[me][of_all]
+        for rank, theirs in enumerate(self._sums):
+            if rank != me:
+                mine += theirs[of_all]
+        if n == 1:
+            return
+        ends = [self._begin(first + k) for k in range(n + 1)]
+        counts = [mine.shape[2] * size for size in np.diff(ends).tolist()]
+        total = np.empty((counts[teams.across.rank] // mine.shape[2], mine.shape[2]), np.int32)
+        begin = ends[teams.across.rank]
+        for phase in range(phases):
+            teams.across.Reduce_scatter(mine[phase], total, counts)
+            self._sums[me][phase, begin : begin + len(total)] = total
+
+    def spread(self) -> None:
+        """Let all ranks have the weights that each has updated."""
+        self._memory.see()
+        teams = self._teams
+        if self.part is not None and teams.n_machines > 1:
+            mpi, first = _mpi(), teams.here.rank * teams.n_machines
+            panels = [self._begin(first + k) for k in range(teams.n_machines + 1)]
+            units = [self._rows(first + k) for k in range(teams.n_machines)]
+            units_at = [begin for begin, _ in units] + [units[-1][1]]
+            waiting = []
+            for x in (self.w, *self.common[1:]):
+                at = [x.shape[1] * row for row in (units_at if x is self.w else panels)]
+                kind = mpi._typedict[x.dtype.char]
+                to = [x, np.diff(at).tolist(), at[:-1], kind]
+                waiting.append(teams.across.Iallgatherv(mpi.IN_PLACE, to))
+            mpi.Request.Waitall(waiting)
+        self._memory.meet()
+
+    def put_together(self, x: np.ndarray) -> None:
+        """Make an array whole on all ranks, of which each has the rows of its hidden units.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_hidden, n)
+        """
+        ends: list[int] = []
+        for part in self._teams.owners:
+            ends.extend((0, 0) if part < 0 else self._rows(part))
+        self._ranks.put_together(x, ends)
 
 
 def statistics_bytes(n_visible: int, n_hidden: int, *, is_difference: bool = True) -> int:
@@ -470,8 +743,11 @@ def _nobody() -> None:
 
 
 __all__ = [
+    "Exchange",
+    "Memory",
     "Ranks",
     "SharedRows",
+    "Teams",
     "library",
     "started_ranks",
     "statistics_bytes",

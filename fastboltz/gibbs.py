@@ -235,9 +235,18 @@ class Gibbs:
         return self.start(params, n, address, checked)
 
     def start(
-        self, params: Params, n: int, address: rng.Address, values: Mapping[str, np.ndarray]
+        self,
+        params: Params,
+        n: int,
+        address: rng.Address,
+        values: Mapping[str, np.ndarray],
+        *,
+        copy: bool = True,
     ) -> ChainState:
-        """Chains at checked values and an address of their own (unchecked `init`)."""
+        """Chains at checked values and an address of their own (unchecked `init`).
+
+        Without ``copy``, chains share memory with values that stay as they are until the next step.
+        """
         clamped: dict[str, np.ndarray | None] = {}
         full = {}
         draw_at = rng.Address.of(address.seed, "init", row=address.row)
@@ -247,7 +256,7 @@ class Gibbs:
             dtype = params[g].dtype
             unknown = None
             if x is not None:
-                x = np.array(x, dtype=dtype, order="C")
+                x = np.array(x, dtype, order="C") if copy else np.ascontiguousarray(x, dtype)
                 if g in self.clamp:
                     unknown = np.isnan(x)
                     clamped[g] = ~unknown if unknown.any() else None
@@ -270,6 +279,7 @@ class Gibbs:
         *,
         scale: float = 1.0,
         means: bool = False,
+        fixed: Mapping[str, Fixed] | None = None,
     ) -> ChainState:
         """Make sweeps over all blocks.
 
@@ -281,6 +291,8 @@ class Gibbs:
             Multiplies what the terms contribute (not the biases): annealing uses it.
         means : bool
             Keep the conditional means of the block drawn last.
+        fixed : dict, optional
+            What `fixed` returns for the groups that are held, where that is known already.
 
         Returns
         -------
@@ -301,7 +313,9 @@ class Gibbs:
             return self._packed_step(params, state, n_steps, scale, means)
         values = dict(state.values)
         with threads.single_threaded_blas():
-            fixed = self.fixed(params, values, [g for g in values if self._is_held(g, state)])
+            if fixed is None:
+                held = [g for g in values if self._is_held(g, state)]
+                fixed = self.fixed(params, values, held)
             pair = self._fixed_pair(params, state, moving, fixed)
             if pair is not None and n_steps:
                 return self._fixed_step(params, state, pair, fixed, n_steps, scale, means)
@@ -442,9 +456,7 @@ class Gibbs:
             for g in order:
                 first = as_rows(state.values[g][rows], np.float32)
                 bits[g] = packed.Bits.pack(first, low=products.low(units[g]))
-                field = as_rows(fixed[g].field[rows]) * np.float32(scale)
-                field += params[g].reshape(-1)
-                bias[g] = np.ascontiguousarray(field.T)
+                bias[g] = _row_bias(fixed[g].field[rows], params[g], scale)
             mean = as_rows(kept[order[-1]])[rows] if means else None
             for s in range(n_steps):
                 for g, other in (order, order[::-1]):
@@ -467,6 +479,50 @@ class Gibbs:
                 bits[g].unpack(out=as_rows(values[g])[rows])
         address = state.address.at(step=state.address.step + n_steps)
         return ChainState(values, address, state.clamped, kept)
+
+    def _fixed_layer(
+        self,
+        params: Params,
+        values: Mapping[str, np.ndarray],
+        group: str,
+        fixed: Fixed,
+        address: rng.Address,
+        scale: float,
+        want_mean: bool,
+    ) -> tuple[np.ndarray | None, np.ndarray] | None:
+        """Mean and sample of a group by one call on bits, or None where there is no such call."""
+        unit = self.energy.groups[group]
+        if len(fixed.moving) != 1 or not isinstance(unit, Binary):
+            return None
+        (term,) = fixed.moving
+        if not (isinstance(term, DenseTerm) and term.is_pair) or term.lateral:
+            return None
+        if any(params[key].dtype != np.float32 for key in (term.name, group)):
+            return None
+        other = next(s.group for s in term.slots if s.group != group)
+        x, w = as_rows(values[other]), term.matrix(params)
+        bits = products.as_bits(self.energy.groups[other], x, w.size)
+        if bits is None or not packed.fits(w):
+            return None
+        shape = (len(x), *unit.shape)
+        drawn = packed.Bits(len(x), unit.size, low=products.low(unit))
+        mean = np.empty((len(x), unit.size), np.float32) if want_mean else None
+        packed.layer(
+            bits,
+            w,
+            _row_bias(fixed.field, params[group], scale),
+            transpose=term.slots[0].group == group,
+            scale=scale,
+            spin=unit.spin,
+            sample=drawn,
+            mean=mean,
+            seed=address.seed,
+            stream=address.stream,
+            step=address.step,
+            row0=address.row,
+            n_threads=self.n_threads,
+        )
+        return None if mean is None else mean.reshape(shape), drawn.unpack().reshape(shape)
 
     def _is_held(self, group: str, state: ChainState) -> bool:
         return group in state.clamped and state.clamped[group] is None
@@ -515,9 +571,17 @@ class Gibbs:
             sweep = self._sites[group]
             new = sweep(params, values, address, scale, held, self.n_threads)
             return None, new, None
+        f: np.ndarray | None
         if fixed is not None and group in fixed:
+            found = None
+            if held is None:
+                found = self._fixed_layer(
+                    params, values, group, fixed[group], address, scale, want_mean
+                )
+            if found is not None:
+                return *found, None
             unit = self.energy.groups[group]
-            f: np.ndarray | None = fixed[group].add(params, values, group, self.n_threads)
+            f = fixed[group].add(params, values, group, self.n_threads)
             mean, sample = unit.draw(
                 self.energy.own(params, group),
                 f,
@@ -584,6 +648,13 @@ class Gibbs:
         _, drawn = unit.draw(self.energy.own(params, a), field, address, n_threads=self.n_threads)
         assert drawn is not None
         return drawn
+
+
+def _row_bias(field: np.ndarray, own: np.ndarray, scale: float) -> np.ndarray:
+    """Scaled fields of rows with the own bias, (n_units, n_rows), as kernels on bits take them."""
+    bias = as_rows(field) * np.float32(scale)
+    bias += own.reshape(-1)
+    return np.ascontiguousarray(bias.T)
 
 
 def _joint_pairs(energy: Energy) -> dict[str, str]:

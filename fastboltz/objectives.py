@@ -41,7 +41,7 @@ import numpy as np
 from . import rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split, state_numbers
-from .gibbs import ChainState, Gibbs, layer
+from .gibbs import ChainState, Fixed, Gibbs, layer
 from .tempering import TemperedState, Tempering, TrajectoryTempering
 from .terms import Params
 from .validation import (
@@ -523,22 +523,34 @@ class _Phases:
         return means
 
     def _infer(
-        self, params: Params, values: dict[str, np.ndarray], seed: int, update: int, draw: bool
+        self,
+        params: Params,
+        values: dict[str, np.ndarray],
+        seed: int,
+        update: int,
+        draw: bool,
+        fixed: Mapping[str, Fixed] | None = None,
     ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
         """With the hidden groups' samples (if ``draw``), with their means, and their fields."""
         start, fields = dict(values), {}
         for g in self.hidden:
             at = rng.Address.of(seed, "positive", self.sampler.number[g], update)
-            f, mean, sample = layer(
-                self.energy,
-                params,
-                values,
-                g,
-                at,
-                mean=True,
-                sample=draw,
-                n_threads=self.n_threads,
-            )
+            sample: np.ndarray | None
+            if draw and fixed is not None and g in fixed:
+                mean, sample, f = self.sampler.draw(
+                    params, values, g, at, want_mean=True, fixed=fixed
+                )
+            else:
+                f, mean, sample = layer(
+                    self.energy,
+                    params,
+                    values,
+                    g,
+                    at,
+                    mean=True,
+                    sample=draw,
+                    n_threads=self.n_threads,
+                )
             values[g] = mean  # type: ignore[assignment]
             if sample is not None:
                 start[g] = sample
@@ -567,17 +579,21 @@ class _Phases:
         """
         energy, one = self.energy, self.one
         values = {g: batch[g] for g in (*one.of, *self.given)}
-        start, values, fields = self._infer(params, values, seed, update, True)
+        # What the given groups contribute is the same in both phases and all sweeps.
+        fixed = self.sampler.fixed(params, values, self.given)
+        start, values, fields = self._infer(params, values, seed, update, True, fixed)
         if begin is not None:
             start = begin(start)
         n = len(next(iter(start.values())))
         at = rng.Address.of(seed, "chains", step=update * one.n_gibbs)
-        chains = self.sampler.start(params, n, at, start)
-        chains = self.sampler.step(params, chains, one.n_gibbs, means=True)
+        chains = self.sampler.start(params, n, at, start, copy=False)
+        chains = self.sampler.step(params, chains, one.n_gibbs, means=True, fixed=fixed)
         after = {**chains.values, **chains.means}
         w = None if weights is None else weights / weights.sum()
         each = scale if w is not None else scale / n
         change = {g: x if g in self.given else x - after[g] for g, x in values.items()}
+        # Fields that given groups receive, by the sign that they are added with.
+        fields_in: dict[tuple[str, float], np.ndarray] = {}
         for t in energy.terms:
             if set(t.groups) <= set(self.given):
                 continue
@@ -589,10 +605,13 @@ class _Phases:
                 for g, into in (inputs or {}).items():
                     if g not in t.groups:
                         continue
-                    field = np.zeros(into.shape, into.dtype)
-                    t.add_field(params, state, g, field, self.n_threads)
-                    factor = sign if w is None else _by_rows(sign * w, field)
-                    into += np.asarray(factor, field.dtype) * field
+                    if (g, sign) not in fields_in:
+                        fields_in[g, sign] = np.zeros(into.shape, into.dtype)
+                    t.add_field(params, state, g, fields_in[g, sign], self.n_threads)
+        for (g, sign), received in fields_in.items():
+            factor = sign if w is None else _by_rows(sign * w, received)
+            received *= np.asarray(factor, received.dtype)
+            inputs[g] += received  # type: ignore[index]
         means = {}
         for g, unit in energy.groups.items():
             means[g] = _average(values[g], w)

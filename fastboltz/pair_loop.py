@@ -8,7 +8,7 @@ weights to 2**-20 inside sums. Parameters in double precision receive their upda
 precision; the products see them rounded to single.
 
 Several processes (`fastboltz.distributed`) share each minibatch: a process makes the sums of its
-rows and chains, they are added up as integers, and every process makes the update.
+rows and chains, they are added up as integers, and each process updates a part of the weights.
 """
 
 from __future__ import annotations
@@ -88,13 +88,28 @@ class PairLoop:
         optimizer = trainer.optimizer
         assert isinstance(optimizer, SGD)
         keys = (self.term.name, self.visible, self.hidden)
+        #: What processes tell each other: the weights, and sums.
+        self.exchange: Any = None
+        if self.ranks is not None:
+            sizes = (int(np.prod(self.shapes[g])) for g in (self.visible, self.hidden))
+            self.exchange = self.ranks.exchange(*sizes)
         #: Arrays of the training that the loop has a copy of: (view of the array, copy).
         self._copies: list[tuple[np.ndarray, np.ndarray]] = []
+        #: Arrays of weights that each process updates its part of.
+        self._parts: list[np.ndarray] = []
         masters = None
         if params[self.visible].dtype == np.float64:
             masters = tuple(self._own(params[key], key, np.float64) for key in keys)
+            self._parts.append(masters[0])
         arrays = tuple(
-            self._own(params[key], key, np.float32, give_back=masters is None) for key in keys
+            self._own(
+                params[key],
+                key,
+                np.float32,
+                give_back=masters is None,
+                is_shared=self.exchange is not None and key == self.term.name,
+            )
+            for key in keys
         )
         velocities = None
         if optimizer.momentum:
@@ -103,6 +118,7 @@ class PairLoop:
             velocities = tuple(
                 self._own(state.optimizer[f"velocity/{key}"], key, np.float32) for key in keys
             )
+            self._parts.append(velocities[0])
         offsets = None
         self.offsets = state.offsets
         if trainer.centered:
@@ -144,6 +160,7 @@ class PairLoop:
                 chain_stream.at(group=self.number[self.hidden]).stream,
             ),
             shared=self.ranks is not None,
+            common=None if self.exchange is None else self.exchange.common,
             first_chain=mine.start,
             n_threads=trainer.n_threads,
         )
@@ -197,11 +214,22 @@ class PairLoop:
         return flat if first == self.hidden else flat.T
 
     def _own(
-        self, x: np.ndarray, key: str, dtype: type[np.floating], give_back: bool = True
+        self,
+        x: np.ndarray,
+        key: str,
+        dtype: type[np.floating],
+        *,
+        give_back: bool = True,
+        is_shared: bool = False,
     ) -> np.ndarray:
-        """What the loop works on: the array itself, or a copy in the layout that it wants."""
+        """What the loop works on: the array itself, or a copy in the layout that it wants, or with
+        ``is_shared`` one that is that of other processes too.
+        """
         view = self._matrix(x, key)
-        mine = np.ascontiguousarray(view, dtype=dtype)
+        if is_shared:
+            mine = self.exchange.place(view)
+        else:
+            mine = np.ascontiguousarray(view, dtype=dtype)
         if give_back and not np.shares_memory(mine, view):
             self._copies.append((view, mine))
         return mine
@@ -253,6 +281,9 @@ class PairLoop:
 
     def close(self) -> None:
         """Give the chains, and what was worked on in copies, back to the training."""
+        if self.exchange is not None and self.has_begun and not self.has_failed:
+            for x in self._parts:
+                self.exchange.put_together(x)
         for theirs, mine in self._copies:
             theirs[...] = mine
         if self.chains is not None and self.has_begun and not self.has_failed:
@@ -313,9 +344,12 @@ class PairLoop:
             if sums is None:  # on every rank, for the weights are the same
                 return k
             sums[0] = self.interrupted.own.is_set()
-            ranks.add_up(sums)
+            self.exchange.add_up(sums)
             stop = sums[0] > 0
-            self.loop.take(rate, first=k == 0 and not state.offsets, **n)
+            first = k == 0 and not state.offsets
+            self.loop.take(rate, first=first, part=self.exchange.part, **n)
+            self.exchange.spread()
+            self.loop.end(rate)
             begin = end
             if stop:
                 return k + 1

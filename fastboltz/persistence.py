@@ -667,7 +667,8 @@ class Checkpoint:
     Give it in the estimator's `callbacks`. A training that was killed at any moment, or stopped by
     Ctrl-C, and is run again with ``resume=True`` ends with the same bytes as one that was never
     stopped (but for the seconds in ``history_``), if it has the same parameters and data; both are
-    compared. The file is a model file like another: `fastboltz.load` gives the model as it stood.
+    compared. The file is a model file like another: `fastboltz.load` gives the model as it stood
+    or, when the training is over, as `fit` left it.
 
     It is a callback, and not an argument of `fit`, because it has no part in what is learnt, and
     because `fit` keeps scikit-learn's signature in every estimator.
@@ -731,6 +732,14 @@ class Checkpoint:
         else:
             is_time = state.epoch % self.every == 0
         if is_last or is_time:
+            self._save(progress)
+
+    def over(self, progress: Progress) -> None:
+        """Save what early stopping put back, when a training has ended by itself."""
+        if progress.n_iter < progress.state.epoch:
+            return  # a pass of `partial_fit`, which nothing is put back after
+        params = read(self.path, lambda name: type(progress.model)).params_
+        if any(params[key].tobytes() != x.tobytes() for key, x in progress.params.items()):
             self._save(progress)
 
     def interrupted(self, progress: Progress) -> str:

@@ -190,18 +190,21 @@ class Recurrent(ABC):
             Gradient by what each step is given, u(t - 1), other steps held.
         """
         carry = np.zeros_like(grad[0])
-        drives: list[np.ndarray] = []
+        drives: np.ndarray | None = None
         resets = tape.reset.sum(axis=1).tolist()
         for t in reversed(range(len(grad))):
             kept = tape.kept[t]
             drive, carry = self.back(params, tape.before[t], tape.after[t], kept, carry)
             carry = carry + grad[t]
-            drives.append(drive)
+            if drives is None:
+                drives = np.empty((len(grad), *drive.shape), drive.dtype)
+            drives[t] = drive
             if resets[t]:
                 begins = tape.reset[t]
                 out[START] += carry[begins].sum(axis=0)
                 carry[begins] = 0
-        self.collect(params, unit, tape, np.stack(drives[::-1]), out, n_threads)
+        if drives is not None:
+            self.collect(params, unit, tape, drives, out, n_threads)
 
 
 class Tanh(Recurrent):

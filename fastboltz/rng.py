@@ -32,6 +32,7 @@ USES = (
     "tempering",
     "exact",
     "probe",
+    "carried",
 )
 
 
@@ -66,6 +67,11 @@ class Address(NamedTuple):
         if group is not None:
             stream = stream - stream % STREAMS_PER_USE + group
         return Address(self.seed, stream, self.step if step is None else step, self.row)
+
+    def as_words(self) -> np.ndarray:
+        """The halves of the seed, the step and the stream, as compiled loops take them; uint64."""
+        low, high = self.seed & 0xFFFFFFFF, self.seed >> 32
+        return np.array([low, high, self.step, self.stream], dtype=np.uint64)
 
 
 def seed_from(random_state: Any) -> int:
@@ -123,12 +129,3 @@ def permutation(address: Address, n: int) -> np.ndarray:
         np.random.PCG64([address.seed, address.stream, address.step, address.row])
     )
     return words.permutation(n)
-
-
-def words(address: Address, shape: tuple[int, int]) -> np.ndarray:
-    """Table of 32 random bits a unit, (n_rows, n_units), as uint32."""
-    from fastboltz_ext import philox
-
-    out = np.empty(shape, dtype=np.uint32)
-    philox.words(address.seed, address.stream, address.step, address.row, out)
-    return out

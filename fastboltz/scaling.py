@@ -13,10 +13,10 @@ scaling). A worker is a thread of one process, or a rank of MPI (`fastboltz.dist
 seconds of an update with minibatches of :math:`B` rows on :math:`R` workers, where :math:`a` is the
 computing of a row, :math:`f` what every worker does whatever its rows (such as adding the update to
 the weights), :math:`n` the bytes of statistics that are added up over the ranks, :math:`w` the
-bandwidth and :math:`l` the latency. A rank sends :math:`2 (R - 1) / R` times the :math:`n` bytes at
-least, whatever the algorithm of the sum, and waits for :math:`\log_2 R` others, one after the other
-(Thakur, Rabenseifner & Gropp, "Optimization of collective communication operations in MPICH",
-2005). Threads share their memory: of them :math:`n` and :math:`l` are 0.
+bandwidth and :math:`l` the latency. A rank sends :math:`(R - 1) / R` times the :math:`n` bytes of
+statistics, and of about as many bytes of weights, and waits for :math:`\log_2 R` others, one after
+the other (Thakur, Rabenseifner & Gropp, "Optimization of collective communication operations in
+MPICH", 2005). Threads share their memory: of them :math:`n` and :math:`l` are 0.
 
 Among what is measured, but not part of the model, are the rows that are dealt out once a pass.
 """
@@ -43,8 +43,8 @@ from .validation import check_count, check_number
 _MIN_ROUNDS, _MAX_ROUNDS = 3, 25
 #: Updates of a timed pass over the rows, and the most rows of one.
 _MIN_UPDATES, _MAX_UPDATES, _MAX_ROWS = 2, 64, 100_000
-#: Sums over ranks that are timed together, and bytes of one that is latency alone.
-_SUMS, _FEW_BYTES = 10, 64
+#: Exchanges of ranks that are timed together, and units of a model of which they are latency alone.
+_SUMS, _FEW_UNITS = 10, (1, 1)
 #: Share of pixels of the generated rows that are on.
 _ON = 0.2
 #: In place of a number of ranks: a process that has no communicator.
@@ -54,7 +54,7 @@ _TOLERABLE = 0.25
 
 #: (Workers, rows) -> times updates, as many as it is told.
 Works = dict[tuple[int, int], Callable[[int], float]]
-#: (Ranks, bytes) -> times sums over ranks.
+#: (Ranks, bytes) -> times exchanges between ranks.
 Sums = dict[tuple[int, int], Callable[[], float]]
 
 
@@ -67,8 +67,8 @@ class Run:
     workers : int
         Threads or ranks.
     rows : int
-        Of a minibatch, over all workers; 0 where statistics were added up over ranks and nothing
-        else was done.
+        Of a minibatch, over all workers; 0 where ranks added up statistics and gave out weights,
+        and nothing else was done.
     n_bytes : int
         Of what is added up over the ranks; 0 where nothing is.
     seconds : tuple of float
@@ -144,7 +144,7 @@ class CostModel:
         if np.linalg.matrix_rank(design / scale) < used.sum():
             raise ValueError(
                 "these runs do not tell computing, fixed work, bandwidth and latency apart; "
-                "measure two sizes of minibatches with one worker, and sums over ranks of few and "
+                "measure two sizes of minibatches with one worker, and exchanges of few and "
                 "of many bytes."
             )
         found = np.full(4, np.nan)
@@ -172,7 +172,7 @@ class CostModel:
         return replace(self, per_byte=1 / bandwidth, latency=check_number("latency", latency, 0))
 
     def communication(self, workers: Any, n_bytes: int) -> np.ndarray:
-        """Seconds of the sum over ranks.
+        """Seconds of the exchange between ranks.
 
         Parameters
         ----------
@@ -451,7 +451,8 @@ def measure_ranks(
 ) -> Scaling:
     """Time the update on the first ranks of a communicator, 1, 2, 4 and so on, and on all.
 
-    Also timed is the sum over ranks alone, of an update's statistics and of few bytes.
+    Also timed is the exchange between ranks alone, of an update's statistics and weights and of
+    those of two units.
 
     Parameters
     ----------
@@ -487,19 +488,21 @@ def measure_ranks(
             _meet(comm)
             return max(comm.allgather(mine))
 
+        units = {
+            distributed.statistics_bytes(*pair): pair
+            for pair in (_FEW_UNITS, (n_visible, n_hidden))
+        }
+
         def add_up(n: int, size: int) -> float:
             _meet(comm)
-            mine = _seconds_of_sum(groups[n], size) if comm.rank < n else 0.0
+            mine = _seconds_of_exchange(groups[n], *units[size]) if comm.rank < n else 0.0
             _meet(comm)
             return max(comm.allgather(mine))
 
         works: Works = {size: partial(update, *size) for size in _sizes(list(groups), batch_size)}
         works[_ALONE, batch_size] = partial(update, _ALONE, batch_size)
         sums: Sums = {
-            (n, size): partial(add_up, n, size)
-            for n in groups
-            if n > 1
-            for size in (_FEW_BYTES, n_bytes)
+            (n, size): partial(add_up, n, size) for n in groups if n > 1 for size in units
         }
         updates, found = _in_turns(works, sums, seconds, comm.bcast, batch_size * comm.size)
         alone = Run(1, batch_size, 0, found[_ALONE, batch_size])
@@ -601,14 +604,16 @@ def _seconds_of_update(
     return float(both - first) / updates
 
 
-def _seconds_of_sum(comm: Any, n_bytes: int) -> float:
-    """Seconds of one sum over ranks."""
-    x = np.zeros(n_bytes // 4, dtype=np.int32)
+def _seconds_of_exchange(comm: Any, n_visible: int, n_hidden: int) -> float:
+    """Seconds that ranks take to add up the statistics of an update and to give out its weights."""
     with distributed.together(comm) as ranks:
-        ranks.add_up(x)
-        begin = time.perf_counter()
-        for _ in range(_SUMS):
-            ranks.add_up(x)
+        exchange = ranks.exchange(n_visible, n_hidden)
+        sums = exchange.common[0][: distributed.statistics_bytes(n_visible, n_hidden) // 4]
+        begin = 0.0
+        for k in range(_SUMS + 1):  # the first is not measured
+            begin = begin if k > 1 else time.perf_counter()
+            exchange.add_up(sums)
+            exchange.spread()
         return (time.perf_counter() - begin) / _SUMS
 
 

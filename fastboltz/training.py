@@ -582,6 +582,41 @@ class Trainer:
         return getattr(self.monitor, "kept", ())
 
 
+class Best:
+    """Early stopping of a model's own: the best parameters so far, as `Trainer.monitor`.
+
+    Parameters
+    ----------
+    model : estimator
+        Whose ``params_`` are trained.
+
+    Attributes
+    ----------
+    params : dict of arrays
+        Empty before the first measurement.
+    epoch : int
+        After which the model had them.
+    """
+
+    kept: tuple[str, ...] = ("params", "epoch")
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.params: Params = {}
+        self.epoch = 0
+
+    def keep(self, params: Params, state: TrainingState) -> None:
+        """The best parameters are these."""
+        self.params = {key: x.copy() for key, x in params.items()}
+        self.epoch = state.epoch
+
+    def put_back(self) -> None:
+        """Give the model its best parameters, in place, and say of which epoch they are."""
+        for key, x in self.params.items():
+            np.copyto(self.model.params_[key], x)
+        self.model.best_iter_ = self.epoch
+
+
 @contextmanager
 def deferred_interrupt() -> Iterator[threading.Event]:
     """Turn Ctrl-C into an event that is looked at between updates; a second one is immediate.

@@ -11,7 +11,8 @@
  * Statistics are sums of integers, and every float is computed in a fixed order: the result does
  * not depend on the number of threads or on the instruction set. Nor on the number of processes that
  * share a minibatch: each makes the sums of its rows and chains (packed_pair_share), somebody adds
- * them up, and each makes the update from the totals (packed_pair_take).
+ * them up, each updates a part of the hidden units' weights from the totals (packed_pair_take) and,
+ * when it has all parts, the biases (packed_pair_end).
  */
 #ifndef FASTBOLTZ_PACKED_LOOP_H
 #define FASTBOLTZ_PACKED_LOOP_H
@@ -910,24 +911,34 @@ FB_UNUSED static int packed_pair_share(packed_pair *q, const void *data, const i
     return 1;
 }
 
-/* The update by the totals in q->shared. */
+/* The update of the weights by the totals in q->shared, of hidden units of part `part` of `parts`
+ * only (with no parts, of none), and what the update of the biases needs of them; offsets of all. */
 FB_UNUSED static void packed_pair_take(packed_pair *q, ptrdiff_t all_rows, ptrdiff_t all_chains,
-                                       float rate, float follow)
+                                       float rate, float follow, int part, int parts)
 {
     packed_step step = packed_step_of(q, all_rows, all_chains, rate);
     step.taken = 1;
     packed_shared_move(q, &step, 1);
     packed_differences(q, &step, all_rows, all_chains, follow);
+    if (parts == 0)
+        return;
 #ifdef _OPENMP
 #pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)
 #endif
     {
 #ifdef _OPENMP
-        packed_update_taken(q, &step, omp_get_thread_num(), omp_get_num_threads());
+        const int t = omp_get_thread_num(), T = omp_get_num_threads();
 #else
-        packed_update_taken(q, &step, 0, 1);
+        const int t = 0, T = 1;
 #endif
+        packed_update_taken(q, &step, part * T + t, parts * T);
     }
+}
+
+/* The rest of the update, when all parts are taken. */
+FB_UNUSED static void packed_pair_end(packed_pair *q, float rate)
+{
+    const packed_step step = {.rate = rate};
     packed_update_biases(q, &step);
     q->has_updated = 1;
 }

@@ -185,6 +185,9 @@ cdef extern from "_packed_loop.h" nogil:
         ptrdiff_t first_chain
         uint32_t* v1
         uint32_t* h1
+        float* row_part
+        float* grad_hidden
+        uint32_t* largest
         void* memory
     ctypedef struct packed_product:
         const uint32_t* x
@@ -253,12 +256,15 @@ cdef extern from "_packed_loop.h" nogil:
                               ptrdiff_t n_rows, ptrdiff_t batch_size, ptrdiff_t n_updates,
                               uint32_t update, uint32_t sweep, const float* rates,
                               float follow_first, float follow)
+    ptrdiff_t packed_shared_phase(const packed_pair* q)
+    ptrdiff_t packed_shared_biases(const packed_pair* q)
     ptrdiff_t packed_shared_size(const packed_pair* q, int same)
     int packed_pair_share(packed_pair* q, const void* data, const int64_t* rows, ptrdiff_t n_rows,
                           ptrdiff_t all_rows, ptrdiff_t all_chains, uint32_t update,
                           uint32_t sweep)
     void packed_pair_take(packed_pair* q, ptrdiff_t all_rows, ptrdiff_t all_chains, float rate,
-                          float follow)
+                          float follow, int part, int parts)
+    void packed_pair_end(packed_pair* q, float rate)
 
 
 # Multiply-adds of a product below which threads cost more than they bring.
@@ -752,6 +758,39 @@ def outer(
     return True
 
 
+#: Hidden units of a panel, the least that a part of a shared update consists of.
+PANEL = PACKED_PANEL
+
+
+def shared_shapes(Py_ssize_t n_visible, Py_ssize_t n_hidden):
+    """Shapes of what processes that share an update have to tell each other.
+
+    Parameters
+    ----------
+    n_visible, n_hidden : int
+        Units.
+
+    Returns
+    -------
+    head : int
+        Integers that stand before the sums of the weights: a word that is free, and those of the
+        biases.
+    sums : tuple of int
+        Shape (panels, integers) of the sums of the weights of one phase.
+    activity : tuple of int
+        Shape (panels, floats) of what the update of the weights leaves for that of the biases of
+        visible units; of hidden units it is one float each.
+    """
+    cdef packed_pair q
+    q.n_visible, q.n_hidden = n_visible, n_hidden
+    cdef Py_ssize_t panels = packed_panels(n_hidden)
+    return (
+        16 + packed_shared_biases(&q),
+        (panels, packed_shared_phase(&q) // panels),
+        (panels, 32 * packed_words(n_visible)),
+    )
+
+
 cdef class PairLoop:
     """Contrastive divergence for two groups of binary units, whole minibatches in compiled code.
 
@@ -784,8 +823,13 @@ cdef class PairLoop:
     streams : tuple of three int
         Of the positive phase, and of the visible and the hidden units of the chains.
     shared : bool
-        This process is one of several that share every minibatch: use `share` and `take` instead
-        of `run`. `max_rows` and `n_chains` are then its own, and the latter may be 0.
+        This process is one of several that share every minibatch: use `share`, `take` and `end`
+        instead of `run`. `max_rows` and `n_chains` are then its own, and the latter may be 0.
+    common : tuple of four arrays, optional
+        With `shared`, memory that other processes see too, in shapes of `shared_shapes`: int32
+        (head and sums of two phases,), float32 (activity), float32 (panels, `PANEL`) and uint32
+        (panels, 16). All but the first may be the same memory for several processes, as may `w`,
+        which take different parts.
     first_chain : int
         With `shared`, number of its first persistent chain among those of all.
     n_threads : int
@@ -801,7 +845,7 @@ cdef class PairLoop:
         bint persistent, int n_gibbs=1, double momentum=0.0, double l1=0.0, double l2=0.0,
         velocities=None, offsets=None, masters=None, bint spin_visible=False,
         bint spin_hidden=False, bint real=False, seed=0, streams=(0, 1, 2), bint shared=False,
-        first_chain=0, int n_threads=1,
+        first_chain=0, common=None, int n_threads=1,
     ):
         check_threads(n_threads)
         check_typed(w, "w", 2, True, cnp.NPY_FLOAT32)
@@ -867,11 +911,32 @@ cdef class PairLoop:
         self.integers = None
         if shared:
             q.first_chain = word32(first_chain, "first_chain")
-            self.integers = aligned_words((16 + packed_shared_size(q, False),)).view(np.int32)
+            if common is None:
+                self.integers = aligned_words((16 + packed_shared_size(q, False),)).view(np.int32)
+            else:
+                self._set_common(common)
             q.shared = <int32_t*>cnp.PyArray_DATA(self.integers) + 16
 
     def __dealloc__(self):
         free(self.q.memory)
+
+    cdef _set_common(self, common):
+        cdef packed_pair* q = &self.q
+        integers, activity, gradient, largest = common
+        cdef Py_ssize_t panels = packed_panels(q.n_hidden)
+        check_typed(integers, "common[0]", 1, True, cnp.NPY_INT32)
+        check_shape1(integers, "common[0]", 16 + packed_shared_size(q, False))
+        check_typed(activity, "common[1]", 2, True, cnp.NPY_FLOAT32)
+        check_shape2(activity, "common[1]", panels, 32 * packed_words(q.n_visible))
+        check_typed(gradient, "common[2]", 2, True, cnp.NPY_FLOAT32)
+        check_shape2(gradient, "common[2]", panels, PACKED_PANEL)
+        check_typed(largest, "common[3]", 2, True, cnp.NPY_UINT32)
+        check_shape2(largest, "common[3]", panels, 16)
+        self.integers = integers
+        q.row_part = <float*>cnp.PyArray_DATA(activity)
+        q.grad_hidden = <float*>cnp.PyArray_DATA(gradient)
+        q.largest = <uint32_t*>cnp.PyArray_DATA(largest)
+        self.kept = (*self.kept, activity, gradient, largest)
 
     def set_chains(self, Bits hidden):
         """Hidden units of the persistent chains."""
@@ -1005,8 +1070,8 @@ cdef class PairLoop:
         self.integers[0] = 0
         return self.integers[:16 + packed_shared_size(&self.q, all_rows == all_chains)]
 
-    def take(self, rate, *, n_rows, n_chains, double follow=0.01, bint first=False):
-        """Make the update from the sums that `share` returned, added up over all processes.
+    def take(self, rate, *, n_rows, n_chains, double follow=0.01, bint first=False, part=(0, 1)):
+        """Update weights from the sums that `share` returned, added up over all processes.
 
         Parameters
         ----------
@@ -1016,12 +1081,33 @@ cdef class PairLoop:
             As of `share`.
         follow, first
             As of `run`.
+        part : tuple of two int, or None
+            The k-th of so many parts of the panels, ``panels * k // parts`` on: only sums of its
+            panels and those before all panels are looked at. None updates no weights.
         """
         self._check_shared("take")
         cdef ptrdiff_t all_rows = n_rows, all_chains = n_chains
         cdef float speed = <float><double>rate, f = 1.0 if first else <float>follow
+        cdef int k = 0, parts = 0
+        if part is not None:
+            k, parts = part
+            if not 0 <= k < parts:
+                raise ValueError(f"part is {part}; expected k and parts with 0 <= k < parts.")
         with nogil:
-            packed_pair_take(&self.q, all_rows, all_chains, speed, f)
+            packed_pair_take(&self.q, all_rows, all_chains, speed, f, k, parts)
+
+    def end(self, rate):
+        """Update the biases, when all parts of the weights are updated.
+
+        Parameters
+        ----------
+        rate : float
+            As of `take`.
+        """
+        self._check_shared("end")
+        cdef float speed = <float><double>rate
+        with nogil:
+            packed_pair_end(&self.q, speed)
 
     def _check_shared(self, name):
         if self.integers is None:

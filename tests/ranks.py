@@ -7,18 +7,20 @@ JSON.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
 import sys
-from contextlib import nullcontext
+import time
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from unittest import mock
 
 import numpy as np
 from scipy import sparse
 
 import fastboltz as fb
-from fastboltz import Checkpoint
+from fastboltz import Checkpoint, cli, distributed
 from fastboltz.distributed import Ranks
 
 N_RANKS = 4
@@ -35,6 +37,29 @@ CASES = {
     "sparse": ({"n_gibbs": 2}, sparse.csr_matrix(X), (3,)),
     "no seed": ({"random_state": None, "n_iter": 1}, X, (2,)),
 }
+
+
+#: Machines that four or three ranks are on, by their numbers, and cases that are learnt there.
+MACHINES = {
+    "two of two": lambda rank: rank % 2,
+    "three and one": lambda rank: rank // 3,
+    "each alone": lambda rank: rank,
+}
+APART = {
+    "pcd": 4,
+    "spins": 3,  # momentum: velocities of parts
+    "chains": 4,  # sums of two phases
+    "double": 4,
+}
+
+
+def on_machines(number):
+    """Have ranks believe that they share memory with those of the same number only."""
+
+    def ranks_of_machine(comm):
+        return comm.Split(number(comm.rank))
+
+    return mock.patch.object(distributed, "_ranks_of_machine", ranks_of_machine)
 
 
 def interrupt_at(number):
@@ -80,7 +105,7 @@ def part(x, rank, size):
 
 
 class Program:
-    """All ranks of a run, and communicators of the first one, two, ... of them."""
+    """All ranks of a run, four or fewer, and communicators of the first one, two, ... of them."""
 
     def __init__(self):
         from mpi4py import MPI
@@ -114,6 +139,14 @@ class Program:
             name: [self.on(size, self.learn(options, x)) for size in sizes]
             for name, (options, x, sizes) in CASES.items()
         }
+
+    def machines(self):
+        said = {}
+        for name, number in MACHINES.items():
+            for case, size in APART.items():
+                with on_machines(number):
+                    said[f"{name}, {case}"] = self.on(size, self.learn(*CASES[case][:2]))
+        return said
 
     def grey(self):
         def work(comm):
@@ -177,6 +210,20 @@ class Program:
             model({}, callbacks=[Checkpoint(path)], n_iter=1).fit(X)
         return {name: work() for name, work in cases.items()}
 
+    def command(self, folder):
+        """What the command says to all ranks of too few rows."""
+        path = os.path.join(folder, "x.npy")
+        if self.all.rank == 0:
+            np.save(path, X[:3])
+
+        def work(comm):
+            out, err = io.StringIO(), io.StringIO()
+            with redirect_stdout(out), redirect_stderr(err):
+                status = cli.main(["train", path, "--output", os.devnull, "--mpi", "--json"])
+            return status, out.getvalue(), err.getvalue()
+
+        return self.on(N_RANKS, work)
+
 
 def fail(progress):
     """An error."""
@@ -190,27 +237,33 @@ def die(progress):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def end_by(callback, comm, path):
+    """A training that one rank's callback ends for all."""
+    callbacks = [Checkpoint(path, every=1)]
+    if comm.rank == 1:
+        callbacks.append(callback)
+    rbm = model({}, n_iter=6, callbacks=callbacks)
+    rbm.fit(part(X, comm.rank, comm.size), comm=comm)
+
+
 def main():
     what, folder = sys.argv[1:]
-    if what in ("fail", "die"):
-        from mpi4py import MPI
-
-        comm = MPI.COMM_WORLD
-        callbacks = [Checkpoint(os.path.join(folder, "c.fbm"), every=1)]
-        if comm.rank == 1:
-            callbacks.append(fail if what == "fail" else die)
-        rbm = model({}, n_iter=6, callbacks=callbacks)
-        rbm.fit(part(X, comm.rank, comm.size), comm=comm)
-        return
     program = Program()
+    if what == "die":
+        end_by(die, program.all, os.path.join(folder, "c.fbm"))
+    # All else, in one run; then an error of one rank, which ends it.
     said = {
         "bytes": program.bytes(),
+        "machines": program.machines(),
         "grey": program.grey(),
         "resumed": program.resumed(folder),
         "refused": program.refused(folder),
+        "command": program.command(folder),
+        "ended": time.time(),
     }
     if program.all.rank == 0:
-        print(json.dumps(said))
+        print(json.dumps(said), flush=True)
+    end_by(fail, program.all, os.path.join(folder, "failed.fbm"))
 
 
 if __name__ == "__main__":

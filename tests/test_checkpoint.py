@@ -89,6 +89,47 @@ def test_early_stopping_goes_on_with_its_best_epoch(tmp_path):
     assert learnt(resumed) == learnt(whole)
 
 
+STOPPED = {
+    "class RBM": (fb.RBMClassifier(4, early_stopping=True, n_iter_no_change=4), (X, LABELS), {}),
+    "class RBM, all epochs": (
+        fb.RBMClassifier(4, early_stopping=True, n_iter_no_change=50, learning_rate=5.0),
+        (X, LABELS),
+        {},
+    ),
+    "belief network": (
+        fb.SigmoidBeliefNetwork((3,), early_stopping=True, n_iter_no_change=3, learning_rate=1.0),
+        (X,),
+        {},
+    ),
+    "sequences": (
+        fb.RNNRBM(3, 2, patience=2, learning_rate=1.0),
+        ([X[:20], X[20:]],),
+        {"validation": [X[:10]]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", [*STOPPED, "callback"])
+def test_the_checkpoint_of_an_ended_training_holds_its_best_epoch(name, tmp_path):
+    """Catches a file with the last weights, and a training that has ended and forgets its best."""
+    keep = fb.Checkpoint(tmp_path / "kept", every=1, resume=True)
+    if name == "callback":
+        stop = EarlyStopping(HELD_OUT, patience=3)
+        model, data, options = fb.RBM(4, learning_rate=1.0, callbacks=[stop]), (LEARNT_FROM,), {}
+    else:
+        model, data, options = STOPPED[name]
+    model = _with(model, *(model.callbacks or ())).set_params(n_iter=30, random_state=1)
+    made = _with(model, *model.callbacks, keep).fit(*data, **options)
+    best = stop.best_epoch if name == "callback" else made.best_iter_
+    assert best < made.n_iter_
+    loaded = fb.load(keep.path)
+    assert learnt(loaded) == learnt(made)
+    assert getattr(loaded, "best_iter_", best) == best
+    again = _with(model, *model.callbacks, keep).fit(*data, **options)
+    assert learnt(again) == learnt(made)
+    assert getattr(again, "best_iter_", best) == best
+
+
 class Counts:
     """A callback of one's own, which ends a training after some epochs and remembers them."""
 

@@ -95,6 +95,26 @@ def test_moments_over_blocks_are_those_of_all_rows(small_blocks):
         np.testing.assert_allclose(found, wanted, rtol=1e-12 if weight is None else 2e-7)
 
 
+def test_every_pass_may_have_a_draw_of_its_own():
+    """Each pass learns from what its own call returned; the first call gives the moments alone.
+
+    Deliberate bug that this catches: rows kept from one pass to the next.
+    """
+
+    def draws():
+        rng = np.random.default_rng(0)
+        while True:
+            yield (rng.random((200, 6)) < 0.2 + 0.1 * np.arange(6)).astype(np.float32)
+
+    passes, options = draws(), {"learning_rate": 0.1, "n_iter": 3}
+    together = rbm(**options).fit(lambda: iter([next(passes)]))
+    passes = draws()
+    one_by_one = rbm(**options | {"n_iter": 0}).fit(next(passes))
+    for _ in range(3):
+        one_by_one.partial_fit(next(passes))
+    assert learnt(together) == learnt(one_by_one)
+
+
 def test_weights_come_with_the_chunks():
     whole = rbm().fit(X, sample_weight=WEIGHT)
     pairs = lambda: zip(np.split(X, [70]), np.split(WEIGHT, [70]), strict=True)  # noqa: E731
@@ -180,6 +200,130 @@ def test_a_stack_learns_from_chunks():
     parts = fb.DeepBeliefNetwork([4, 3], **OPTIONS).fit(cut(60, 61))
     for one, other in zip(parts.rbms_, whole.rbms_, strict=True):
         np.testing.assert_allclose(one.components_, other.components_, atol=1e-4)
+
+
+# ---------------------------------------------------------------------------------- rows and labels
+
+Y = np.where(X.sum(axis=1) > 3, "many", "few")
+MARKED = np.where(np.arange(len(X)) % 3 == 0, np.where(X.sum(axis=1) > 3, 1, 0), -1)
+MARKED[:60] = -1  # a block without a label
+CLASSIFIERS = {
+    "class RBM": (fb.RBMClassifier(4), Y),
+    "unlabelled rows": (fb.RBMClassifier(4, objective="semi-supervised"), MARKED),
+    "gated by the class": (fb.ClassGatedRBMClassifier(3), Y),
+    "two groups": (fb.TwoGroupRBMClassifier(3), Y),
+    "switches": (fb.PointwiseGatedRBMClassifier((2, 2), n_pretraining=0), Y),
+}
+
+
+def pairs(*at, X=X, y=Y, weight=None):
+    """A function that returns rows with their labels, and weights, in chunks with these ends."""
+    columns = [x for x in (X, y, weight) if x is not None]
+    return lambda: zip(*(np.split(x, at) for x in columns), strict=True)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_classifiers_learn_from_chunks_of_rows_and_labels(name):
+    """To the byte. Catches labels that one chunk lacks and another has, and moments of labels in
+    which rows without one count."""
+    model, y = CLASSIFIERS[name]
+    model = model.set_params(**OPTIONS)
+    whole = model.fit(X, y)
+    expected, classes = learnt(whole), whole.classes_
+    order = np.argsort(y, kind="stable")  # chunks of one class
+    for given, at in (((X, y), ()), ((X, y), (1, 100, 229))):
+        found = model.fit(pairs(*at, X=given[0], y=given[1]))
+        assert learnt(found) == expected
+        assert (found.classes_ == classes).all()
+    sorted_rows = learnt(model.fit(X[order], y[order]))
+    assert learnt(model.fit(pairs(30, 90, X=X[order], y=y[order]))) == sorted_rows
+    assert learnt(model.fit(X, y, WEIGHT)) == learnt(model.fit(pairs(50, y=y, weight=WEIGHT)))
+
+
+def test_moments_of_labels_are_those_of_labelled_rows(small_blocks):
+    model = fb.RBMClassifier(4, objective="semi-supervised", **OPTIONS).set_params(n_iter=0)
+    for weight in (None, WEIGHT):
+        expected = model.fit(X, MARKED, weight)._base_rates["y"]
+        found = model.fit(pairs(90, y=MARKED, weight=weight))._base_rates["y"]
+        # Weights are in single precision.
+        np.testing.assert_allclose(found, expected, rtol=1e-9 if weight is None else 1e-7)
+
+
+def test_a_pass_over_an_iterator_of_labelled_chunks(small_blocks):
+    model = fb.RBMClassifier(4, **OPTIONS)
+    one = learnt(model.partial_fit(pairs(100)(), classes=["few", "many"]))
+    two = fb.RBMClassifier(4, **OPTIONS)
+    assert learnt(two.partial_fit(pairs(3, 4, 200), classes=["few", "many"])) == one
+    two.partial_fit(pairs(20)())
+    assert two._training.update == 24
+    assert two.score(X, Y) > 0.5
+    with pytest.raises(ValueError, match="the first call of partial_fit needs classes="):
+        fb.RBMClassifier(4).partial_fit(pairs(100)())
+
+
+def test_early_stopping_of_chunks_needs_rows_of_its_own():
+    model = fb.RBMClassifier(4, early_stopping=True, n_iter_no_change=2, **OPTIONS)
+    with pytest.raises(ValueError, match=re.escape("give validation=(X, y), or early_stopping=")):
+        model.fit(pairs(100))
+    model.set_params(n_iter=30)
+    wrong = X[:40], Y[:40][::-1]  # which are learnt worse and worse
+    stopped = model.fit(pairs(100), validation=wrong)
+    best = learnt(stopped), stopped.best_iter_
+    whole = model.fit(X, Y, validation=wrong)
+    assert best == (learnt(whole), whole.best_iter_)
+    assert whole.n_iter_ < 30
+
+
+def test_pairs_of_images_come_in_chunks():
+    moved = np.roll(X, 1, axis=1)
+    for mode in ("conditional", "joint"):
+        model = fb.GatedRBM(3, mode=mode, **OPTIONS)
+        expected = learnt(model.fit(X, moved))
+        assert learnt(model.fit(pairs(7, 100, y=moved))) == expected
+        assert (model.n_features_in_, model.n_features_y_) == (6, 6)
+        one = fb.GatedRBM(3, mode=mode, **OPTIONS).partial_fit(pairs(50, y=moved)())
+        two = fb.GatedRBM(3, mode=mode, **OPTIONS).partial_fit(X, moved)
+        assert learnt(one) == learnt(two)
+
+
+def test_deep_machines_and_switches_take_chunks_where_nothing_is_pretrained():
+    for model in (fb.DeepBoltzmannMachine((4, 3), **OPTIONS), fb.PointwiseGatedRBM(**OPTIONS)):
+        with pytest.raises(ValueError, match=r"all\s+rows at once, but they come in chunks"):
+            model.fit(cut(50))
+        if "components" in str(model.get_params()):
+            model.set_params(n_components=(2, 2))
+        model.set_params(n_pretraining=0)
+        assert learnt(model.fit(cut(50, 51))) == learnt(model.fit(X))
+        model.partial_fit(iter([X[:100], X[100:]]))
+        assert model._training.update == 60
+
+
+def test_labels_that_cannot_be_read_get_a_sentence():
+    model = fb.RBMClassifier(4, **OPTIONS).fit(X, Y)
+    before = learnt(model), model.classes_.tolist()
+    one_class = np.full(len(X), "few")
+    for data, options, error, sentence in [
+        (cut(100), {}, ValueError, "a chunk is a tuple (X, y) or (X, y, sample_weight); got ndarr"),
+        (pairs(100), {"y": Y}, ValueError, "the labels of chunks come with them"),
+        (pairs(100)(), {}, TypeError, "fit reads the data n_iter + 1 times"),
+        (pairs(100, y=one_class), {}, ValueError, "y has one class only, 'few'"),
+        (pairs(100, y=Y[:, None][:, [0, 0]]), {}, ValueError, "y should be a 1d array"),
+        (pairs(X=X[:0], y=Y[:0]), {}, ValueError, "y has no labelled row"),
+        (pairs(100, X=3 * X, y=MARKED + 1), {}, ValueError, "X has values in [0, 3]"),
+        (
+            pairs(100, weight=np.ones(230)),
+            {"sample_weight": np.ones(230)},
+            ValueError,
+            "let each be a tuple (X, y, sample_weight)",
+        ),
+    ]:
+        with pytest.raises(error, match=re.escape(sentence)):
+            model.fit(data, **options)
+        assert (learnt(model), model.classes_.tolist()) == before
+    with pytest.raises(ValueError, match="both images of a pair come in one chunk"):
+        fb.GatedRBM(3).fit(pairs(100, y=X), X)
+    with pytest.raises(TypeError, match="call partial_fit with some at a time"):
+        fb.RNNRBM(3, 2).fit(lambda: iter([[X]]))
 
 
 # ----------------------------------------------------------------------------------------- resuming
@@ -278,7 +422,7 @@ def test_a_model_stays_as_it_was_where_chunks_are_bad():
             model.fit(bad)
         assert (learnt(model), model.n_features_in_) == before
         assert np.isfinite(model.score(X))
-    with pytest.raises(ValueError, match="let each be a pair"):
+    with pytest.raises(ValueError, match="let each be a tuple"):
         model.fit(cut(100), sample_weight=np.ones(230))
     with pytest.raises(ValueError, match="there was no chunk of rows"):
         model.partial_fit(iter([]))
@@ -376,6 +520,11 @@ def read():
     for k in range(100):
         yield np.roll(bits, k).reshape(-1, 256)
 
+def labelled():
+    return ((rows, rows[:, 0]) for rows in read())
+
+model = fb.RBMClassifier(4, n_iter=1, batch_size=512, n_threads=1, random_state=0).fit(labelled)
+print(model.classes_, model._training.update)
 cases = (("fit", read, "bernoulli"), ("partial_fit", read(), "gaussian"))
 for method, data, visible in cases:
     model = fit(data, visible, method)
@@ -386,6 +535,7 @@ except MemoryError:
     print("too much")
 """)
     assert said.splitlines() == [
+        "[0 1] 200",
         "fit bernoulli 1 200",
         "partial_fit gaussian 1 200",
         "too much",

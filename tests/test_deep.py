@@ -445,7 +445,14 @@ def test_a_known_half_is_held_and_unknown_units_are_learnt_around():
     np.testing.assert_array_equal(drawn[:, [0, 2]], np.tile([1, 0], (50, 1)))
 
 
-OPTIONS = [{}, {"inference": "gibbs"}, {"method": "pcd"}, {"visible": "gaussian"}]
+OPTIONS = [
+    {},
+    {"inference": "gibbs"},
+    {"method": "pcd"},
+    {"method": "tempered"},
+    {"method": "trajectory"},
+    {"visible": "gaussian"},
+]
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -654,7 +661,10 @@ def test_what_is_learnt_is_not_there_before_fit(model):
 def test_sentences_of_the_deep_boltzmann_machine():
     for options, sentence in (
         ({"inference": "exact"}, "inference must be one of 'mean-field', 'gibbs'; got 'exact'."),
-        ({"method": "cd"}, "method must be one of 'auto', 'pcd', 'exact'; got 'cd'."),
+        (
+            {"method": "cd"},
+            "method must be one of 'auto', 'pcd', 'exact', 'tempered', 'trajectory'; got 'cd'.",
+        ),
         ({"n_pretraining": -1}, "n_pretraining must be a whole number >= 0; got -1."),
     ):
         with pytest.raises(ValueError, match=re.escape(sentence)):

@@ -1,4 +1,4 @@
-"""Gated machines: against enumeration, and on shifts of random dots."""
+"""Gated machines: against enumeration, and on shifts and rotations of random dots."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from fastboltz import Categorical, GatedRBM, NotEnumerableError
+from fastboltz.optimizers import Linear
 
 Z_LIMIT = 4.5
 
@@ -154,6 +155,41 @@ def test_shifts_are_recovered_from_the_hidden_units(form):
     better = right(H) - right(np.roll(H, 1, axis=0))
     assert better.mean() > 0.1
     assert better.mean() > Z_LIMIT * better.std() / np.sqrt(len(better))
+
+
+def _rotations(n, seed, side=9, n_angles=8):
+    """Discs of random dots, and the eighths of a turn by which the second of each pair is rotated:
+    each of its pixels is that of the first nearest to where it came from."""
+    rng = np.random.default_rng(seed)
+    middle = (side - 1) / 2
+    at = np.indices((side, side)).reshape(2, -1).T - middle
+    at = at[(at**2).sum(axis=1) <= (side / 2) ** 2]
+    sources = []
+    for angle in 2 * np.pi * np.arange(n_angles) / n_angles:
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        sources.append((((at @ turn)[:, None] - at) ** 2).sum(axis=2).argmin(axis=1))
+    X = np.where(rng.random((n, len(at))) < 0.5, 1, -1).astype(np.float32)
+    by = rng.integers(0, n_angles, n)
+    return X, np.take_along_axis(X, np.array(sources)[by], axis=1), by
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        {"n_iter": 8},
+        {"n_factors": 80, "optimizer": "adam", "learning_rate": Linear(0.008), "n_iter": 30},
+    ],
+    ids=["dense", "factored"],
+)
+def test_rotations_are_recovered_from_the_hidden_units(form):
+    """As shifts are, in two dimensions and with pixels that get lost on the way."""
+    (X, Y, by), (X_test, Y_test, by_test) = _rotations(3000, 0), _rotations(2000, 1)
+    assert (np.sort(X, axis=1) != np.sort(Y, axis=1)).any()
+    gated = GatedRBM(30, visible="spin", random_state=0, **form).fit(X, Y)
+    linear = LogisticRegression(max_iter=1000).fit(gated.transform(X, Y), by)
+    assert linear.score(gated.transform(X_test, Y_test), by_test) >= 0.95
+    pixels = LogisticRegression(max_iter=1000).fit(np.c_[X, Y], by)
+    assert pixels.score(np.c_[X_test, Y_test], by_test) < 0.25
 
 
 # -------------------------------------------------------------------------------------------- face

@@ -5,7 +5,7 @@ from __future__ import annotations
 import joblib
 import numpy as np
 import pytest
-from saved_models import X
+from saved_models import LABELS, SQUARE, X
 from sklearn.model_selection import GridSearchCV
 
 import fastboltz as fb
@@ -43,11 +43,66 @@ def test_annealing_is_the_same_for_every_number_of_workers(make, samples):
     np.testing.assert_allclose(one.value, plain.value, rtol=1e-9)
 
 
+#: Of every row other units are known.
+KNOWN = np.where(np.random.default_rng(5).random((150, 6)) < 0.5, np.resize(X, (150, 6)), np.nan)
+SAMPLED = {
+    "RBM": (fb.RBM(4), (X,), {}),
+    "held": (fb.RBM(4), (X,), {"given": KNOWN}),
+    "labels": (fb.RBMClassifier(4), (X, LABELS), {"label": "many"}),
+    "three groups": (fb.DeepBoltzmannMachine((4, 3)), (X,), {}),
+    "lateral": (fb.HigherOrderBoltzmannMachine(n_hidden=2, edges=SQUARE), (X,), {}),
+    "switches": (fb.PointwiseGatedRBM((3, 2)), (X,), {}),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_samples_are_the_same_for_every_number_of_workers(name):
+    """Catches chains that are numbered anew in every task, and rows that change their order."""
+    model, data, options = SAMPLED[name]
+    model = model.set_params(n_iter=2, random_state=0).fit(*data)
+    options = options | {"n_samples": 150, "n_steps": 5, "random_state": 7}
+    plain = _arrays(model.sample(**options))
+    one = _arrays(model.sample(**options, n_jobs=1))
+    with joblib.parallel_config("threading"):
+        three = _arrays(model.sample(**options, n_jobs=3))
+    assert len({x.tobytes() for x in plain[0]}) > 2
+    for x, y, z in zip(plain, one, three, strict=True):
+        assert x.shape == y.shape
+        assert x.dtype == y.dtype
+        np.testing.assert_array_equal(y, z)
+        # No draw of these seeds comes so near to its probability that rounding decides.
+        np.testing.assert_array_equal(x, y)
+
+
+def test_real_samples_differ_by_rounding_at_most_and_y_is_drawn_for_every_x():
+    grey = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
+    rbm = fb.RBM(4, visible="gaussian", n_iter=2, random_state=0).fit(grey)
+    options = {"n_steps": 3, "random_state": 7}
+    plain, two = (rbm.sample(150, **options, n_jobs=n) for n in (None, 2))
+    np.testing.assert_allclose(two, plain, rtol=0, atol=1e-4)
+    gated = fb.GatedRBM(4, n_iter=2, random_state=0).fit(X, X[:, ::-1].copy())
+    many = np.resize(X, (130, X.shape[1])).astype(np.float32)
+    plain, two = (gated.sample(many, **options, n_jobs=n) for n in (None, 2))
+    np.testing.assert_array_equal(two, plain)
+
+
+def test_what_looks_at_all_chains_is_not_taken_apart():
+    rbm = fb.RBM(4, n_iter=1, random_state=0).fit(X)
+    for options in ({"method": "tempered"}, {"return_info": True}):
+        with pytest.raises(ValueError, match="n_jobs=2 takes chains apart"):
+            rbm.sample(3, **options, n_jobs=2)
+
+
+def _arrays(sampled):
+    return [np.asarray(x) for x in (sampled if isinstance(sampled, tuple) else (sampled,))]
+
+
 @pytest.mark.filterwarnings("ignore")
-def test_annealing_and_grids_run_on_dask():
+def test_annealing_sampling_and_grids_run_on_dask():
     distributed = pytest.importorskip("distributed")
     rbm = fb.RBM(4, n_iter=2, random_state=0).fit(X)
     alone = rbm.log_partition("ais", **OPTIONS)
+    drawn = rbm.sample(150, 5, random_state=1)
     grid = GridSearchCV(fb.RBM(n_iter=2, random_state=0), {"n_components": [2, 4]}, cv=2, n_jobs=2)
     scores = grid.fit(X).cv_results_["mean_test_score"]
     options = {"processes": False, "n_workers": 1, "threads_per_worker": 2}
@@ -56,5 +111,6 @@ def test_annealing_and_grids_run_on_dask():
         joblib.parallel_config("dask"),
     ):
         assert rbm.log_partition("ais", **OPTIONS, n_jobs=2) == alone
+        np.testing.assert_array_equal(rbm.sample(150, 5, random_state=1, n_jobs=2), drawn)
         there = grid.fit(X).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(there, scores)

@@ -123,9 +123,11 @@ class Case:
         self.rates = (0.1 / (1 + np.arange(n_updates))).astype(np.float32)
         self.streams, self.update, self.sweep = (11, 12, 13), 5, 9
 
-    def loop(self, max_rows, chains, n_threads=1, **options):
+    def loop(self, max_rows, chains, n_threads=1, w=None, **options):
         """A loop, and what it updates: parameters, velocities and offsets."""
         params = [x.copy() for x in self.params]
+        if w is not None:
+            params[0] = w
         velocities = [np.zeros_like(x) for x in params] if self.momentum else None
         offsets = [x.copy() for x in self.offsets] if self.centred else None
         loop = packed.PairLoop(
@@ -161,20 +163,41 @@ class Case:
         kept = [visible.unpack(), hidden.unpack()] if self.persistent else []
         return *learnt, kept
 
-    def train_shared(self, n_ranks, n_threads=1):
-        """By loops of which each has a share of the rows and chains."""
+    def train_shared(self, n_ranks, n_threads=1, in_parts=False):
+        """By loops of which each has a share of the rows and chains.
+
+        With ``in_parts`` they have the same weights, and each but the last updates a part of them.
+        """
 
         def share(n, rank):
             return slice(n * rank // n_ranks, n * (rank + 1) // n_ranks)
 
         ranks = range(n_ranks)
+        n_parts = max(1, n_ranks - 1)
+        options = [{} for rank in ranks]
+        if in_parts:
+            hidden, visible = self.params[0].shape
+            head, sums, activity = packed.shared_shapes(visible, hidden)
+            same = [
+                np.full(shape, 77, dtype)
+                for shape, dtype in (
+                    (activity, np.float32), ((sums[0], packed.PANEL), np.float32),
+                    ((sums[0], 16), np.uint32),
+                )
+            ]  # fmt: skip
+            w = self.params[0].copy()
+            for one in options:
+                own = np.full(head + 2 * sums[0] * sums[1], 77, np.int32)
+                one.update(w=w, common=(own, *same))
         loops, learnt = zip(
             *(
                 self.loop(
                     -(-self.batch // n_ranks), np.ascontiguousarray(self.chains[mine]), n_threads,
-                    shared=True, first_chain=mine.start,
+                    shared=True, first_chain=mine.start, **one,
                 )
-                for mine in (share(self.n_chains, rank) for rank in ranks)
+                for mine, one in (
+                    (share(self.n_chains, rank), options[rank]) for rank in ranks
+                )
             ), strict=True,
         )  # fmt: skip
         with threads.single_threaded_blas():
@@ -191,9 +214,20 @@ class Case:
                     ))  # fmt: skip
                 total = sum(x.astype(np.int64) for x in parts)
                 assert np.abs(total).max() < 2**31
-                for loop, part in zip(loops, parts, strict=True):
+                for rank, (loop, part) in enumerate(zip(loops, parts, strict=True)):
                     part[...] = total
+                    if in_parts:
+                        n["part"] = (rank, n_parts) if rank < n_parts else None
                     loop.take(rate, follow=self.follow, first=self.first and k == 0, **n)
+                for loop in loops:
+                    loop.end(rate)
+        if in_parts and self.momentum:
+            whole, panels = learnt[0][1][0].copy(), sums[0]
+            for part in range(n_parts):
+                mine = slice(*(packed.PANEL * (panels * k // n_parts) for k in (part, part + 1)))
+                whole[mine] = learnt[part][1][0][mine]
+            for _, velocities, _ in learnt:
+                velocities[0][...] = whole
         assert all(as_bytes(one) == as_bytes(learnt[0]) for one in learnt)
         kept = []
         if self.persistent:
@@ -313,7 +347,9 @@ def test_shares_of_a_minibatch_change_no_byte(options):
         for kernel in KERNELS:
             packed.kernel(kernel)
             for n_ranks in (1, 2, 3, 5):
-                assert as_bytes(case.train_shared(n_ranks, n_threads=1 + n_ranks % 2)) == alone
+                n_threads = 1 + n_ranks % 2
+                assert as_bytes(case.train_shared(n_ranks, n_threads)) == alone
+                assert as_bytes(case.train_shared(n_ranks, n_threads, in_parts=True)) == alone
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -334,9 +370,15 @@ def test_a_share_says_what_it_cannot_do():
         alone.share(case.data, case.order[:4], first_row=0, n_rows=4, n_chains=16)
     with pytest.raises(ValueError, match="made with shared=True"):
         alone.take(0.1, n_rows=4, n_chains=16)
+    with pytest.raises(ValueError, match="made with shared=True"):
+        alone.end(0.1)
     loop, _ = case.loop(16, case.chains, shared=True)
     with pytest.raises(ValueError, match="run is for a process alone"):
         loop.run(case.data, case.order, 16, case.rates)
+    with pytest.raises(ValueError, match=r"part is \(2, 2\); expected k and parts"):
+        loop.take(0.1, n_rows=4, n_chains=16, part=(2, 2))
+    with pytest.raises(ValueError, match=r"common\[0\]"):
+        case.loop(16, case.chains, shared=True, common=(np.zeros(3, np.int32), None, None, None))
     with pytest.raises(ValueError, match="5 of 4 rows"):
         loop.share(case.data, case.order[:5], first_row=0, n_rows=4, n_chains=16)
     with pytest.raises(ValueError, match="rows must be in"):

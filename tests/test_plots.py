@@ -479,6 +479,22 @@ def test_swap_diagrams_show_the_replicas_and_what_was_accepted(rbm, X):
         np.testing.assert_array_equal(path.get_ydata(), wanted)
 
 
+def test_swap_diagrams_along_a_training_name_the_positions_of_its_models(X):
+    """Deliberate bug that this catches: levels of temperature whatever `method` says."""
+    from fastboltz.callbacks import Trajectory
+
+    rbm = fb.RBM(4, n_iter=6, callbacks=[Trajectory()], random_state=0).fit(X)
+    options = {"n_chains": 20, "n_steps": 30, "n_adapt": 30}
+    display = SwapsDisplay.from_estimator(rbm, method="trajectory", **options)
+    assert display.betas[0] == 0
+    assert display.betas[-1] == len(rbm.trajectory_) + 1
+    assert display.axes_[1].get_ylabel() == "position along the training"
+    assert display.axes_[0].get_xlabel().endswith("position along the training")
+    assert SwapsDisplay.from_estimator(rbm, **options).betas[-1] == 1
+    with pytest.raises(ValueError, match="method must be one of 'tempered', 'trajectory'"):
+        SwapsDisplay.from_estimator(rbm, method="gibbs", **options)
+
+
 @pytest.mark.parametrize("n_levels", [2, 3, 5, 9, 10, 14, 30])
 def test_levels_are_named_from_zero_to_one_and_apart(n_levels):
     betas = np.linspace(0, 1, n_levels)

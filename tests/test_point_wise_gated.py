@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 from dataclasses import replace
@@ -16,7 +17,8 @@ from test_objectives import _assert_gradient
 
 import fastboltz as fb
 from fastboltz import PointwiseGatedRBM, PointwiseGatedRBMClassifier
-from fastboltz.models.point_wise_gated import relevance
+from fastboltz.models import point_wise_gated
+from fastboltz.models.point_wise_gated import _Inference, relevance
 from fastboltz.optimizers import Constant
 
 Z_LIMIT = 4.5
@@ -250,6 +252,42 @@ def test_probabilities_of_labels_are_those_given_the_inferred_switches():
             state, w = _posterior(machine, p, {"v": X}, 0)
             error = found.std(axis=0) / np.sqrt(3000)
             assert (np.abs(found.mean(axis=0) - w @ state["y"]) < Z_LIMIT * error).all()
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("sizes", [(40, 30), (40, 0)], ids=["two groups", "a mask"])
+@pytest.mark.parametrize("labels", [False, True], ids=["no label", "label"])
+def test_two_switches_by_their_difference_are_inferred_as_by_the_general_way(
+    visible, sizes, labels, monkeypatch
+):
+    """The same means but for rounding, and the same draws but where a uniform falls between.
+
+    Deliberate bugs that this catches: the second component's share added; the label's field left
+    out; random numbers of another sweep; rows of the second part that draw those of the first.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 60)) if visible == "gaussian" else rng.random((600, 60)) < 0.4
+    X, y = X.astype(np.float32), rng.integers(0, 3, 600)
+    kind = PointwiseGatedRBMClassifier if labels else PointwiseGatedRBM
+    model = kind(sizes, visible=visible, n_iter=0, n_pretraining=0, random_state=0).fit(X, y)
+    for x in model.params_.values():
+        x += rng.normal(0, 0.2, x.shape).astype(np.float32)
+    knowns = [{"v": X}, {"v": X, "y": np.eye(3, dtype=np.float32)[y]}][: 1 + labels]
+    for method, known in itertools.product(("mean-field", "gibbs"), knowns):
+        for n_steps, n_threads in ((1, 1), (4, 2), (300, 1))[: 3 if method == "mean-field" else 2]:
+            inference = _Inference(model.energy_, method, n_steps, n_threads)
+            at = fb.rng.Address.of(3, "unknown", step=5, row=7)
+            found = inference.means(model.params_, known, at)
+            with monkeypatch.context() as patch:
+                patch.setattr(point_wise_gated, "serves", lambda *_: False)
+                expected = inference.means(model.params_, known, at)
+            assert list(found) == list(expected)
+            single = replace(inference, n_threads=1).means(model.params_, known, at)
+            for g, x in expected.items():
+                assert found[g].shape == x.shape and found[g].dtype == x.dtype
+                np.testing.assert_array_equal(found[g], single[g])
+                off = np.abs(found[g] - x) > 2e-4
+                assert off.mean() < (1e-3 if method == "gibbs" else 1e-12)
 
 
 # ---------------------------------------------------------------------------------------- learning

@@ -24,6 +24,7 @@ from fastboltz.recurrent import (
     Tanh,
     emitted_gradient,
 )
+from fastboltz.rng import Address
 from fastboltz.training import Trainer
 
 Z_LIMIT = 4.5
@@ -185,6 +186,7 @@ def test_sweeps_on_bits_with_a_field_for_every_row_are_the_general_ones(kinds, b
     assert sampler._fixed_pair(params, state, blocks, fixed) is not None
     on_bits = sampler.step(params, state, 3, scale=0.8, means=True)
     sampler._fixed_pair = lambda *_: None
+    sampler._fixed_layer = lambda *_: None
     general = sampler.step(params, state, 3, scale=0.8, means=True)
     for g in "vhu":
         np.testing.assert_array_equal(on_bits.values[g], general.values[g])
@@ -192,6 +194,50 @@ def test_sweeps_on_bits_with_a_field_for_every_row_are_the_general_ones(kinds, b
     assert list(on_bits.means) == list(general.means) == [last]
     np.testing.assert_allclose(on_bits.means[last], general.means[last], atol=2e-6)
     assert on_bits.address == general.address
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.8])
+@pytest.mark.parametrize("group", ["v", "h"])
+@pytest.mark.parametrize("kinds", [(fb.Bernoulli, fb.Bernoulli), (fb.Spin, fb.Bernoulli)], ids=str)
+def test_one_draw_on_bits_with_a_field_for_every_row_is_the_general_one(kinds, group, scale):
+    """Deliberate bugs that this catches: the own bias scaled, the matrix the wrong way round, the
+    kind of the units left out."""
+    rng = np.random.default_rng(1)
+    n = 300
+    v, h = kinds[0](40), kinds[1](30)
+    energy = fb.Energy({"v": v, "h": h, "u": fb.Gaussian(5)}, ["h_j v_i", "v_i u_r", "h_j u_r"])
+    params = {k: x.astype(np.float32) for k, x in _random_params(energy, scale=0.3).items()}
+    values = {
+        "v": v.states()[rng.integers(0, 2, (n, 40))].astype(np.float32),
+        "h": h.states()[rng.integers(0, 2, (n, 30))].astype(np.float32),
+        "u": rng.standard_normal((n, 5)).astype(np.float32),
+    }
+    sampler = fb.Gibbs(energy, "u")
+    fixed = sampler.fixed(params, values, ["u"])
+    at = Address.of(3, "positive", 1, 7)
+    one = (params, values, group, fixed[group], at, scale, True)
+    assert sampler._fixed_layer(*one) is not None
+    mean, sample, _ = sampler.draw(params, values, group, at, scale, True, None, fixed)
+    sampler._fixed_layer = lambda *_: None
+    general = sampler.draw(params, values, group, at, scale, True, None, fixed)
+    np.testing.assert_array_equal(sample, general[1])
+    np.testing.assert_allclose(mean, general[0], atol=2e-6)
+
+
+def test_chains_that_share_memory_leave_the_values_as_they_are():
+    energy = fb.Energy(UNITS, ["h_j v_i", "v_i x_r", "v_i"])
+    params, sampler = _random_params(energy), fb.Gibbs(energy, "x")
+    values = dict(sampler.init(params, 50, values={"x": np.ones((50, 2))}, random_state=0).values)
+    before = {g: x.copy() for g, x in values.items()}
+    at = Address.of(0, "chains")
+    shared = sampler.start(params, 50, at, values, copy=False)
+    assert np.shares_memory(shared.values["v"], values["v"])
+    shared = sampler.step(params, shared, 3)
+    for g, x in before.items():
+        np.testing.assert_array_equal(values[g], x)
+    own = sampler.step(params, sampler.start(params, 50, at, before), 3)
+    for g, x in own.values.items():
+        np.testing.assert_array_equal(shared.values[g], x)
 
 
 def test_fields_that_stay_are_the_fields():

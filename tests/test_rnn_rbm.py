@@ -426,12 +426,14 @@ def test_a_network_of_ones_own_takes_part():
 # --------------------------------------------------------------------------------------- samples
 
 
-def test_the_next_step_after_a_prefix_has_its_exact_distribution():
+@pytest.mark.parametrize("method", ["gibbs", "tempered", "trajectory"])
+def test_the_next_step_after_a_prefix_has_its_exact_distribution(method):
     """Deliberate bugs that this catches: the prefix's last step not read, the learnt start for all
-    sequences but the first."""
+    sequences but the first, samples of a model that was kept."""
     rnn, prefix = _fitted(), _sequences((3,))[0]
+    rnn.trajectory_ = [(k, _fitted(seed=k).params_) for k in (1, 2)]
     n = 5000
-    drawn = rnn.sample(5, prefix, n_sequences=n, n_gibbs=30, random_state=0)
+    drawn = rnn.sample(5, prefix, n_sequences=n, n_gibbs=30, method=method, random_state=0)
     assert drawn.shape == (n, 5, V)
     np.testing.assert_array_equal(drawn[:, :3], np.broadcast_to(prefix, (n, 3, V)))
     _, states = _log_likelihoods(rnn.params_, "tanh", prefix)
@@ -457,17 +459,74 @@ def test_samples_are_repeatable_and_calls_differ():
     np.testing.assert_array_equal(rnn.sample(3, _sequences((3,))[0]), _sequences((3,))[0])
 
 
-def test_accuracy_counts_by_hand():
-    rnn = _fitted()
-    x = np.array([[1.0, 0, 1], [0, 0, 1]])
+def test_totals_and_thresholds_count_by_hand():
+    rnn = _fitted(seed=4)
+    x = np.array([[1.0, 0, 1], [0, 0, 1], [0, 0, 0]])
     p = rnn.predict([x])[0]
     hits = p[0, 0] + p[0, 2] + p[1, 2]
     expected = hits / (3 + p.sum() - hits)
-    assert rnn.accuracy([x]) == pytest.approx(expected)
-    at = 0.4
-    q = p > at
+    assert rnn.accuracy([x], kind="totals") == pytest.approx(expected)
+    at = 0.35
+    q = (p > at).astype(float)
     both = q[0, 0] + q[0, 2] + q[1, 2]
-    assert rnn.accuracy([x], threshold=at) == pytest.approx(both / (3 + q.sum() - both))
+    totals = both / (3 + q.sum() - both)
+    assert rnn.accuracy([x], kind="totals", threshold=at) == pytest.approx(totals)
+    frames = [
+        (q[0, 0] + q[0, 2]) / max(2, q[0].sum()),
+        q[1, 2] / max(1, q[1].sum()),
+        float(not q[2].any()),
+    ]
+    assert 0 < np.mean(frames) < 1
+    assert rnn.accuracy([x], threshold=at) == pytest.approx(np.mean(frames))
+
+
+def test_frame_accuracy_is_that_of_frames_drawn_from_the_model(monkeypatch):
+    """Deliberate bugs that this catches: errors counted twice, means in place of frames, chains
+    without their weights, frames of other steps, steps without any unit that count as wrong."""
+    monkeypatch.setattr(likelihood, "_CHAINS_AT_ONCE", 32_000)  # several steps together
+    form = {"emits": ("biases", "weights"), "weight_rank": 2}
+    rnn, data = _fitted(form), _sequences((6, 3))
+    data[0][2:5] = 0
+    for x in rnn.params_.values():
+        x *= 1.5
+    rnn.params_["v"][...] -= 1
+    p, kind = {key: x.astype(float) for key, x in rnn.params_.items()}, _kind(form)
+    means, variances, twice, by_means = [], [], [], []
+    for sequence in data:
+        _, after = _log_likelihoods(p, kind, sequence)
+        for x, u in zip(sequence, [p["recurrent.start"], *after], strict=False):
+            log_p = logsumexp(_joint(p, u), axis=1)
+            weight = np.exp(log_p - logsumexp(log_p))
+            hits, off = _states(V) @ x, _states(V) @ (1 - x)
+            misses = x.sum() - hits
+            once = [
+                t / (t + max(a, b)) if t + a + b else 1
+                for t, a, b in zip(hits, off, misses, strict=True)
+            ]
+            value = weight @ once
+            means.append(value)
+            variances.append(weight @ np.square(once) - value**2)
+            twice.append(weight @ (hits / np.maximum(hits + off + misses, 1)))
+            on = weight @ _states(V)
+            by_means.append((x @ on) / max(x.sum(), on.sum()))
+    # A short ladder, so that the weights matter.
+    options = {"betas": 4, "n_chains": 8000, "random_state": 0}
+    z = rnn.log_likelihood(data, method="ais", **options).log_partition
+    assert z.effective_chains.min() < 7600
+    error = np.sqrt(np.sum(np.array(variances) / z.effective_chains)) / len(means)
+    found = rnn.accuracy(data, **options)
+    assert abs(found - np.mean(means)) < Z_LIMIT * error
+    for other in (twice, by_means):
+        assert abs(np.mean(other) - np.mean(means)) > 3 * Z_LIMIT * error
+
+
+def test_accuracy_is_for_units_that_are_on_or_off():
+    x = [np.random.default_rng(0).standard_normal((4, 2))]
+    rnn = RNNRBM(2, 2, visible="gaussian", n_iter=0).fit(x)
+    with pytest.raises(ValueError, match="accuracy counts visible units that are on, 1, or off"):
+        rnn.accuracy(x)
+    with pytest.raises(ValueError, match="kind"):
+        _fitted().accuracy(_sequences(), kind="frame")
 
 
 # ------------------------------------------------------------------------------------- estimator

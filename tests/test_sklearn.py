@@ -9,6 +9,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from saved_models import MODELS, learnt
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits
@@ -344,6 +345,33 @@ def test_polars_frames_go_in_and_come_out():
     pipeline = make_pipeline(_small(), LogisticRegression()).set_output(transform="polars")
     y = _bits()[:, 0].astype(int)
     assert len(pipeline.fit(X, y).predict(X)) == len(X)
+
+
+def _each(x, change):
+    """Tables of reals changed, wherever they stand in what `fit` is given."""
+    if isinstance(x, dict):
+        return {key: _each(value, change) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_each(value, change) for value in x]
+    is_table = isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f"
+    return change(x.astype(np.float64)) if is_table else x
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_learns_from_polars_frames_in_their_precision(name):
+    """scikit-learn's checks would make them single, as they do not look at the types in a frame."""
+    polars = pytest.importorskip("polars")
+    model, data, _ = MODELS[name]
+    columns = [f"c{k}" for k in range(100)]
+
+    def frame(x):
+        return polars.DataFrame(x, schema=columns[: x.shape[1]])
+
+    found = clone(model).fit(*_each(data, frame))
+    expected = clone(model).fit(*_each(data, lambda x: x))
+    assert learnt(found) == learnt(expected)
+    one = found.rbms_[0] if hasattr(found, "rbms_") else found
+    assert {x.dtype for x in one.params_.values()} == {np.dtype(np.float64)}
 
 
 # ------------------------------------------------------------------------------- containers of data

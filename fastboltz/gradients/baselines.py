@@ -151,7 +151,7 @@ class MovingAverage(Baseline):
         return mean_of_others(sums)[..., None]
 
     def update(self, sums: Sums, state: BaselineState, inputs: np.ndarray) -> BaselineState:
-        return {"mean": averaged(state["mean"], sums.cost()[0].mean(), self.decay)}
+        return {"mean": averaged(state["mean"], sums.cost[0].mean(), self.decay)}
 
 
 class LeaveOneOut(Baseline):
@@ -164,7 +164,7 @@ class LeaveOneOut(Baseline):
     needs_others = True
 
     def values(self, sums: Sums, state: BaselineState, inputs: np.ndarray) -> np.ndarray:
-        return sums.cost()[0][None, :, None]
+        return sums.cost[0][None, :, None]
 
 
 class Optimal(Baseline):
@@ -201,10 +201,10 @@ class Optimal(Baseline):
         if sums.n_samples == 1:
             fallback = np.zeros_like(state["squares"])
             return ratio(state["weighted"], state["squares"], fallback)[None, None]
-        return coefficients(sums, mean_of_others(sums)[..., None])
+        return coefficients(sums, mean_of_others(sums))
 
     def update(self, sums: Sums, state: BaselineState, inputs: np.ndarray) -> BaselineState:
-        means = (x.sum(axis=0).mean(axis=0) / sums.n_samples for x in absolute(sums))
+        means = (x.mean(axis=0) / sums.n_samples for x in absolute(sums))
         return {
             k: averaged(state[k], new, self.decay)
             for k, new in zip(("weighted", "squares"), means, strict=True)
@@ -267,16 +267,17 @@ class Learnt(Baseline):
 
     def update(self, sums: Sums, state: BaselineState, inputs: np.ndarray) -> BaselineState:
         n = sums.n_samples
-        costs = sums.cost()[0]
-        weighted, squares = (x.sum(axis=0) / n for x in absolute(sums))
+        costs = sums.cost[0]
         mean = averaged(state["mean"], costs.mean(), self.decay)
+        average = state["squares"]
         if self.form == "shared":
             target = (costs - mean)[:, None]
         else:
+            weighted, squares = (x / n for x in absolute(sums))
             target = np.concatenate([weighted - mean * squares, squares], axis=1)
+            average = averaged(average, squares.mean(axis=0), self.decay)
         out, backward = run_net(state, inputs)
         new = adam_step(state, backward((out - target) / len(inputs)), self.learning_rate)
-        average = averaged(state["squares"], squares.mean(axis=0), self.decay)
         return {**new, "mean": mean, "squares": average}
 
 
@@ -320,7 +321,7 @@ class Regressor(Baseline):
 
     def update(self, sums: Sums, state: BaselineState, inputs: np.ndarray) -> BaselineState:
         model = copy.deepcopy(state["model"])
-        model.partial_fit(inputs, sums.cost()[0])
+        model.partial_fit(inputs, sums.cost[0])
         return {"model": model, "calls": state["calls"] + 1}
 
 
@@ -363,17 +364,22 @@ def mean_of_others(sums: Sums) -> np.ndarray:
 
 
 def absolute(sums: Sums) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of g s (with the unshifted cost) and of s^2, each (ranges, rows, n_parameters)."""
+    """Sums of g s (with the unshifted cost) and of s^2, each (rows, n_parameters)."""
     squares = sums.moments[:, 4]
-    return sums.moments[:, 3] + sums.shift[..., None] * squares, squares
+    shifted = np.einsum("ar,ari->ri", sums.shift, squares)
+    return sums.moments[:, 3].sum(axis=0) + shifted, squares.sum(axis=0)
 
 
-def coefficients(sums: Sums, fallback: Any) -> np.ndarray:
-    """For each range ``sum g h / sum h^2`` over the other ranges; ``fallback`` where h was 0."""
-    base = sums.shift[0][:, None]
-    squares = sums.moments[:, 4]
-    weighted = sums.moments[:, 3] + (sums.shift[..., None] - base) * squares
-    return ratio(others(weighted), others(squares), fallback - base) + base
+def coefficients(sums: Sums, otherwise: np.ndarray) -> np.ndarray:
+    """For each range ``sum g h / sum h^2`` over the other ranges, (ranges, rows, n_parameters).
+
+    ``otherwise``, (ranges, rows), where h was 0.
+    """
+    from .kernels import ratios
+
+    out = np.empty(sums.moments[:, 0].shape)
+    ratios(sums.moments, sums.shift, otherwise, out)
+    return out
 
 
 def ratio(a: np.ndarray, b: np.ndarray, otherwise: Any) -> np.ndarray:
@@ -432,7 +438,9 @@ def adam_step(
 
     net = {k: state[k].copy() for k in gradient}
     carried = {
-        k.removeprefix("adam/"): copy.deepcopy(v) for k, v in state.items() if k.startswith("adam/")
+        k.removeprefix("adam/"): v.copy() if isinstance(v, np.ndarray) else v
+        for k, v in state.items()
+        if k.startswith("adam/")
     }
     # Optimizers climb.
     Adam().step(net, {k: -g for k, g in gradient.items()}, carried, rate, {})

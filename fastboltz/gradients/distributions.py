@@ -38,7 +38,7 @@ from ..validation import check_count, check_number, one_of
 _WORDS = 2.0**32
 #: Streams of one call: what samples are made of, and the second table of REBAR and RELAX.
 NOISE, SECOND = 0, 1
-#: Of the lower halves of binary units' uniforms, where these are asked for.
+#: Of what is left of binary units' uniforms, where it is asked for.
 LOWER = 2
 
 
@@ -289,20 +289,16 @@ class Bernoulli(Discrete):
     def draw(self, address: rng.Address, first: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Samples number ``first`` to ``first + n``, and the words that they were made from.
 
-        A random word serves two units: 16 bits decide, but where they equal those of the
-        threshold, 16 more do, from words of their own. So p counts in 32 bits all the same, and
-        half the random numbers are enough.
+        A random word serves four units, from its lowest byte up: 8 bits decide, but where they
+        equal those of the threshold, 24 more do, the highest of the unit's word at `LOWER`. So p
+        counts in 32 bits all the same, and little more than a quarter of the random numbers is
+        enough.
         """
-        at, units = address.at(group=NOISE), self.rows * self.n_units
-        words = rng.words(at._replace(row=first), (n, (units + 1) // 2))
-        upper = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(n, -1)[:, :units]
-        thresholds = self.thresholds.reshape(-1)
-        y = upper < thresholds >> 16
-        at = address.at(group=LOWER)
-        for i, u in np.argwhere(upper == thresholds >> 16):
-            lower = rng.words(at._replace(row=first + int(i)), (1, units))[0, u] >> 16
-            y[i, u] = (int(upper[i, u]) << 16 | int(lower)) < int(thresholds[u])
-        return y.reshape(n, self.rows, self.n_units).astype(np.float64), words
+        from .kernels import binary_samples
+
+        bits = np.empty((n, self.rows * self.n_units), dtype=np.uint8)
+        binary_samples(address.at(group=NOISE).as_words(), first, self.thresholds.reshape(-1), bits)
+        return bits.reshape(n, self.rows, self.n_units).astype(np.float64), bits
 
     def from_states(self, states: np.ndarray) -> np.ndarray:
         return states.astype(np.float64)

@@ -58,6 +58,7 @@ def finish(
     sums: Sums,
     totals: np.ndarray,
     squares: np.ndarray,
+    factor: float = 1.0,
     **about: Any,
 ) -> Estimate:
     """An estimate from the sums of contributions and of their squares, by ranges.
@@ -65,18 +66,20 @@ def finish(
     Parameters
     ----------
     totals, squares : ndarray of shape (ranges, rows, n_parameters)
+    factor : float
+        By which contributions are multiplied.
     """
     n = sums.n_samples
-    cost, cost_variance = sums.cost()
+    cost, cost_variance = sums.cost
     cost_error = np.sqrt(cost_variance / n)
     if isinstance(distribution, Conditional):
-        value, error, variance = _led_back(distribution, sums, totals)
+        value, error, variance = _led_back(distribution, sums, factor * totals)
         rows = distribution.distribution.n_rows
     else:
-        mean = totals.sum(axis=0) / n
+        mean = (factor / n) * totals.sum(axis=0)
         spread = np.full_like(mean, np.nan)
         if n > 1:
-            spread = np.maximum(squares.sum(axis=0) - n * mean**2, 0) / (n - 1)
+            spread = np.maximum(factor**2 * squares.sum(axis=0) - n * mean**2, 0) / (n - 1)
         parts = (mean, np.sqrt(spread / n), spread)
         value, error, variance = (distribution.structured(x) for x in parts)
         rows = distribution.n_rows

@@ -12,22 +12,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numba as nb
 import numpy as np
 from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 from .distributions import LOWER, NOISE
 
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-_LOW, _16, _32 = np.uint64(0xFFFFFFFF), np.uint64(16), np.uint64(32)
-#: The lowest and the highest bits of four numbers of 16.
-_LOWEST_BITS, _HIGHEST_BITS = np.uint64(0x0001000100010001), np.uint64(0x8000800080008000)
+_LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
+_1, _8, _24 = np.uint64(1), np.uint64(8), np.uint64(24)
+#: A de Bruijn sequence: its windows of six bits are all different, and so tell how far it was
+#: shifted.
+_SEQUENCE = np.uint64(0x03F79D71B4CB0A89)
+_SHIFT_OF = np.argsort([(int(_SEQUENCE) << i & 2**64 - 1) >> 58 for i in range(64)])
 #: From the stream of `distributions.NOISE` to that of `distributions.LOWER`.
 _LOWER = np.uint64(LOWER - NOISE)
 #: Samples that are drawn before their moments are summed; they stay in a core's cache.
 _SLAB = 8
+#: Samples whose binary units are bytes at a time, at the most (so few that a byte counts the ones),
+#: and bytes of them.
+_TABLE, _TABLE_BYTES = 64, 1 << 14
+#: Ties that are broken at a time.
+_TIES = 64
+_ZERO = np.uint8(0)
+#: A bit for each of eight samples.
+_B0, _B1, _B2, _B3, _B4, _B5, _B6, _B7 = np.uint8(1) << np.arange(8, dtype=np.uint8)
 
 #: One sample of one row as a vector, and the number of the row.
 COST = types.FunctionType(types.float64(types.float64[::1], types.int64))
@@ -35,8 +49,43 @@ GRADIENT = types.FunctionType(types.void(types.float64[::1], types.int64, types.
 
 _u64s = types.uint64[::1]
 _f64_1, _f64_2, _f64_3 = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+_f64_4 = types.float64[:, :, :, ::1]
 _i64, _u64 = types.int64, types.uint64
 _pieces = types.int64[:, ::1]
+
+
+def _borrow(context: Any, array: Any) -> Any:
+    """The same array, but its references are not counted, which takes time in inner loops.
+
+    The caller must hold the array itself until the last use of this one.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = context.make_array(array)(context, builder, arguments[0])
+        made.meminfo = cgutils.get_null_value(made.meminfo.type)
+        return made._getvalue()
+
+    return array(array), code
+
+
+_borrowed: Any = intrinsic(_borrow)
+
+
+def _as_function(context: Any, address: Any) -> Any:
+    """The cost that was compiled to an address.
+
+    Handing a compiled function from Python to a loop takes Numba longer than a small loop runs.
+    """
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        made = cgutils.create_struct_proxy(COST)(context, builder)
+        made.jit_addr = builder.inttoptr(arguments[0], made.jit_addr.type)
+        return made._getvalue()
+
+    return COST(types.intp), code
+
+
+_cost_at: Any = intrinsic(_as_function)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -112,62 +161,131 @@ def _states(
 
 
 @nb.njit(nogil=True, cache=True)
-def _word(
-    key0: np.uint64, key1: np.uint64, unit: int, row: np.uint64, step: np.uint64, stream: np.uint64
-) -> np.uint64:
-    """The word of one unit of one row of an address."""
-    blocks, rows = np.empty(1, np.uint64), np.zeros(1, np.uint64)
-    words = np.empty(4, np.uint32)
-    blocks[0] = unit // 4
-    philox(key0, key1, row, step, stream, blocks, rows, words)
-    return np.uint64(words[unit % 4])
+def table_size(n_units: int) -> int:
+    """Samples whose binary units are drawn together, a multiple of 8; it changes no result."""
+    return max(8, min(_TABLE, _TABLE_BYTES // n_units // 8 * 8))
 
 
 @nb.njit(nogil=True, cache=True)
-def _upper(thresholds: np.ndarray, n_words: int) -> np.ndarray:
-    """Upper halves of binary units' thresholds, a place for each half of ``n_words`` words."""
-    upper = np.zeros(2 * n_words, np.uint16)
-    for u in range(min(thresholds.shape[0], upper.shape[0])):
-        # A threshold of 2^32 ties with the highest half, and then all of its words are below.
-        upper[u] = min(thresholds[u] >> np.uint64(16), np.uint64(0xFFFF))
+def draw_ones(
+    address: np.ndarray,
+    first: int,
+    thresholds: np.ndarray,
+    upper: np.ndarray,
+    room: tuple[np.ndarray, np.ndarray, np.ndarray],
+    ties: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bits: np.ndarray,
+) -> None:
+    """Binary units of samples ``first`` and on, four from a word; see `Bernoulli.draw`.
+
+    Parameters
+    ----------
+    thresholds : array of uint64, shape (n_units,)
+    upper : array of uint8, shape (n, n_bytes)
+        First bytes of the thresholds, as `upper_bytes` has them.
+    room : what `counters` gives for the n samples, of words with four units each
+    ties : what `counters` gives for `_TIES` samples of one word
+    bits : array of uint8, shape (n, n_bytes)
+        Columns past ``n_units`` have no meaning. n is a multiple of 8.
+    """
+    blocks, lines, words = room
+    n, n_bytes = bits.shape
+    n_blocks = n * n_bytes // 16
+    row = np.uint64(first)
+    philox(
+        address[0],
+        address[1],
+        row,
+        address[2],
+        address[3],
+        blocks[:n_blocks],
+        lines[:n_blocks],
+        words,
+    )
+    flat, flat_upper, out = words.view(np.uint8), upper.reshape(-1), bits.reshape(-1)
+    for k in range(n * n_bytes):
+        out[k] = 1 if flat[k] < flat_upper[k] else 0
+    own, ends = flat[: n * n_bytes].reshape(n, n_bytes), upper[0]
+    tied, units = np.empty(n_bytes, np.uint8), np.empty(_TIES, np.int64)
+    eights = tied.view(np.uint64)
+    n_ties = 0
+    for i in range(0, n, 8):
+        a, b, c, d = own[i], own[i + 1], own[i + 2], own[i + 3]
+        e, f, g, h = own[i + 4], own[i + 5], own[i + 6], own[i + 7]
+        for u in range(n_bytes):
+            x = ends[u]
+            tied[u] = (
+                (_B0 if a[u] == x else _ZERO)
+                | (_B1 if b[u] == x else _ZERO)
+                | (_B2 if c[u] == x else _ZERO)
+                | (_B3 if d[u] == x else _ZERO)
+                | (_B4 if e[u] == x else _ZERO)
+                | (_B5 if f[u] == x else _ZERO)
+                | (_B6 if g[u] == x else _ZERO)
+                | (_B7 if h[u] == x else _ZERO)
+            )
+        for k in range(eights.shape[0]):
+            left = eights[k]
+            while left != 0:
+                # Eight bits a unit, one for each sample.
+                bit = _SHIFT_OF[((left & (~left + _1)) * _SEQUENCE) >> np.uint64(58)]
+                left &= left - _1
+                u = 8 * k + bit // 8
+                if u < thresholds.shape[0]:
+                    units[n_ties], ties[0][n_ties], ties[1][n_ties] = u, u // 4, i + bit % 8
+                    n_ties += 1
+                if n_ties == _TIES:
+                    _break_ties(address, row, thresholds, ends, units[:n_ties], ties, bits)
+                    n_ties = 0
+    if n_ties > 0:
+        _break_ties(address, row, thresholds, ends, units[:n_ties], ties, bits)
+
+
+@nb.njit(nogil=True, cache=True)
+def _break_ties(
+    address: np.ndarray,
+    row: np.uint64,
+    thresholds: np.ndarray,
+    upper: np.ndarray,
+    units: np.ndarray,
+    ties: tuple[np.ndarray, np.ndarray, np.ndarray],
+    bits: np.ndarray,
+) -> None:
+    """Decide units whose byte is the first of their threshold by 24 bits more, of own words."""
+    blocks, lines, words = ties
+    # Whole registers: what is past the last tie is drawn too, and not looked at.
+    n = (units.shape[0] + 3) // 4 * 4
+    stream = address[3] + _LOWER
+    philox(address[0], address[1], row, address[2], stream, blocks[:n], lines[:n], words)
+    for t in range(units.shape[0]):
+        u = units[t]
+        whole = (np.uint64(upper[u]) << _24) | (np.uint64(words[4 * t + u % 4]) >> _8)
+        bits[np.int64(lines[t]), u] = 1 if whole < thresholds[u] else 0
+
+
+@nb.njit(nogil=True, cache=True)
+def upper_bytes(thresholds: np.ndarray, n: int) -> np.ndarray:
+    """First bytes of binary units' thresholds, n times: a place for each byte of whole blocks."""
+    upper = np.zeros((n, (thresholds.shape[0] + 15) // 16 * 16), np.uint8)
+    for i in range(n):
+        for u in range(thresholds.shape[0]):
+            # A threshold of 2^32 ties with the highest byte, and then all of its words are below.
+            upper[i, u] = min(thresholds[u] >> _24, np.uint64(0xFF))
     return upper
 
 
-@nb.njit(nogil=True, cache=True)
-def _ones(
-    address: np.ndarray,
-    first: int,
-    halves: np.ndarray,
-    fours: np.ndarray,
-    thresholds: np.ndarray,
-    upper: np.ndarray,
-    upper_fours: np.ndarray,
-    y: np.ndarray,
-) -> None:
-    """Binary units of samples ``first`` and on, two from a word; see `Bernoulli.draw`.
-
-    ``halves`` of the words and ``upper`` are read four at a time too.
-    """
-    n = y.shape[1]
-    for i in range(y.shape[0]):
-        own, out = halves[i], y[i]
-        for u in range(n):
-            out[u] = 1.0 if own[u] < upper[u] else 0.0
-    for i in range(y.shape[0]):
-        # The highest bit of a half that is zero becomes one by borrowing.
-        found, each = np.uint64(0), fours[i]
-        for b in range(upper_fours.shape[0]):
-            x = each[b] ^ upper_fours[b]
-            found |= (x - _LOWEST_BITS) & ~x
-        if found & _HIGHEST_BITS == 0:
-            continue
-        own, out = halves[i], y[i]
-        for u in range(n):
-            if own[u] == upper[u]:
-                row, stream = np.uint64(first + i), address[3] + _LOWER
-                word = _word(address[0], address[1], u, row, address[2], stream)
-                whole = (np.uint64(own[u]) << _16) | (word >> _16)
-                out[u] = 1.0 if whole < thresholds[u] else 0.0
+@nb.njit(types.void(_u64s, _i64, _u64s, types.uint8[:, ::1]), nogil=True, cache=True)
+def binary_samples(address: np.ndarray, first: int, thresholds: np.ndarray, y: np.ndarray) -> None:
+    """Binary units of samples ``first`` and on, (n, n_units), as `score_loop` draws them."""
+    n_units = thresholds.shape[0]
+    size = table_size(n_units)
+    room, ties = counters(size, (n_units + 3) // 4), counters(_TIES, 1)
+    upper = upper_bytes(thresholds, size)
+    bits = np.empty(upper.shape, np.uint8)
+    for start in range(0, y.shape[0], size):
+        draw_ones(address, first + start, thresholds, upper, room, ties, bits)
+        n = min(size, y.shape[0] - start)
+        y[start : start + n] = bits[:n, :n_units]
 
 
 @nb.njit(nogil=True, cache=True)
@@ -201,8 +319,36 @@ def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
 
 
 @nb.njit(nogil=True, cache=True)
-def _add_states(y: np.ndarray, j: np.ndarray, a: int, b: int, out: np.ndarray) -> None:
+def _widen(bits: np.ndarray, y: np.ndarray) -> None:
+    """Bytes as floats."""
+    for i in range(y.shape[0]):
+        for u in range(y.shape[1]):
+            y[i, u] = bits[i, u]
+
+
+@nb.njit(nogil=True, cache=True)
+def _count_ones(bits: np.ndarray, out: np.ndarray) -> None:
+    """Add the ones of each column, of fewer than 256 rows, eight columns at a time.
+
+    The number of rows is a multiple of 4.
+    """
+    eights = bits.view(np.uint64)
+    total = np.zeros(eights.shape[1], np.uint64)
+    for i in range(0, eights.shape[0], 4):
+        for b in range(eights.shape[1]):
+            total[b] += eights[i, b] + eights[i + 1, b] + eights[i + 2, b] + eights[i + 3, b]
+    each = total.view(np.uint8)
+    for u in range(out.shape[0]):
+        out[u] += each[u]
+
+
+@nb.njit(nogil=True, cache=True, fastmath={"contract"})
+def _add_states(
+    y: np.ndarray, j: np.ndarray, a: int, b: int, counted: bool, out: np.ndarray
+) -> None:
     """Sums of y, j y and j^2 y for y in {0, 1}, over samples in order, columns a to b of both.
+
+    The first of them is left alone where it is ``counted`` already.
 
     All moments of `_add` follow from these (`from_states`). Eight samples go through a register at
     a time; each loop writes one array, so that the compiler sees that none overlaps another.
@@ -213,7 +359,7 @@ def _add_states(y: np.ndarray, j: np.ndarray, a: int, b: int, out: np.ndarray) -
         y0, y1, y2, y3 = y[start, a:b], y[start + 1, a:b], y[start + 2, a:b], y[start + 3, a:b]
         y4, y5, y6, y7 = y[start + 4, a:b], y[start + 5, a:b], y[start + 6, a:b], y[start + 7, a:b]
         s = out[0, a:b]
-        for u in range(b - a):
+        for u in range(0 if counted else b - a):
             t = (((s[u] + y0[u]) + y1[u]) + y2[u]) + y3[u]
             s[u] = (((t + y4[u]) + y5[u]) + y6[u]) + y7[u]
         j0, j1, j2, j3 = j[start], j[start + 1], j[start + 2], j[start + 3]
@@ -229,7 +375,7 @@ def _add_states(y: np.ndarray, j: np.ndarray, a: int, b: int, out: np.ndarray) -
     for i in range(start, n):
         square = j[i] * j[i]
         for u in range(a, b):
-            out[0, u] += y[i, u]
+            out[0, u] += 0.0 if counted else y[i, u]
             out[1, u] += j[i] * y[i, u]
             out[2, u] += square * y[i, u]
 
@@ -270,16 +416,16 @@ def accumulate_states(y: np.ndarray, j: np.ndarray, pieces: np.ndarray, states: 
         a, b = pieces[p, 0] - pieces[0, 0], pieces[p, 1] - pieces[0, 0]
         for r in range(j.shape[1]):
             costs = j[a:b, r].copy()
-            _add_states(y[a:b], costs, r * width, (r + 1) * width, states[pieces[p, 2]])
+            _add_states(y[a:b], costs, r * width, (r + 1) * width, False, states[pieces[p, 2]])
 
 
 @nb.njit(
-    _i64(COST, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
+    _i64(types.intp, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
     nogil=True,
     cache=True,
 )
 def score_loop(
-    cost: Any,
+    cost_address: int,
     kind: int,
     address: np.ndarray,
     thresholds: np.ndarray,
@@ -293,8 +439,10 @@ def score_loop(
 
     Parameters
     ----------
+    cost_address : int
+        Of `compiled_address`.
     kind : int
-        Of units, as in `_states`.
+        Of units: 0 binary, else as in `_states`.
     address : array of (key 0, key 1, step, stream)
     thresholds : array of shape (rows * units * (states - 1),)
     mean : array of shape (rows, width)
@@ -311,69 +459,87 @@ def score_loop(
     int
         -1, or ``sample * rows + row`` of the first cost that is no finite number.
     """
+    cost = _cost_at(cost_address)
     rows, width = mean.shape
     n_units = rows * width
     if kind == 2:
         n_units -= thresholds.shape[0]
+    size = _SLAB
     if kind == 0:
-        n_units = (n_units + 1) // 2
-    blocks, lines, words = counters(_SLAB, n_units)
-    n_blocks, n_words = blocks.shape[0] // _SLAB, words.shape[0] // _SLAB
-    upper = _upper(thresholds, n_words if kind == 0 else 0)
-    halves = words.view(np.uint16).reshape(_SLAB, 2 * n_words)
-    fours = words.view(np.uint64).reshape(_SLAB, n_words // 2)
-    upper_fours = upper.view(np.uint64)
-    y = np.empty((_SLAB, rows * width))
+        size, n_units = table_size(n_units), (n_units + 3) // 4
+    room, ties = counters(size, n_units), counters(_TIES, 1)
+    blocks, lines, words = room
+    n_blocks, n_words = blocks.shape[0] // size, words.shape[0] // size
+    upper = upper_bytes(thresholds, size if kind == 0 else 0)
+    bits = np.empty(upper.shape, np.uint8)
+    held = np.empty((min(size, _SLAB), rows * width))
+    y = _borrowed(held)
     j = np.empty((rows, _SLAB))
     for p in range(pieces.shape[0]):
         first, last, at = pieces[p, 0], pieces[p, 1], pieces[p, 2]
         opens = pieces[p, 3] != 0
         out = moments[at]
-        for start in range(first, last, _SLAB):
-            n = min(_SLAB, last - start)
-            philox(
-                address[0],
-                address[1],
-                np.uint64(start),
-                address[2],
-                address[3],
-                blocks[: n * n_blocks],
-                lines[: n * n_blocks],
-                words,
-            )
+        for start in range(first, last, size):
+            m = min(size, last - start)
             if kind == 0:
-                _ones(address, start, halves, fours, thresholds, upper, upper_fours, y[:n])
+                n = (m + 7) // 8 * 8
+                draw_ones(address, start, thresholds, upper[:n], room, ties, bits[:n])
+                bits[m:n] = 0
+                _count_ones(bits[:n], out[0])
             else:
-                _states(kind, words, n_words, thresholds, y[:n])
-            for i in range(n):
-                for r in range(rows):
-                    value = cost(y[i, r * width : (r + 1) * width], r)
-                    if not np.isfinite(value):
-                        return (start + i) * rows + r
-                    if opens:
-                        shift[at, r] = value
-                    value -= shift[at, r]
-                    j[r, i] = value
-                    sums[at, 0, r] += value
-                    sums[at, 1, r] += value * value
-                opens = False
-            for r in range(rows):
-                a, b = r * width, (r + 1) * width
-                if kind == 1:
-                    for i in range(n):
-                        _add(y[i, a:b], mean[r], j[r, i], out[:, a:b])
+                philox(
+                    address[0],
+                    address[1],
+                    np.uint64(start),
+                    address[2],
+                    address[3],
+                    blocks[: m * n_blocks],
+                    lines[: m * n_blocks],
+                    words,
+                )
+            for slab in range(0, m, _SLAB):
+                n = min(_SLAB, m - slab)
+                if kind == 0:
+                    _widen(bits[slab : slab + n], y[:n])
                 else:
-                    _add_states(y[:n], j[r], a, b, out)
+                    _states(kind, words, n_words, thresholds, y[:n])
+                for i in range(n):
+                    for r in range(rows):
+                        value = cost(y[i, r * width : (r + 1) * width], r)
+                        if not np.isfinite(value):
+                            return (start + slab + i) * rows + r
+                        j[r, i] = value
+                for r in range(rows):
+                    if opens:
+                        shift[at, r] = j[r, 0]
+                    off, one, two = shift[at, r], sums[at, 0, r], sums[at, 1, r]
+                    for i in range(n):
+                        value = j[r, i] - off
+                        j[r, i] = value
+                        one += value
+                        two += value * value
+                    sums[at, 0, r], sums[at, 1, r] = one, two
+                opens = False
+                for r in range(rows):
+                    a, b = r * width, (r + 1) * width
+                    if kind == 1:
+                        for i in range(n):
+                            _add(y[i, a:b], mean[r], j[r, i], out[:, a:b])
+                    else:
+                        _add_states(y[:n], j[r], a, b, kind == 0, out)
+    held[0, 0] = 0.0
     return -1
 
 
 @nb.njit(
-    _i64(COST, types.boolean, _u64s, _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3),
+    _i64(
+        types.intp, types.boolean, _u64s, _u64s, _f64_2, types.int64[:, ::1], _f64_2, _f64_3, _f64_3
+    ),
     nogil=True,
     cache=True,
 )
 def antithetic_loop(
-    cost: Any,
+    cost_address: int,
     marginal: bool,
     address: np.ndarray,
     thresholds: np.ndarray,
@@ -387,6 +553,7 @@ def antithetic_loop(
 
     ``weight`` is ``sigma(|logit|)`` for DisARM, (rows, width). Moments 0 and 2 are written.
     """
+    cost = _cost_at(cost_address)
     rows, width = weight.shape
     n_units = rows * width
     blocks, lines, words = counters(1, n_units)
@@ -477,11 +644,70 @@ def accumulate(g: np.ndarray, h: np.ndarray, pieces: np.ndarray, moments: np.nda
                 out[4, u] += h[i, u] * h[i, u]
 
 
+# -- what is made of the sums ----------------------------------------------------------------------
+
+
+@nb.njit(types.void(_f64_4, _f64_3, _f64_3, _f64_3), nogil=True, cache=True)
+def take_control(
+    moments: np.ndarray, b: np.ndarray, totals: np.ndarray, squares: np.ndarray
+) -> None:
+    """Sums of ``g - b h`` and of its square, by ranges; b broadcasts to (ranges, rows, n)."""
+    n = totals.shape[2]
+    for at in range(totals.shape[0]):
+        for r in range(totals.shape[1]):
+            own = b[at if b.shape[0] > 1 else 0, r if b.shape[1] > 1 else 0]
+            step = 1 if own.shape[0] > 1 else 0
+            own_moments = moments[at]
+            g, h, gg = own_moments[0, r], own_moments[1, r], own_moments[2, r]
+            gh, hh = own_moments[3, r], own_moments[4, r]
+            total, square = totals[at, r], squares[at, r]
+            for i in range(n):
+                c = own[step * i]
+                total[i] = g[i] - c * h[i]
+                square[i] = gg[i] - c * (2 * gh[i] - c * hh[i])
+
+
+@nb.njit(types.void(_f64_4, _f64_2, _f64_2, _f64_3), nogil=True, cache=True)
+def ratios(moments: np.ndarray, shift: np.ndarray, otherwise: np.ndarray, out: np.ndarray) -> None:
+    """For each range ``sum g h / sum h^2`` of the others, with the shift put back to g.
+
+    ``otherwise``, (ranges, rows), where h was zero throughout.
+    """
+    ranges, rows, n = out.shape
+    weighted, squares = np.empty(n), np.empty(n)
+    for r in range(rows):
+        weighted[:], squares[:] = 0.0, 0.0
+        base = shift[0, r]
+        for at in range(ranges):
+            delta = shift[at, r] - base
+            gh, hh = moments[at, 3, r], moments[at, 4, r]
+            for i in range(n):
+                weighted[i] += gh[i] + delta * hh[i]
+                squares[i] += hh[i]
+        for at in range(ranges):
+            delta = shift[at, r] - base
+            gh, hh = moments[at, 3, r], moments[at, 4, r]
+            for i in range(n):
+                square = squares[i] - hh[i]
+                total = weighted[i] - (gh[i] + delta * hh[i])
+                out[at, r, i] = total / square + base if square > 0 else otherwise[at, r]
+
+
 # -- the user's functions --------------------------------------------------------------------------
 
 #: Functions that are kept ready.
 _KEPT = 64
 _adapted: dict[tuple[int, tuple[int, ...], bool, bool], tuple[Any, Any]] = {}
+_addresses: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+
+def compiled_address(adapted: Any) -> int:
+    """Where the machine code of a cost is, which must be held while it is in use."""
+    if (address := _addresses.get(adapted)) is None:
+        found = adapted.get_compile_result(COST.signature)
+        address = found.library.get_pointer_to_function(found.fndesc.llvm_func_name)
+        _addresses[adapted] = address
+    return int(address)
 
 
 def adapt(function: Any, shape: tuple[int, ...], with_row: bool, gradient: bool = False) -> Any:

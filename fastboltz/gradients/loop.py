@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -39,8 +40,11 @@ MAX_RANGES, MIN_RANGES = 32, 8
 _MOMENT_ENTRIES = 1 << 22
 #: Entries of the samples that a vectorised cost sees at once, and samples.
 _BLOCK_ENTRIES, _BLOCK_SAMPLES = 1 << 18, 1024
-#: Samples of the first compiled call, and seconds of the next ones: between two, a signal is heard.
+#: Samples of a cost's first compiled call, and seconds of the next ones: between two, a signal is
+#: heard.
 _FIRST_SAMPLES, _CALL_SECONDS = 256, 0.05
+#: Entries of samples a second, by compiled costs that have run.
+_paces: WeakKeyDictionary[Any, float] = WeakKeyDictionary()
 
 
 @dataclass
@@ -96,6 +100,7 @@ class Sums:
         """Samples of all ranges."""
         return int(self.edges[-1])
 
+    @cached_property
     def cost(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean of the costs of each row, and their variance over samples (NaN of one sample)."""
         n, base = self.n_samples, self.shift[0]
@@ -123,14 +128,17 @@ def gather(
     at, start : int
         Where the next pieces begin; ``at == end`` where no range is left.
     """
-    found = []
-    while at < end and size > 0:
-        stop = min(start + size, int(bounds[at + 1]))
-        found.append((start, stop, at, start == bounds[at]))
-        size -= stop - start
-        at += stop == bounds[at + 1]
-        start = stop
-    return np.array(found, dtype=np.int64), at, start
+    stop = min(start + size, int(bounds[end]))
+    after = int(np.searchsorted(bounds, stop, side="right")) - 1
+    last = after if bounds[after] < stop else after - 1
+    pieces = np.empty((last + 1 - at, 4), dtype=np.int64)
+    pieces[:, 0] = bounds[at : last + 1]
+    pieces[:, 1] = bounds[at + 1 : last + 2]
+    pieces[:, 2] = np.arange(at, last + 1)
+    pieces[:, 3] = 1
+    pieces[0, 0], pieces[0, 3] = start, start == bounds[at]
+    pieces[-1, 1] = stop
+    return pieces, after, stop
 
 
 def edges(n_samples: int, n_ranges: int) -> np.ndarray:
@@ -156,13 +164,13 @@ def over_ranges(
     work: Callable[[np.ndarray], None],
     n_threads: int,
     samples: int,
-    seconds: float = 0.0,
+    pace: Callable[[int, float], int] | None = None,
 ) -> None:
     """Give the ranges between bounds to threads, so many samples a call.
 
-    With ``seconds``, calls after the first are made as long as that. Between two calls a worker
-    sees whether another has failed or the caller was interrupted. How pieces are gathered into
-    calls changes no result.
+    ``pace`` is told the samples and the seconds of a call, and says how many the next has. Between
+    two calls a worker sees whether another has failed or the caller was interrupted. How pieces
+    are gathered into calls changes no result.
     """
     n_ranges = len(bounds) - 1
     n_threads = min(n_threads, n_ranges)
@@ -174,9 +182,8 @@ def over_ranges(
             some, at, start = gather(bounds, at, start, end, size)
             begin = time.perf_counter()
             work(some)
-            if seconds:
-                rate = (some[-1, 1] - some[0, 0]) / max(time.perf_counter() - begin, 1e-9)
-                size = max(1, int(rate * seconds))
+            if pace is not None:
+                size = pace(int(some[-1, 1] - some[0, 0]), time.perf_counter() - begin)
 
     if n_threads == 1:
         run(0, n_ranges)
@@ -275,11 +282,11 @@ def score_sums(
         if jitted:
             from .kernels import score_loop
 
-            def call(ready: Any, some: np.ndarray) -> int:
+            def call(address_of_cost: int, some: np.ndarray) -> int:
                 return score_loop(
-                    ready,
+                    address_of_cost,
                     distribution.kind,
-                    _words(address),
+                    address.at(group=NOISE).as_words(),
                     _thresholds(distribution),
                     distribution.mean.reshape(distribution.rows, -1),
                     some,
@@ -343,11 +350,11 @@ def antithetic_sums(
 
         sums = Sums.zeros(n_samples, distribution.rows, distribution.n_parameters)
 
-        def call(ready: Any, some: np.ndarray) -> int:
+        def call(address_of_cost: int, some: np.ndarray) -> int:
             return antithetic_loop(
-                ready,
+                address_of_cost,
                 marginal,
-                _words(address),
+                address.at(group=NOISE).as_words(),
                 _thresholds(distribution),
                 weight,
                 some,
@@ -377,11 +384,6 @@ def antithetic_sums(
     )
 
 
-def _words(address: rng.Address) -> np.ndarray:
-    a = address.at(group=NOISE)
-    return np.array([a.seed & 0xFFFFFFFF, a.seed >> 32, a.step, a.stream], dtype=np.uint64)
-
-
 def _thresholds(distribution: Discrete) -> np.ndarray:
     return distribution.thresholds.reshape(-1)
 
@@ -390,13 +392,16 @@ def _run_compiled(
     cost: Cost,
     distribution: Discrete,
     sums: Sums,
-    call: Callable[[Any, np.ndarray], int],
+    call: Callable[[int, np.ndarray], int],
     address: rng.Address,
     n_threads: int,
     antithetic: bool = False,
 ) -> None:
     """Run a compiled loop over the ranges, and say what is wrong with the cost where it fails."""
+    from .kernels import compiled_address
+
     ready = compiled(cost.value, distribution)
+    at = compiled_address(ready)
 
     def drawn(sample: int) -> Sequence[np.ndarray]:
         if not antithetic:
@@ -407,7 +412,7 @@ def _run_compiled(
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
         try:
-            bad = call(ready, some)
+            bad = call(at, some)
         except Exception:
             for start in range(first, last):
                 for x in drawn(start):
@@ -422,7 +427,17 @@ def _run_compiled(
                 if not np.isfinite(value):
                     raise not_finite(cost.value, distribution, x, sample, row, value)
 
-    over_ranges(sums.edges, work, n_threads, _FIRST_SAMPLES, _CALL_SECONDS)
+    entries = distribution.rows * width(distribution)
+
+    def pace(n: int, seconds: float) -> int:
+        _paces[ready] = n * entries / max(seconds, 1e-9)
+        return samples()
+
+    def samples() -> int:
+        known = _paces.get(ready)
+        return _FIRST_SAMPLES if known is None else max(1, int(known * _CALL_SECONDS / entries))
+
+    over_ranges(sums.edges, work, n_threads, samples(), pace)
 
 
 def resolve_threads(n_threads: int | None) -> int:

@@ -478,13 +478,14 @@ class ScoreFunction(Method):
             scale = 1 / max(1.0, float(np.sqrt(before))) if np.isfinite(before) else 1.0
             now = _centred_variance(sums, b)
             changed["normalizer/variance"] = averaged(before, now, self.normalizer.decay)
-        totals, squares = controlled(sums, b)
+        totals, squares = controlled(sums, b - sums.shift[..., None])
         factor *= scale
         estimate = finish(
             distribution,
             sums,
-            factor * totals,
-            factor**2 * squares,
+            totals,
+            squares,
+            factor=factor,
             n_evaluations=n_samples,
             method=self.name,
             scale=scale,
@@ -504,11 +505,13 @@ def _check_scored(method: Method, distribution: Distribution) -> None:
 def controlled(sums: Sums, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sums of ``g - b h`` and of its square, (ranges, rows, n_parameters).
 
-    Costs in g have the shift of their range taken off; so has b here.
+    Where costs in g have the shift of their range taken off, so must b.
     """
-    g, h, gg, gh, hh = (sums.moments[:, k] for k in range(5))
-    b = b - sums.shift[..., None]
-    return g - b * h, gg - 2 * b * gh + b * b * hh
+    from .kernels import take_control
+
+    totals, squares = np.empty((2, *sums.moments[:, 0].shape))
+    take_control(sums.moments, np.ascontiguousarray(b, dtype=np.float64), totals, squares)
+    return totals, squares
 
 
 def _centred_variance(sums: Sums, b: np.ndarray) -> float:
@@ -639,19 +642,17 @@ class REBAR(Method):
             n_threads=n_threads,
         )
         if self.coupling != "optimal":
-            eta: Any = np.full((1, 1, 1), -self.coupling)
+            eta = np.full((1, 1, 1), -self.coupling)
         elif len(sums.moments) == 1:
             eta = np.full((1, 1, 1), -1.0)
         else:
             # Costs were not shifted in g: as if every shift were zero.
             plain = Sums(sums.edges, np.zeros_like(sums.shift), sums.costs, sums.moments)
-            eta = coefficients(plain, -1.0)
-        g, h, gg, gh, hh = (sums.moments[:, k] for k in range(5))
+            eta = coefficients(plain, np.full_like(plain.shift, -1.0))
         estimate = finish(
             distribution,
             sums,
-            g - eta * h,
-            gg - 2 * eta * gh + eta * eta * hh,
+            *controlled(sums, eta),
             n_evaluations=self._evaluations * n_samples,
             method=self.name,
         )

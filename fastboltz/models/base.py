@@ -23,13 +23,14 @@ from ..diagnostics import run as run_diagnosed
 from ..distributed import Ranks, SharedRows, together
 from ..energy import Energy
 from ..gibbs import Gibbs, layer
+from ..jobs import step_in_jobs
 from ..likelihood import LogPartition, log_partition
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
-from ..training import Blocks, Callback, Rows, Trainer, TrainingState, run
+from ..training import Best, Blocks, Callback, Progress, Rows, Trainer, TrainingState, run
 from ..units import BY_NAME, Own, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
@@ -123,8 +124,14 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
 
     # -- training ------------------------------------------------------------------------------
 
-    def _run(self, epochs: Iterator[TrainingState], n_epochs: int, resume: bool = False) -> None:
-        """Drive a training to its end, with callbacks and progress."""
+    def _run(
+        self,
+        epochs: Iterator[TrainingState],
+        n_epochs: int,
+        resume: bool = False,
+        best: Best | None = None,
+    ) -> None:
+        """Drive a training to its end, with callbacks, progress and early stopping."""
         state, ranks = self._training, self._ranks
         callbacks = list(self.callbacks or ())
         is_first = ranks is None or ranks.rank == 0
@@ -147,6 +154,11 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                 state=state,
                 resume=resume,
             )
+            if best is not None and best.params:
+                best.put_back()
+            for one in callbacks:
+                if isinstance(one, Checkpoint):
+                    one.over(Progress(self, self.params_, state, n_epochs))
         finally:
             state.kept = {}
             if bar is not None:
@@ -350,13 +362,25 @@ class EnergyEstimator(TrainedEstimator, ABC):
             self._begin(data, weight)
         self._train(data, weight, 1, decay=False)
 
-    def _fit_chunks(self, X: Any, sample_weight: Any) -> None:
+    #: What a chunk consists of, besides weights.
+    _chunk: tuple[str, ...] = ("rows",)
+
+    def _fit_chunks(
+        self,
+        X: Any,
+        sample_weight: Any,
+        prepare: Callable[[Any], None] | None = None,
+        **known: Any,
+    ) -> None:
         """Learn from chunks, anew: a pass that checks and counts them, then those of the training.
 
-        Nothing of the model changes before all chunks were seen.
+        Nothing of the model changes before all chunks were seen. ``prepare`` is then called with a
+        copy of the model that has seen them; ``known`` are attributes that it has before.
         """
         begin = self._passes_over(X, sample_weight, "fit")
         fresh = copy.copy(self)
+        for name, value in known.items():
+            setattr(fresh, name, value)
         survey: _Survey | None = None
         for data, weight in self._blocks(begin(), fresh, is_new=True):
             survey = survey or _Survey(self, fresh.energy_, fresh._dtype)
@@ -366,6 +390,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             raise ValueError("the function that was given in place of rows returned no rows.")
         if survey.weight == 0:
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
+        if prepare is not None:
+            prepare(fresh)
         take_names(self, fresh)
         self._begin_at(fresh.energy_, fresh._dtype, survey.moments, survey.weight)
         n_rows = survey.n_rows
@@ -390,11 +416,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=True,
         )
 
-    def _partial_fit_chunks(self, X: Any, sample_weight: Any) -> None:
+    def _partial_fit_chunks(self, X: Any, sample_weight: Any, **known: Any) -> None:
         """One pass over chunks; a model that has learnt nothing yet begins at the first block."""
         begin = self._passes_over(X, sample_weight, "partial_fit")
         is_new = not hasattr(self, "params_")
         checker = copy.copy(self) if is_new else self
+        for name, value in known.items():
+            setattr(checker, name, value)
         blocks = self._blocks(begin(), checker, is_new=is_new)
         first = next(blocks, None)
         if first is None:
@@ -409,8 +437,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
         if sample_weight is not None:
             raise ValueError(
-                "the weights of chunks come with them: let each be a pair (X, sample_weight), and "
-                "leave the argument sample_weight out."
+                f"the weights of chunks come with them: let each be a tuple "
+                f"({', '.join(self._chunk)}, sample_weight), and leave the argument sample_weight "
+                f"out."
             )
         self._check_parameters()
         return passes_over(X, name)
@@ -423,7 +452,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         def checked() -> Iterator[Part]:
             is_first = is_new
             for chunk in chunks:
-                X, weight = parts_of(chunk)
+                X, weight = parts_of(chunk, self._chunk)
                 data, weight = checker._check_chunk(X, weight, reset=is_first)
                 if is_first:
                     checker.energy_ = checker._declare(data)
@@ -535,7 +564,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             resume = decay and self._resume(mark=data.fingerprint)
         else:
             resume = decay and self._resume(*data.values(), weight)
-        epochs = self._trainer(self.energy_).epochs(
+        trainer = self._trainer(self.energy_)
+        epochs = trainer.epochs(
             self.params_,
             data if isinstance(data, Blocks) else self._rows(data),
             self._training,
@@ -546,7 +576,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume)
+        self._run(epochs, n_epochs, resume, trainer.monitor)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -657,12 +687,24 @@ class EnergyEstimator(TrainedEstimator, ABC):
         return [params for _, params in kept]
 
     def _sweep(
-        self, sampler: Any, state: Any, n_steps: int, return_info: bool
+        self,
+        sampler: Any,
+        state: Any,
+        n_steps: int,
+        return_info: bool,
+        n_jobs: int | None = None,
     ) -> tuple[Any, SamplingInfo | None]:
         """Make the sweeps of `sample`, diagnosed where somebody wants to know.
 
         The first half of tempered ones place the temperatures.
         """
+        if n_jobs is not None:
+            if return_info or not isinstance(sampler, Gibbs):
+                raise ValueError(
+                    f"n_jobs={n_jobs!r} takes chains apart, which tempered ones and return_info "
+                    f"look at together; give method='gibbs' and return_info=False, or no n_jobs."
+                )
+            return step_in_jobs(n_jobs, sampler, self.params_, state, n_steps), None
         if isinstance(sampler, Tempering):
             state = sampler.adapt(self.params_, state, n_steps // 2)
             n_steps -= n_steps // 2

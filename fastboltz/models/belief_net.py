@@ -16,10 +16,11 @@ from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
-from ..training import Callback, Rows, Trainer, TrainingState
+from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed
+from .chunks import real_types
 from .deep import _check_depth, _check_layers, _spread
 
 #: States of all hidden units (log2) that an exact log-likelihood is computed from.
@@ -212,7 +213,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         check_count("n_iter_no_change", self.n_iter_no_change)
 
     def _check_rows(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
         self._check_support(Bernoulli(X.shape[1]), X, name)
         return X
 
@@ -252,10 +253,9 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         try:
             self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         finally:
+            # Also where the training was interrupted, or failed.
             if monitor is not None and monitor.params:
-                for key, x in monitor.params.items():
-                    np.copyto(self.params_[key], x)
-                self.best_iter_, self.best_score_ = monitor.epoch, monitor.score
+                monitor.put_back()
         return self
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
@@ -362,7 +362,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume)
+        self._run(epochs, n_epochs, resume, monitor)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -591,17 +591,15 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         return tags
 
 
-class _Best:
+class _Best(Best):
     """Early stopping: the best parameters so far, by the bound of held-out rows."""
 
     kept = ("params", "score", "epoch", "since")
 
     def __init__(self, model: SigmoidBeliefNetwork, X: Any) -> None:
-        self.model = model
+        super().__init__(model)
         self.X = X
-        self.params: Params = {}
         self.score = -np.inf
-        self.epoch = 0
         self.since = 0
 
     def __call__(self, params: Params, state: TrainingState) -> bool:
@@ -612,6 +610,11 @@ class _Best:
         state.record(validation=score)
         self.since += 1
         if score > self.score:
-            self.score, self.epoch, self.since = score, state.epoch, 0
-            self.params = {key: x.copy() for key, x in params.items()}
-        return self.since >= self.model.n_iter_no_change
+            self.score, self.since = score, 0
+            self.keep(params, state)
+        return bool(self.since >= self.model.n_iter_no_change)
+
+    def put_back(self) -> None:
+        """Give the model its best parameters."""
+        super().put_back()
+        self.model.best_score_ = self.score

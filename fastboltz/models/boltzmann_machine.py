@@ -20,7 +20,7 @@ from ..training import Callback, Rows
 from ..units import BY_NAME, Unit
 from ..validation import check_count, check_state, one_of, unknown_group
 from .base import CHUNK_ROWS, Data, EnergyEstimator
-from .chunks import is_chunked
+from .chunks import is_chunked, real_types
 from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
 
 #: With method="auto", gradients are exact up to so many states (log2).
@@ -295,7 +295,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 f"({', '.join(map(repr, observed))}); got {type(X).__name__}."
             )
         else:
-            options = {"dtype": (np.float32, np.float64), "ensure_all_finite": "allow-nan"}
+            options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
             X = validate_data(self, X, reset=reset, accept_sparse="csr", **options)
             data = {observed[0]: X}
         n_rows = {g: x.shape[0] for g, x in data.items()}
@@ -319,7 +319,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         x = check_array(
             x,
             accept_sparse="csr",
-            dtype=(np.float32, np.float64),
+            dtype=real_types(x),
             ensure_all_finite="allow-nan",
             allow_nd=True,
             input_name=name,
@@ -612,6 +612,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw the visible groups by Gibbs sampling.
 
@@ -632,6 +633,9 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            As in `RBM.sample`.
 
         Returns
         -------
@@ -662,7 +666,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             sampler.blocks, key=lambda block: any(g in self._visible for g in block)
         )
         state = sampler.start(self.params_, n_samples, address, values)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         groups = {g: self._shown(state, g) for g in self._visible}
         drawn = groups if len(groups) > 1 else groups[self._visible[0]]
         return drawn if info is None else (drawn, info)

@@ -33,9 +33,12 @@ def is_small_whole(X: Any) -> bool:
 
 
 def precisions(X: Any) -> Any:
-    """Types that scikit-learn's checks may leave rows in."""
-    if is_small_whole(X):
-        return None
+    """Types that scikit-learn's checks may leave rows in, small whole numbers among them."""
+    return None if is_small_whole(X) else real_types(X)
+
+
+def real_types(X: Any) -> Any:
+    """Types that scikit-learn's checks may leave rows in: those of reals."""
     # Frames of polars and pyarrow, whose types the checks do not look at.
     is_frame = hasattr(X, "schema") and hasattr(X, "slice")
     if is_frame and np.asarray(X.slice(0, 1)).dtype == np.float64:
@@ -81,20 +84,28 @@ def _dask_chunks(X: Any) -> Iterator[Any]:
         yield whole_rows.blocks[k].compute()
 
 
-def parts_of(chunk: Any) -> tuple[Any, Any]:
-    """Rows and weights of a chunk, which is either rows or a pair of both."""
-    if not isinstance(chunk, tuple):
+def parts_of(chunk: Any, what: tuple[str, ...] = ("rows",)) -> tuple[Any, Any]:
+    """Rows and weights of a chunk, which is either rows or a pair of both.
+
+    Where more is observed than rows, such as labels, ``what`` names all of it, and the first entry
+    of the answer is a tuple.
+    """
+    n = len(what)
+    if n == 1 and not isinstance(chunk, tuple):
         return chunk, None
-    if len(chunk) != 2:
-        raise ValueError(
-            f"a chunk is rows, or a pair (rows, sample_weight); got a tuple of {len(chunk)}."
-        )
-    return chunk
+    if not isinstance(chunk, tuple) or len(chunk) not in (n, n + 1):
+        names = ", ".join(what)
+        least = "rows, or a pair" if n == 1 else f"a tuple ({names}) or"
+        got = f"a tuple of {len(chunk)}" if isinstance(chunk, tuple) else type(chunk).__name__
+        raise ValueError(f"a chunk is {least} ({names}, sample_weight); got {got}.")
+    if n == 1:
+        return chunk if len(chunk) == 2 else (chunk[0], None)
+    return chunk[:n], chunk[n] if len(chunk) > n else None
 
 
 def take_names(model: Any, other: Any) -> None:
-    """Have a model know of the columns what another, which has seen them, does."""
-    for name in ("n_features_in_", "feature_names_in_"):
+    """Have a model know of columns and labels what another, which has seen them, does."""
+    for name in ("n_features_in_", "feature_names_in_", "classes_"):
         if name in vars(model):
             delattr(model, name)
         if name in vars(other):

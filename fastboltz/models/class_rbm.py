@@ -28,10 +28,11 @@ from ..energy import Energy
 from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
 from ..terms import FactoredTerm, Params
-from ..training import Callback, Rows, Trainer, TrainingState
+from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked, parts_of, real_types
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")
 #: The label of rows without one, for ``objective="semi-supervised"``: scikit-learn's convention.
@@ -149,6 +150,12 @@ class _LabelMachine(
                 weight = None
         return Rows(rows.x[known], rows.shape, rows.dtype).moments(weight)
 
+    def _weight_of_moments(self, rows: Rows, weight: np.ndarray | None) -> Any:
+        if rows.is_sparse or not np.isnan(rows.x[:, 0]).any():
+            return super()._weight_of_moments(rows, weight)
+        known = ~np.isnan(rows.x[:, 0])
+        return float(known.sum() if weight is None else weight[known].sum(dtype=np.float64))
+
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             return super()._schedule(energy)
@@ -188,14 +195,21 @@ class _LabelMachine(
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None, *, validation: Any = None) -> Any:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None, *, validation: Any = None
+    ) -> Any:
         """Learn from rows of X and their labels.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
             float32 and float64 are kept, and are the precision of the parameters; all else
             becomes float32.
+
+            For data that do not fit into memory: a function that returns an iterator of chunks
+            ``(X, y)`` or ``(X, y, sample_weight)``, with y left out here. It is called
+            ``n_iter + 2`` times, first for all labels; the rest is as in `RBM.fit`. Early stopping
+            then needs `validation`.
         y : array-like of shape (n_samples,)
             Labels. With ``objective="semi-supervised"`` -1 marks rows without one; with the other
             objectives it is a label like any other.
@@ -207,6 +221,9 @@ class _LabelMachine(
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_labelled_chunks(X, y, sample_weight, validation)
+            return self
         X, weight = self._check_fit(X, y, sample_weight, reset=True)
         labels = self._check_labels(y, X.shape[0])
         known = self._is_labelled(labels)
@@ -224,21 +241,68 @@ class _LabelMachine(
                 {"v": X[rows], "y": self._one_hot(numbers[rows], X.dtype)},
                 None if weight is None else weight[rows],
             )
-            if self._monitor is not None:
-                self._monitor.restore(self.params_)
-                self._log_partition = None
-                self.best_iter_ = self._monitor.epoch
         finally:
             # It holds rows of the data, and is of this call alone.
             self._monitor = None
         return self
 
-    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> Any:
+    _chunk = ("X", "y")
+
+    def _fit_labelled_chunks(self, X: Any, y: Any, sample_weight: Any, validation: Any) -> None:
+        """`fit` from chunks of rows and labels: a pass for the labels, then as others do."""
+        self._refuse_labels_apart(y)
+        if self.early_stopping and validation is None:
+            raise ValueError(
+                "early_stopping holds out rows of an array; where the rows come in chunks, give "
+                "validation=(X, y), or early_stopping=False."
+            )
+        found: list[np.ndarray] = []
+        for chunk in self._passes_over(X, sample_weight, "fit")():
+            (rows, labels), _ = parts_of(chunk, self._chunk)
+            n = rows.shape[0] if hasattr(rows, "shape") else len(rows)
+            labels = self._check_labels(labels, n)
+            found = [np.unique(np.concatenate([*found, labels[self._is_labelled(labels)]]))]
+            del chunk, rows
+        if not found:
+            raise ValueError("the function that was given in place of rows returned no rows.")
+
+        def prepare(fresh: Any) -> None:
+            if validation is not None:
+                self._monitor = fresh._check_validation(validation)
+                self._monitor.model = self
+
+        self._monitor = None
+        try:
+            classes = self._check_classes(found[0], "y")
+            self._fit_chunks(X, sample_weight, prepare, classes_=classes)
+        finally:
+            self._monitor = None
+
+    def _refuse_labels_apart(self, y: Any) -> None:
+        if y is not None:
+            raise ValueError(
+                "the labels of chunks come with them: let each be a pair (X, y), and leave the "
+                "argument y out."
+            )
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        rows, y = X
+        rows, _ = self._check_fit(rows, y, None, reset)
+        numbers = self._numbers(self._check_labels(y, rows.shape[0]), "y")
+        data = {"v": rows, "y": self._one_hot(numbers, rows.dtype)}
+        return data, self._check_weights(sample_weight, rows, is_part=True)
+
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
+    ) -> Any:
         """Make one pass over X in minibatches, going on from where the model stands.
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks ``(X, y)``, or what `fit` takes in place of rows, is read once.
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
             All labels that will ever be given; needed in the first call.
@@ -249,21 +313,29 @@ class _LabelMachine(
         self
         """
         first = not hasattr(self, "params_")
-        X, weight = self._check_fit(X, y, sample_weight, reset=first)
-        labels = self._check_labels(y, X.shape[0])
+        labels = None
+        if not is_chunked(X):
+            X, weight = self._check_fit(X, y, sample_weight, reset=first)
+            labels = self._check_labels(y, X.shape[0])
         if first:
             if classes is None:
                 raise ValueError(
                     "the first call of partial_fit needs classes=, all labels that will ever be "
                     "given."
                 )
-            self.classes_ = self._check_classes(np.unique(classes), "classes")
+            known = self._check_classes(np.unique(classes), "classes")
         elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
             raise ValueError(
                 f"classes are {_listed(np.unique(classes))}, but the model was begun with "
                 f"{_listed(self.classes_)}; give the same ones, or none."
             )
         self._monitor = None
+        if labels is None:
+            self._refuse_labels_apart(y)
+            self._partial_fit_chunks(X, sample_weight, **({"classes_": known} if first else {}))
+            return self
+        if first:
+            self.classes_ = known
         numbers = self._numbers(labels, "y")
         self._partial_fit({"v": X, "y": self._one_hot(numbers, X.dtype)}, weight)
         return self
@@ -296,9 +368,7 @@ class _LabelMachine(
         if y is not None and not isinstance(y, str):
             # Of y, whether it is there: its own sentences are `_check_labels`'s.
             y = "no_validation"
-        X = validate_data(
-            self, X, y, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64)
-        )
+        X = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype=real_types(X))
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X
@@ -380,7 +450,7 @@ class _LabelMachine(
         return _BestWeights(self, X, numbers)
 
     def _check_validation_rows(self, X: Any) -> Any:
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=real_types(X))
         self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
         return X
 
@@ -514,6 +584,7 @@ class _LabelMachine(
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> tuple[Any, ...]:
         """Draw visible vectors and labels by Gibbs sampling.
 
@@ -535,6 +606,9 @@ class _LabelMachine(
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            As in `RBM.sample`.
 
         Returns
         -------
@@ -571,7 +645,7 @@ class _LabelMachine(
         state = sampler.start(self.params_, n_samples, address, values)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = sorted(self.energy_.blocks(clamp), key=lambda block: "v" in block)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         numbers = state.values["y"].argmax(axis=1)
         drawn = state.values["v"].reshape(n_samples, -1), self.classes_[numbers]
         return drawn if info is None else (*drawn, info)
@@ -583,7 +657,7 @@ class _LabelMachine(
         return tags
 
 
-class _BestWeights:
+class _BestWeights(Best):
     """Early stopping: the parameters with the fewest errors on held-out rows.
 
     Among epochs with as many errors, that with the higher ``log p(y | v)``.
@@ -592,12 +666,10 @@ class _BestWeights:
     kept = ("best", "params", "epoch")
 
     def __init__(self, model: _LabelMachine, X: Any, numbers: np.ndarray) -> None:
-        self.model = model
+        super().__init__(model)
         self.X = X
         self.numbers = numbers
         self.best: tuple[float, float] | None = None
-        self.params: Params = {}
-        self.epoch = 0
 
     def __call__(self, params: Params, state: TrainingState) -> bool:
         log_p = self.model._log_proba(params, self.X)
@@ -606,14 +678,13 @@ class _BestWeights:
         state.record(validation_error=error, validation_log_likelihood=fit)
         if self.best is None or (-error, fit) > self.best:
             self.best = (-error, fit)
-            self.params = {key: x.copy() for key, x in params.items()}
-            self.epoch = state.epoch
-        return state.epoch - self.epoch >= self.model.n_iter_no_change
+            self.keep(params, state)
+        return bool(state.epoch - self.epoch >= self.model.n_iter_no_change)
 
-    def restore(self, params: Params) -> None:
-        """Put the best parameters back, in place."""
-        for key, x in self.params.items():
-            np.copyto(params[key], x)
+    def put_back(self) -> None:
+        """Give the model its best parameters."""
+        super().put_back()
+        self.model._log_partition = None
 
 
 def _listed(labels: np.ndarray, most: int = 8) -> str:

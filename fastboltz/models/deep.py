@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
 from .base import Data
 from .boltzmann_machine import BoltzmannMachine
-from .chunks import is_chunked, parts_of, passes_over, take_names
+from .chunks import is_chunked, parts_of, passes_over, real_types, take_names
 from .rbm import RBM
 
 #: Likelihoods are exact where the hidden layers that are listed have at most so many states (log2).
@@ -95,9 +95,10 @@ class DeepBoltzmannMachine(BoltzmannMachine):
     inference : {"mean-field", "gibbs"}, default="mean-field"
         Positive phase of joint learning: `n_positive` mean-field steps (the ascent of a lower bound
         on the likelihood), or as many Gibbs sweeps over the hidden units.
-    method : {"auto", "pcd", "exact"}, default="auto"
+    method : {"auto", "pcd", "exact", "tempered", "trajectory"}, default="auto"
         Negative phase of joint learning. "exact" enumerates, in the positive phase too; "auto"
-        does so up to 2**10 states, else keeps persistent chains.
+        does so up to 2**10 states, else keeps persistent chains; "tempered" and "trajectory" are
+        those of `RBM`, for data with strong modes. The stack is learnt with persistent chains.
     n_positive : int, default=10
     n_gibbs, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, centered, \
 n_threads, callbacks, verbose, random_state
@@ -137,7 +138,7 @@ n_threads, callbacks, verbose, random_state
     """
 
     given = ()
-    _methods: tuple[str, ...] = ("auto", "pcd", "exact")
+    _methods: tuple[str, ...] = ("auto", "pcd", "exact", "tempered", "trajectory")
 
     def __init__(
         self,
@@ -217,6 +218,15 @@ n_threads, callbacks, verbose, random_state
         one_of("inference", self.inference, ("mean-field", "gibbs"))
 
     # -- fitting -------------------------------------------------------------------------------
+
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+        if name == "fit" and self.n_pretraining:
+            raise ValueError(
+                f"n_pretraining={self.n_pretraining} begins with RBMs that are learnt from all "
+                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
+                f"n_pretraining=0."
+            )
+        return super()._passes_over(X, sample_weight, name)
 
     def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
         self._begin(data, weight)
@@ -587,9 +597,7 @@ centered, n_threads, callbacks, verbose, random_state
         self.random_state = random_state
 
     def _check_rows(self, X: Any, *, reset: bool) -> Any:
-        return validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64)
-        )
+        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
 
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:
         """Learn layer after layer from rows of X.

@@ -16,6 +16,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Callback
 from ..validation import check_count, one_of
 from .base import Data, EnergyEstimator
+from .chunks import is_chunked, real_types
 
 
 class GatedRBM(EnergyEstimator):
@@ -169,7 +170,7 @@ n_threads, callbacks, verbose, random_state
         data = {}
         for name, table in tables.items():
             g = name.lower()
-            x = check_array(table, dtype=(np.float32, np.float64), input_name=name)
+            x = check_array(table, dtype=real_types(table), input_name=name)
             if not reset:
                 unit = self.energy_.groups[g]
                 if x.shape[1] != unit.size:
@@ -190,12 +191,16 @@ n_threads, callbacks, verbose, random_state
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+    _chunk = ("X", "Y")
+
+    def fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Learn the transformations between the rows of X and those of Y.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or function
+            For pairs that do not fit into memory: a function that returns an iterator of chunks
+            ``(X, Y)`` or ``(X, Y, sample_weight)``, as in `RBM.fit`, with Y left out here.
         Y : array-like of shape (n_samples, n_features_y)
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -203,19 +208,23 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
-        self._check_parameters()
-        data = self._check_images(reset=True, X=X, Y=Y)
-        weight = self._check_weights(sample_weight, data["x"])
-        self._fit(data, weight)
-        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        if is_chunked(X):
+            self._refuse_images_apart(Y)
+            self._fit_chunks(X, sample_weight)
+        else:
+            self._check_parameters()
+            data = self._check_images(reset=True, X=X, Y=Y)
+            self._fit(data, self._check_weights(sample_weight, data["x"]))
+        self._count_features()
         return self
 
-    def partial_fit(self, X: Any, Y: Any, sample_weight: Any = None) -> GatedRBM:
+    def partial_fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Make one pass over the pairs, going on from where the model stands.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), or iterator
+            An iterator of chunks ``(X, Y)``, or what `fit` takes in place of rows, is read once.
         Y : array-like of shape (n_samples, n_features_y)
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -223,12 +232,35 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
-        self._check_parameters()
-        data = self._check_images(reset=not hasattr(self, "params_"), X=X, Y=Y)
-        weight = self._check_weights(sample_weight, data["x"])
-        self._partial_fit(data, weight)
-        self.n_features_in_, self.n_features_y_ = (data[g].shape[1] for g in "xy")
+        if is_chunked(X):
+            self._refuse_images_apart(Y)
+            self._partial_fit_chunks(X, sample_weight)
+        else:
+            self._check_parameters()
+            data = self._check_images(reset=not hasattr(self, "params_"), X=X, Y=Y)
+            self._partial_fit(data, self._check_weights(sample_weight, data["x"]))
+        self._count_features()
         return self
+
+    def _refuse_images_apart(self, Y: Any) -> None:
+        if Y is not None:
+            raise ValueError(
+                "both images of a pair come in one chunk: let each be a pair (X, Y), and leave the "
+                "argument Y out."
+            )
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        x, y = X
+        data = self._check_images(reset=reset, X=x, Y=y)
+        if not reset:
+            data = {g: table.astype(self._dtype, copy=False) for g, table in data.items()}
+        return dict(data), self._check_weights(sample_weight, data["x"], is_part=True)
+
+    def _count_features(self) -> None:
+        groups = self.energy_.groups
+        self.n_features_in_, self.n_features_y_ = groups["x"].size, groups["y"].size
 
     # -- transformations -----------------------------------------------------------------------
 
@@ -343,6 +375,7 @@ n_threads, callbacks, verbose, random_state
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw a y for each row of X, by Gibbs sampling with x held.
 
@@ -354,6 +387,9 @@ n_threads, callbacks, verbose, random_state
             None goes on in the model's own sequence, so that calls differ, repeatably.
         method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
         return_info : bool, default=False
+            As in `RBM.sample`.
+
+        n_jobs : int, optional
             As in `RBM.sample`.
 
         Returns
@@ -370,6 +406,6 @@ n_threads, callbacks, verbose, random_state
         sampler.blocks = [("h",), ("y",)]
         start = {"x": x.reshape(len(x), *self.energy_.groups["x"].shape)}
         state = sampler.start(self.params_, len(x), address, start)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         Y = state.values["y"].reshape(len(x), -1)
         return Y if info is None else (Y, info)

@@ -17,6 +17,7 @@ from ..units import Bernoulli, Spin
 from ..validation import check_count, one_of
 from .base import Data
 from .boltzmann_machine import BoltzmannMachine
+from .chunks import real_types
 
 _UNITS = {"bernoulli": Bernoulli, "spin": Spin}
 #: Letters of the slots of a dense term.
@@ -189,7 +190,7 @@ centered, n_threads, callbacks, verbose, random_state
         one_of("units", self.units, _UNITS)
 
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
-        options = {"dtype": (np.float32, np.float64), "ensure_all_finite": "allow-nan"}
+        options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
         X = validate_data(self, X, reset=reset, **options)
         self._check_support(_UNITS[self.units](X.shape[1]), X)
         return {"s": self._beside_hidden(X)}

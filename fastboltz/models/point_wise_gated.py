@@ -8,7 +8,7 @@ no closed form: it is inferred by mean field or by Gibbs sweeps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +29,10 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .chunks import is_chunked, real_types
 from .class_rbm import UNLABELLED, _LabelMachine
 from .rbm import RBM
+from .switches import TwoSwitches, serves
 
 INFERENCES = ("mean-field", "gibbs")
 #: A switch's states are told apart by one digit.
@@ -195,6 +197,9 @@ class _Inference:
     ) -> dict[str, np.ndarray]:
         """All groups: known ones as they are, the others inferred."""
         if self.method == "mean-field":
+            if serves(self.energy, params, known):
+                two = TwoSwitches(self.energy, params, self.n_threads)
+                return two.mean_field(known, self.n_steps, _TOLERANCE)
             return mean_field(
                 self.energy,
                 params,
@@ -229,6 +234,9 @@ class _Inference:
         self, params: Params, known: Mapping[str, np.ndarray], address: rng.Address, more: int = 0
     ) -> list[dict[str, np.ndarray]]:
         """States of chains with the known groups held, after `n_steps` sweeps and `more` times."""
+        if serves(self.energy, params, known):
+            two = TwoSwitches(self.energy, params, self.n_threads)
+            return two.gibbs(known, address, self.n_steps, more)
         sampler = Gibbs(self.energy, clamp=tuple(known), n_threads=self.n_threads)
         sampler.blocks = self.blocks(known)
         values = dict(known) | self._start(params, known)
@@ -363,8 +371,17 @@ class _PointwiseGated(EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
-        super()._begin(data, weight)
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+        if name == "fit" and self.n_pretraining:
+            raise ValueError(
+                f"n_pretraining={self.n_pretraining} begins with an RBM that is learnt from all "
+                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
+                f"n_pretraining=0."
+            )
+        return super()._passes_over(X, sample_weight, name)
+
+    def _begin_at(self, *args: Any) -> None:
+        super()._begin_at(*args)
         # Visible units are left to the others until hidden units of component 0 claim them.
         bias = np.asarray(self.mask_bias, self._dtype)
         self.params_[_bias_term(0)] += bias
@@ -689,7 +706,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
             float32 and float64 are kept, and are the precision of the parameters; all else
-            becomes float32.
+            becomes float32. With ``n_pretraining=0`` also a function that returns an iterator of
+            chunks, as in `RBM.fit`.
         y : array-like of shape (n_samples,), optional
             Labels, -1 where there is none. They serve only to give the units of the pretraining
             that tell them apart best to component 0.
@@ -699,6 +717,9 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        if is_chunked(X):
+            self._fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=True)
         labels = None
         if y is not None:
@@ -719,7 +740,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
+        X : array-like or CSR matrix of shape (n_samples, n_features), or iterator
+            An iterator of chunks is read once.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -727,9 +749,18 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        if is_chunked(X):
+            self._partial_fit_chunks(X, sample_weight)
+            return self
         X, weight = self._check_fit(X, sample_weight, reset=not hasattr(self, "params_"))
         self._partial_fit({"v": X}, weight)
         return self
+
+    def _check_chunk(
+        self, X: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Data, np.ndarray | None]:
+        X, _ = self._check_fit(X, None, reset)
+        return {"v": X}, self._check_weights(sample_weight, X, is_part=True)
 
     def _check_fit(self, X: Any, sample_weight: Any, reset: bool) -> tuple[Any, np.ndarray | None]:
         self._check_parameters()
@@ -739,7 +770,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         return X, self._check_weights(sample_weight, X)
 
     def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=(np.float32, np.float64))
+        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X
@@ -829,6 +860,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
@@ -845,6 +877,9 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
             None goes on in the model's own sequence, so that calls differ, repeatably.
         method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
         return_info : bool, default=False
+            As in `RBM.sample`.
+
+        n_jobs : int, optional
             As in `RBM.sample`.
 
         Returns
@@ -867,7 +902,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [_hidden(self.energy_), ("z",), ("v",)]
         state = sampler.start(self.params_, n_samples, address, values)
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         X = state.values["v"].reshape(n_samples, -1)
         return X if info is None else (X, info)
 

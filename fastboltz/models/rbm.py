@@ -128,6 +128,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     (4, 2)
     >>> rbm.log_partition_.method
     'exact'
+
+    Probabilities of which every pass learns from a draw of its own:
+
+    >>> rng, grey = np.random.default_rng(0), np.array([[0.1, 0.2, 0.9], [0.8, 0.7, 0.2]] * 10)
+    >>> def drawn():
+    ...     yield rng.random(grey.shape) < grey
+    >>> rbm = RBM(n_components=2, random_state=0).fit(drawn)
     """
 
     def __init__(
@@ -191,10 +198,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
             For data that do not fit into memory: a function without arguments that returns an
             iterator of chunks, each of them rows or a pair (rows, sample_weight). It is called
-            ``n_iter + 1`` times, and must return the same rows each time: the first pass checks
+            ``n_iter + 1`` times, and must return as many rows each time: the first pass checks
             and counts them. A Dask array is read so. Blocks of 64 MiB are shuffled, each of them
             apart, so let the rows come in no order that says something of them; where chunks end
-            changes nothing.
+            changes nothing. Passes may differ in what is drawn anew for each: pixels from their
+            grey values, say, of which a single draw is soon learnt by heart (see the examples).
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
         comm : mpi4py.MPI.Intracomm, optional
@@ -546,6 +554,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
+        n_jobs: int | None = None,
     ) -> Any:
         """Draw visible vectors by Gibbs sampling.
 
@@ -571,6 +580,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         return_info : bool, default=False
             Also return a `fastboltz.diagnostics.SamplingInfo`: R-hat, effective sample sizes and
             autocorrelation times of the second half of the sweeps, with a ``verdict`` in words.
+
+        n_jobs : int, optional
+            Have joblib make the sweeps in so many workers, 64 chains a task: processes, or
+            whatever ``joblib.parallel_config`` names, such as the workers of a Dask cluster. A
+            chain's random numbers are those of its number, so the rows are the same for every
+            number and kind of workers, and for two binary groups the same bytes as without. With
+            ``method="gibbs"``, without `return_info`.
 
         Returns
         -------
@@ -615,7 +631,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
-        state, info = self._sweep(sampler, state, n_steps, return_info)
+        state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
         X = state.values["v"].reshape(n_samples, -1)
         return X if info is None else (X, info)
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..validation import check_count
+from ..validation import check_count, one_of
 from ._display import BLUE, COLOURS, INK, Display, bare, check_fitted
 
 
@@ -16,12 +16,13 @@ class SwapsDisplay(Display):
     At the left, the share of exchanges that neighbouring inverse temperatures accept; a gap in the
     ladder shows as a low point. At the right, the inverse temperatures that the replicas of one
     chain go through: replicas that wander from the bottom (the reference, drawn anew at every
-    sweep) to the top (the model) bring new states there.
+    sweep) to the top (the model) bring new states there. Where the levels are earlier models of the
+    training, their positions stand in place of inverse temperatures.
 
     Parameters
     ----------
     betas : ndarray of shape (n_levels,)
-        Inverse temperatures, from 0 to 1.
+        Inverse temperatures, from 0 to 1, or positions along the training.
     swap_rates : ndarray of shape (n_levels - 1,)
         Accepted exchanges by proposed ones, over all chains.
     level : ndarray of shape (n_sweeps + 1, n_levels)
@@ -29,6 +30,8 @@ class SwapsDisplay(Display):
     round_trips : int
         From the reference to the model and back, over all chains.
     n_chains : int
+    of : str, default="inverse temperature"
+        What the levels are, for the axes.
 
     Attributes
     ----------
@@ -53,13 +56,20 @@ class SwapsDisplay(Display):
     paths_: list[Any]
 
     def __init__(
-        self, betas: Any, swap_rates: Any, level: Any, round_trips: int = 0, n_chains: int = 1
+        self,
+        betas: Any,
+        swap_rates: Any,
+        level: Any,
+        round_trips: int = 0,
+        n_chains: int = 1,
+        of: str = "inverse temperature",
     ) -> None:
         self.betas = np.asarray(betas)
         self.swap_rates = np.asarray(swap_rates)
         self.level = np.asarray(level)
         self.round_trips = round_trips
         self.n_chains = n_chains
+        self.of = of
 
     @classmethod
     def from_estimator(
@@ -70,6 +80,7 @@ class SwapsDisplay(Display):
         n_steps: int = 200,
         n_adapt: int = 500,
         n_levels: int | None = None,
+        method: str = "tempered",
         random_state: Any = 0,
         ax: Any = None,
         **kwargs: Any,
@@ -87,6 +98,9 @@ class SwapsDisplay(Display):
             Sweeps before them, in which the levels are placed.
         n_levels : int, optional
             The default lets `fastboltz.tempering.Tempering.adapt` choose.
+        method : {"tempered", "trajectory"}, default="tempered"
+            As of the estimator's `sample`; "trajectory" needs the models that
+            `fastboltz.callbacks.Trajectory` keeps.
         random_state : None, int, RandomState or Generator
         ax : sequence of two matplotlib Axes, optional
             The default is a new figure.
@@ -97,8 +111,9 @@ class SwapsDisplay(Display):
         -------
         SwapsDisplay
         """
-        from ..tempering import Tempering
+        from ..tempering import Tempering, TrajectoryTempering
 
+        one_of("method", method, ("tempered", "trajectory"))
         check_fitted(estimator)
         check_count("n_chains", n_chains)
         check_count("n_steps", n_steps)
@@ -109,7 +124,12 @@ class SwapsDisplay(Display):
                 f"{type(estimator).__name__} has no energy_; parallel tempering is of models of "
                 f"one energy, such as RBM and BoltzmannMachine."
             )
-        sampler = Tempering(energy, n_threads=estimator.n_threads, n_levels=n_levels)
+        options: dict[str, Any] = {"n_threads": estimator.n_threads, "n_levels": n_levels}
+        if method == "tempered":
+            sampler, of = Tempering(energy, **options), "inverse temperature"
+        else:
+            sampler = TrajectoryTempering(energy, estimator._trajectory(), **options)
+            of = "position along the training"
         state = sampler.init(estimator.params_, n_chains, random_state)
         # Ends with the levels placed, so that what is counted begins at what is drawn.
         state = sampler.adapt(estimator.params_, state, n_adapt)
@@ -118,7 +138,7 @@ class SwapsDisplay(Display):
             state = sampler.step(estimator.params_, state)
             level.append(np.argsort(state.replica[:, 0]))
         return cls(
-            state.betas, state.swap_rates, np.array(level), state.round_trips, state.n_chains
+            state.betas, state.swap_rates, np.array(level), state.round_trips, state.n_chains, of
         ).plot(ax, **kwargs)
 
     def plot(self, ax: Any = None, *, n_replicas: int = 3) -> Self:
@@ -144,7 +164,7 @@ class SwapsDisplay(Display):
         )
         rates.set_ylim(0, 1)
         rates.set_xlim(0, n_levels - 1)
-        rates.set_xlabel("between the levels of inverse temperature")
+        rates.set_xlabel(f"between levels, by {self.of}")
         _ticks(rates.xaxis, self.betas, 5)
         rates.set_ylabel("share of exchanges accepted")
         visited = [len(np.unique(path)) for path in self.level.T]
@@ -159,7 +179,7 @@ class SwapsDisplay(Display):
                 style = {"color": colour, "linewidth": 1.3, "zorder": 3}
             self.paths_ += paths.plot(sweeps, path, **style)
         paths.set_xlabel("sweep")
-        paths.set_ylabel("inverse temperature")
+        paths.set_ylabel(self.of)
         _ticks(paths.yaxis, self.betas, 9)
         paths.set_xlim(0, len(self.level) - 1)
         trips = f"{self.round_trips} round trips of {self.n_chains} chains"
@@ -170,7 +190,7 @@ class SwapsDisplay(Display):
 
 
 def _ticks(axis: Any, betas: np.ndarray, most: int) -> None:
-    """Levels at equal distances, named by their inverse temperatures."""
+    """Levels at equal distances, named by their inverse temperatures or positions."""
     last = len(betas) - 1
     every = -(-last // (most - 1))
     # The model's own, and none that would run into it.
