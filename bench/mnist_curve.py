@@ -69,14 +69,14 @@ CONTENDERS = (
     Contender(
         "scikit-learn",
         "its defaults",
-        (1, 2, 5, 10),
+        (2, 5, 10),
         False,
         {"batch_size": 10, "learning_rate": 0.1},
     ),
     Contender(
         "scikit-learn",
         "minibatches of 100",
-        (1, 2, 5, 10),
+        (2, 5, 10),
         False,
         {"batch_size": 100, "learning_rate": 0.1},
     ),
@@ -89,24 +89,31 @@ CONTENDERS = (
     ),
     Contender(
         "rbms",
-        "1 sweep, minibatches of 200",
-        (1, 2, 5, 10),
+        "default rate, 1 sweep, minibatches of 200",
+        (5, 10),
         False,
         {"batch_size": 200, "learning_rate": 0.01, "gibbs_steps": 1},
     ),
     Contender(
         "rbms",
-        "1 sweep, minibatches of 200, rate 0.05",
-        (1, 2, 5, 10),
+        "rate 0.2, 1 sweep, minibatches of 200",
+        (2, 5, 10),
         False,
-        {"batch_size": 200, "learning_rate": 0.05, "gibbs_steps": 1},
+        {"batch_size": 200, "learning_rate": 0.2, "gibbs_steps": 1},
     ),
     Contender(
         "rbms",
-        "10 sweeps, minibatches of 200",
-        (1, 2, 3),
-        False,
-        {"batch_size": 200, "learning_rate": 0.01, "gibbs_steps": 10},
+        "rate 0.2 falling, 1 sweep, minibatches of 200",
+        (2, 5, 10),
+        True,
+        {"batch_size": 200, "learning_rate": 0.2, "gibbs_steps": 1},
+    ),
+    Contender(
+        "rbms",
+        "rate 0.2 falling, 10 sweeps, minibatches of 200",
+        (3,),
+        True,
+        {"batch_size": 200, "learning_rate": 0.2, "gibbs_steps": 10},
     ),
 )
 
@@ -177,10 +184,12 @@ class Rbms:
 
     def __call__(self, x: np.ndarray, one: Contender, seed: int) -> Iterator[Point]:
         """Train, in turn with others: the worker keeps every training that is not at its end."""
-        begun = {"begin": one.name, "x": str(self.folder / "x.npy"), "seed": seed}
-        self.worker.ask(begun | {"n_hidden": N_HIDDEN, **one.settings})
+        file = self.folder / "model.npz"
+        about = {"x": str(self.folder / "x.npy"), "seed": seed, "n_hidden": N_HIDDEN}
         for number in one.passes:
-            file = self.folder / "model.npz"
+            if one.falls or number == one.passes[0]:
+                falls = number if one.falls else None
+                self.worker.ask({"begin": one.name, "falls": falls, **about, **one.settings})
             asked = {"advance": one.name, "passes": number, "file": str(file)}
             seconds = self.worker.ask(asked)["seconds"]
             with np.load(file) as arrays:
@@ -245,7 +254,7 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
         seconds, test, low, high = (
             [p[key] for p in line["points"]] for key in ("seconds", "test", "low", "high")
         )
-        style = ("o-", "s--", "^:")[number % 3]
+        style = ("o-", "s--", "^:", "D-.")[number % 4]
         name = f"{package}: {line['name']}"
         axes.plot(seconds, test, style, color=colours[package], markersize=4, label=name)
         axes.fill_between(seconds, low, high, color=colours[package], alpha=0.1, linewidth=0)
@@ -313,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 figure = {"passes": next(passes), "seconds": point[0], **figure}
                 line["points"].append(figure)
                 print(
-                    f"{line['package']:12} {line['name']:40} {figure['passes']:3d} passes "
+                    f"{line['package']:12} {line['name']:47} {figure['passes']:3d} passes "
                     f"{point[0]:7.1f} s {figure['test']:8.2f} "
                     f"({figure['low']:.2f} to {figure['high']:.2f})",
                     flush=True,

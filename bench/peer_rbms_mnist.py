@@ -19,7 +19,10 @@ from rbms.training.pcd import fit_batch_pcd
 
 
 class Training:
-    """One training, from its own starting weights, with as many chains as rows of a minibatch."""
+    """One training, from its own starting weights, with as many chains as rows of a minibatch.
+
+    Where ``falls`` is a number of passes, the rate falls to zero until then.
+    """
 
     def __init__(self, asked: dict) -> None:
         torch.manual_seed(asked["seed"])
@@ -32,9 +35,8 @@ class Training:
             torch.float32,
         )
         self.model.init_grad()
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=asked["learning_rate"], maximize=True
-        )
+        self.rate, self.falls = asked["learning_rate"], asked["falls"]
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.rate, maximize=True)
         self.chains = self.model.init_chains(self.rows)
         self.weights = torch.ones(self.rows)
         self.update, self.seconds = 0, 0.0
@@ -42,8 +44,11 @@ class Training:
     @torch.no_grad()
     def advance(self, passes: int) -> None:
         """Train until so many passes were made in all."""
-        begin = time.process_time()
-        while self.update < passes * (len(self.x) // self.rows):
+        begin, n_updates = time.process_time(), len(self.x) // self.rows
+        while self.update < passes * n_updates:
+            if self.falls is not None:
+                share = self.update / (self.falls * n_updates)
+                self.optimizer.param_groups[0]["lr"] = self.rate * (1 - share)
             chosen = torch.randperm(len(self.x))[: self.rows]
             self.optimizer.zero_grad(set_to_none=False)
             self.chains, _ = fit_batch_pcd(

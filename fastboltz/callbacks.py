@@ -26,11 +26,16 @@ A state is a dict of numbers, text, arrays, and lists and dicts of them: files h
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from .carried import GROUPS, CarriedLogPartition
+from .likelihood import LogPartition
 from .terms import Params
 from .training import Progress, TrainingState
 from .validation import check_count, check_flag, check_number, one_of
@@ -51,6 +56,19 @@ _PARTS = {"pseudo_likelihood": 2, "log_likelihood": 4}
 _GUESSED = 200
 #: Annealing of a log-likelihood while a training goes on.
 _ANNEALING = {"betas": 200, "n_chains": 100}
+#: An average of parameters at update t weighs those of update s by s to this power.
+_POWER = 3
+#: Updates from one look at the parameters to the next, until so many times that many were made;
+#: twice as many until twice then, and so on.
+_LOOK, _LOOKS = 16, 100
+#: Largest and smallest scatter of the log weights that a step along the training is planned for.
+_COARSE, _FINE = 0.5, 0.05
+#: Parameters further from their average, by the scatter of the log weights, have no estimate.
+_MAX_JUMP = 1.0
+#: Products with the weights that an update makes for each row of its minibatch, Gibbs sweeps aside
+#: (the positive phase and two of a gradient), and that a step makes for each chain: three, and the
+#: parameters in between, which count for the more the fewer the chains.
+_PASSES_OF_UPDATE, _PASSES_OF_STEP = 3, 4
 
 
 class _Watch:
@@ -271,7 +289,7 @@ class Monitor(_Watch):
                 self._spent[name] = self._spent.get(name, 0.0) + self._cost[name]
                 self._names[name] = tuple(found)
             for key in self._names.get(name, (name,)):
-                self._record(state, key, found.get(key, np.nan))
+                _record(state, key, found.get(key, np.nan))
         self.share = self.seconds / max(state.seconds, 1e-9)
 
     def _is_wanted(self, name: str, model: Any) -> bool:
@@ -295,12 +313,294 @@ class Monitor(_Watch):
         share = self.max_share * parts[name] / sum(parts.values())
         return bool(self._spent.get(name, 0.0) + self._cost[name] <= share * state.seconds)
 
+
+def _record(state: TrainingState, key: str, value: float) -> None:
+    """One entry an epoch, also where the first ones are missing."""
+    column = state.history.setdefault(key, [])
+    column.extend([np.nan] * (len(state.history["epoch"]) - 1 - len(column)))
+    column.append(value)
+
+
+class TrajectoryLikelihood(_Watch):
+    """Record the log-likelihood of held-out rows with a log Z that is carried along the training.
+
+    Chains of its own follow the model, and log Z with them (`fastboltz.carried`): what was spent on
+    one epoch serves the next, so the curve has its 95 % interval at a few per cent of the
+    training's work, where annealing anew for each point is short of temperatures. The training is
+    not changed, and the same seed gives the same curve for every number of threads.
+
+    Parameters of single updates scatter about their mean: learning at a rate that is not small
+    raises the energy wherever the persistent chains happen to be, and most of the probability of
+    such a model lies where they are not, at this moment. No affordable chains can follow that, and
+    little is to be learnt from it. The path that is followed is the running average of the
+    parameters, with weights that grow as the third power of the number of the update: about the
+    last quarter of the training so far. It is the better model while the rate is high. From there
+    a branch of steps leads to the current parameters where they are near, as they are when the rate
+    is small or has fallen. The history has, for epochs in which something was measured (else NaN),
+
+    ============================ ===============================================================
+    ``averaged_log_likelihood``  mean log-likelihood of the rows by the averaged parameters, in
+                                 nats, and ``..._low`` and ``..._high``, the interval of log Z
+    ``current_log_likelihood``   the same by the current parameters; NaN where they are far from
+                                 their average
+    ============================ ===============================================================
+
+    Parameters
+    ----------
+    X : array-like or CSR matrix
+        Held-out rows, as the model's `free_energy` takes them. Their free energies are part of the
+        work, so a thousand may do better than ten thousand.
+    every : int, optional
+        Epochs from one measurement to the next. The default measures as often as `max_share`
+        allows, and after the last epoch.
+    max_share : float, default=0.03
+        Work of measuring by that of the training, in rows times products with the weights: counted,
+        not timed, so that the curve is repeatable. Half of what a whole `fit` has is there from the
+        beginning, for most of the way lies there. With `every`, what is needed is spent anyway.
+    n_chains : int, default=256
+        In 16 groups, whose scatter is the interval.
+
+    Attributes
+    ----------
+    averaged_params_ : dict of arrays
+        The averaged parameters, after the last epoch.
+    log_partition_ : LogPartition
+        Of the averaged parameters, when last measured.
+    current_log_partition_ : LogPartition or None
+        Of the current parameters, at the same time.
+    share : float
+        Work of measuring by that of the training.
+
+    Warns
+    -----
+    RuntimeWarning
+        When the training ends with few groups of chains that carry an estimate.
+
+    Notes
+    -----
+    For models with one log Z, whose free energy can be computed: RBMs of all units, and Boltzmann
+    machines without given groups.
+
+    The interval is that of what chains have found. Modes of the model that no chain ever saw are
+    missing from it, as from every estimate by annealing; `log_partition` with ``samples=`` closes
+    the bracket for the model that is kept.
+
+    References
+    ----------
+    As of `fastboltz.carried.CarriedLogPartition`.
+    Shamir & Zhang, "Stochastic gradient descent for non-smooth optimization: convergence results
+    and optimal averaging schemes", ICML 2013 (the average).
+
+    Examples
+    --------
+    >>> from fastboltz import RBM
+    >>> from fastboltz.callbacks import TrajectoryLikelihood
+    >>> from fastboltz.datasets import load_digits
+    >>> train, test = load_digits()
+    >>> watch = TrajectoryLikelihood(test.X, every=1)
+    >>> rbm = RBM(16, n_iter=10, callbacks=[watch], random_state=0).fit(train.X)
+    >>> exact = rbm.score(test.X)
+    >>> low, high = (rbm.history_[f"current_log_likelihood_{end}"][-1] for end in ("low", "high"))
+    >>> low < exact < high
+    True
+    """
+
+    def __init__(
+        self, X: Any, *, every: int | None = None, max_share: float = 0.03, n_chains: int = 256
+    ) -> None:
+        self.X = X
+        self.every = None if every is None else check_count("every", every)
+        self.max_share = check_number("max_share", max_share, 0)
+        self.n_chains = check_count("n_chains", n_chains, minimum=GROUPS)
+        if n_chains % GROUPS:
+            raise ValueError(
+                f"n_chains is {n_chains}; expected a multiple of {GROUPS}, so that the groups of "
+                f"chains are equal."
+            )
+        super().__init__()
+        self._begin()
+
+    def _begin(self) -> None:
+        self.averaged_params_: Params = {}
+        self.log_partition_: LogPartition | None = None
+        self.current_log_partition_: LogPartition | None = None
+        self.share = 0.0
+        #: Updates made before the first that was seen, and until the last that was.
+        self._origin, self._seen = 0, 0
+        self._carried: CarriedLogPartition | None = None
+        self._kept: dict[str, Any] | None = None
+        self._spent = 0.0
+        self._needed = 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, the chains that follow it, and the work that was spent."""
+        carried = self._kept if self._carried is None else self._carried.state_dict()
+        return {
+            "epoch": self._epoch,
+            "averaged": dict(self.averaged_params_),
+            "origin": self._origin,
+            "seen": self._seen,
+            "carried": {} if carried is None else carried,
+            "spent": self._spent,
+            "share": self.share,
+            "needed": self._needed,
+            "log_partitions": [
+                {} if z is None else asdict(z)
+                for z in (self.log_partition_, self.current_log_partition_)
+            ],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from there."""
+        self._begin()
+        self._load(state)
+        self.averaged_params_ = {key: x.copy() for key, x in state["averaged"].items()}
+        self._origin, self._seen = state["origin"], state["seen"]
+        self._kept = dict(state["carried"]) or None
+        self._spent, self.share, self._needed = state["spent"], state["share"], state["needed"]
+        found = [LogPartition(**z) if z else None for z in state["log_partitions"]]
+        self.log_partition_, self.current_log_partition_ = found
+
+    # -- within an epoch -----------------------------------------------------------------------
+
+    def due(self, update: int) -> int:
+        """Number of the next update after which the parameters are taken into their average."""
+        apart = _LOOK * 2 ** int(max(0, update // (_LOOK * _LOOKS)).bit_length())
+        return (update // apart + 1) * apart
+
+    def observe(self, params: Params, state: TrainingState) -> None:
+        """Take the parameters into their average."""
+        if not self._is_mine(state, self._epoch):
+            self._begin()
+            # An update at least must have been made before the first parameters that count.
+            self._origin = self._seen = state.update - 1
+        self._state, self._is_loaded = state, False
+        if not self.averaged_params_:
+            self.averaged_params_ = {key: x.copy() for key, x in params.items()}
+            self._seen = state.update
+        if state.update == self._seen:
+            return
+        share = 1 - ((self._seen - self._origin) / (state.update - self._origin)) ** (_POWER + 1)
+        self._seen = state.update
+        for key, x in self.averaged_params_.items():
+            x += x.dtype.type(share) * (params[key] - x)
+
+    # -- after an epoch ------------------------------------------------------------------------
+
+    def __call__(self, progress: Progress) -> None:
+        """Measure, where it is due."""
+        state = progress.state
+        self._check(progress.model)
+        self.observe(progress.params, state)
+        self._epoch = state.epoch
+        found = self._measure(progress) if self._is_due(progress) else {}
+        for name in ("averaged", "current"):
+            for end in ("", "_low", "_high"):
+                key = f"{name}_log_likelihood{end}"
+                _record(state, key, found.get(key, np.nan))
+        self.share = self._spent / max(self._work(progress), 1.0)
+
     @staticmethod
-    def _record(state: Any, key: str, value: float) -> None:
-        """One entry an epoch, also where the first ones are missing."""
-        column = state.history.setdefault(key, [])
-        column.extend([np.nan] * (len(state.history["epoch"]) - 1 - len(column)))
-        column.append(value)
+    def _check(model: Any) -> None:
+        why = ""
+        if not (hasattr(model, "free_energy") and hasattr(model, "_reference")):
+            why = "has no free energy" if model is not None else "has no estimator"
+        elif getattr(model, "_given", ()):
+            why = "has a log Z for each row of its given groups"
+        if why:
+            kind = "this training" if model is None else type(model).__name__
+            raise TypeError(
+                f"TrajectoryLikelihood follows the one log Z of a model with a free energy, such "
+                f"as an RBM, but {kind} {why}. Record a score of the model in a callback of your "
+                f"own, or by Monitor."
+            )
+
+    def _work(self, progress: Progress, n_epochs: int | None = None) -> float:
+        """Rows times products of the training so far, or in so many epochs."""
+        state, model = progress.state, progress.model
+        passes = _PASSES_OF_UPDATE + 2 * getattr(model, "n_gibbs", 1)
+        n = state.update if n_epochs is None else state.update / state.epoch * n_epochs
+        return float(n * model.batch_size * passes)
+
+    def _affordable(self, progress: Progress) -> int:
+        """Steps that may be made now."""
+        planned = self._work(progress, max(progress.n_iter, progress.state.epoch))
+        ready = self.max_share * (self._work(progress) + planned) / 2
+        rows = 2 * self.X.shape[0] + 2 * self.n_chains
+        return int((ready - self._spent - rows) / (_PASSES_OF_STEP * self.n_chains))
+
+    def _is_due(self, progress: Progress) -> bool:
+        if self.every is not None:
+            return progress.state.epoch % self.every == 0
+        is_last = progress.state.epoch >= progress.n_iter > 1
+        return is_last or self._affordable(progress) >= 2 * self._needed
+
+    def _measure(self, progress: Progress) -> dict[str, float]:
+        """Follow the average, and from there look at the current parameters."""
+        model, averaged = progress.model, self.averaged_params_
+        if self._carried is None:
+            self._carried = CarriedLogPartition(
+                model.energy_,
+                averaged,
+                reference=model._reference(),
+                n_chains=self.n_chains,
+                random_state=model._seed,
+                n_threads=model.n_threads,
+            )
+            if self._kept is not None:
+                self._carried.load_state_dict(self._kept)
+        carried = self._carried
+        scatter = carried.scatter(averaged)
+        self._needed = max(1, int(np.ceil(scatter / _COARSE)))
+        before = carried.n_sweeps
+        carried.move(averaged, self._n_steps(progress, scatter))
+        made = carried.n_sweeps - before
+        self.log_partition_ = carried.log_partition()
+        found = self._found("averaged", model, averaged, self.log_partition_)
+        scatter = carried.scatter(progress.params)
+        self._spend(made)
+        self.current_log_partition_ = None
+        if scatter <= _MAX_JUMP:
+            n = self._n_steps(progress, scatter)
+            self.current_log_partition_ = carried.branch(progress.params, n)
+            found |= self._found("current", model, progress.params, self.current_log_partition_)
+            self._spend(n)
+        return found
+
+    def _n_steps(self, progress: Progress, scatter: float) -> int:
+        """Steps for a scatter: half of those that may be made now, within reason."""
+        few, many = (max(1, int(np.ceil(scatter / by))) for by in (_COARSE, _FINE))
+        return int(np.clip(self._affordable(progress) // 2, few, many))
+
+    def _spend(self, n_steps: int) -> None:
+        """Count steps, two free energies of the chains and one of the rows."""
+        self._spent += (_PASSES_OF_STEP * n_steps + 2) * self.n_chains + self.X.shape[0]
+
+    def _found(self, name: str, model: Any, params: Params, z: LogPartition) -> dict[str, float]:
+        """Log-likelihoods of the rows under the names that the history has."""
+        twin = copy(model)
+        twin.params_ = params
+        mean = -float(twin.free_energy(self.X).mean())
+        name = f"{name}_log_likelihood"
+        return {name: mean - z.value, f"{name}_low": mean - z.high, f"{name}_high": mean - z.low}
+
+    def end(self, progress: Progress) -> None:
+        """Say so where the last estimates are not to be believed."""
+        if not self._is_mine(progress.state, self._epoch) or self._carried is None:
+            return
+        for name, z in (
+            ("averaged", self.log_partition_),
+            ("current", self.current_log_partition_),
+        ):
+            if z is not None and self._carried.is_degenerate(z):
+                warnings.warn(
+                    f"log Z of the {name} parameters, carried along the training, has degenerated: "
+                    f"chains worth {z.effective_chains:.0f} of {z.n_chains} carry it, so the "
+                    f"log-likelihood is likely too high, and its interval too short. Take a larger "
+                    f"max_share (now {self.max_share:g}) or more n_chains.",
+                    RuntimeWarning,
+                    stacklevel=2,
+                )
 
 
 class EarlyStopping(_Watch):
@@ -478,4 +778,4 @@ class Trajectory:
         kept.append((progress.state.epoch, {key: x.copy() for key, x in progress.params.items()}))
 
 
-__all__ = ["METRICS", "EarlyStopping", "Monitor", "Trajectory"]
+__all__ = ["METRICS", "EarlyStopping", "Monitor", "Trajectory", "TrajectoryLikelihood"]

@@ -73,8 +73,9 @@ class LogPartition:
         Standard error of the estimate of Z, relative to Z (so, in nats for small errors).
     effective_chains : float
         ``(sum w)^2 / sum w^2`` of the importance weights: how many chains carry the estimate.
-    method : {"exact", "ais", "reverse ais"}
+    method : {"exact", "ais", "reverse ais", "trajectory"}
     n_chains, n_betas : int
+        Along a training (`fastboltz.carried`), sweeps in place of inverse temperatures.
     tail : float
         Shape of the generalised Pareto distribution that fits the largest importance weights
         (Zhang & Stephens 2009; Vehtari et al. 2024): from 0.7 upwards the mean of this many weights
@@ -147,10 +148,13 @@ class LogPartition:
         name = "annealed importance sampling"
         if self.method == "reverse ais":
             name = "reverse " + name
+        steps = "inverse temperatures"
+        if self.method == "trajectory":
+            name, steps = "carried along a training", "sweeps"
         back = "" if self.reverse is None else f"; reverse annealing {self.reverse.value:.3f}"
         return (
             f"log Z = {self.value:.3f} [{self.low:.3f}, {self.high:.3f}] (95 %; {name}, "
-            f"{self.n_chains} chains, {self.n_betas} inverse temperatures, "
+            f"{self.n_chains} chains, {self.n_betas} {steps}, "
             f"{self.effective_chains:.0f} effective chains{back})"
         )
 

@@ -281,11 +281,7 @@ class PairLoop:
 
     def close(self) -> None:
         """Give the chains, and what was worked on in copies, back to the training."""
-        if self.exchange is not None and self.has_begun and not self.has_failed:
-            for x in self._parts:
-                self.exchange.put_together(x)
-        for theirs, mine in self._copies:
-            theirs[...] = mine
+        self.flush()
         if self.chains is not None and self.has_begun and not self.has_failed:
             visible, hidden = self.loop.chains()
             if self.ranks is not None:
@@ -296,6 +292,14 @@ class PairLoop:
             values = PackedValues({g: both[g] for g in old}, old.shapes, old.dtype)
             address = self.chains.address.at(step=self.sweep)
             self.state.phases.chains[0] = ChainState(values, address, self.chains.clamped)
+
+    def flush(self) -> None:
+        """Give what is worked on in copies back to the training, whose arrays are then current."""
+        if self.exchange is not None and self.has_begun and not self.has_failed:
+            for x in self._parts:
+                self.exchange.put_together(x)
+        for theirs, mine in self._copies:
+            theirs[...] = mine
 
     def run(self, rows: np.ndarray, n_updates: int | None, trainer: Trainer) -> tuple[int, float]:
         """Make as many updates as fit one call: (updates made, rate of the last)."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -272,8 +272,29 @@ class Interrupted(KeyboardInterrupt):
 #: is called after the others, and one with a method ``interrupted(progress)`` is told of Ctrl-C; it
 #: answers with a sentence. One that remembers something from epoch to epoch has two methods,
 #: ``state_dict()`` and ``load_state_dict(state)``: what the first answers goes into checkpoints and
-#: files of models, and is handed to the second when the training goes on from there.
+#: files of models, and is handed to the second when the training goes on from there. One that is an
+#: `Observer` also sees the parameters within the epochs.
 Callback = Callable[[Progress], Any]
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """What looks at the parameters within an epoch, and leaves them as they are.
+
+    A callback that has these two methods is one.
+    """
+
+    def due(self, update: int) -> int:
+        """Number of the update after which it looks next, larger than that of the last one.
+
+        A function of this number alone, so that a training that goes on from a file is looked at
+        where it would have been.
+        """
+        ...
+
+    def observe(self, params: Params, state: TrainingState) -> None:
+        """Look at the parameters of a whole update."""
+        ...
 
 
 class Trainer:
@@ -309,6 +330,8 @@ class Trainer:
         Called after each epoch with the parameters and the training's state, before anybody else
         sees them; a true answer makes this epoch the last. What it has to know at the next epoch
         are its attributes that its ``kept`` names.
+    observers : sequence of Observer
+        Shown the parameters within the epochs, after the updates that they name.
     """
 
     def __init__(
@@ -340,6 +363,7 @@ class Trainer:
         self.decrements: dict[str, float] = {}
         self.activities: dict[str, tuple[float, float]] = {}
         self.monitor: Any = None
+        self.observers: Sequence[Observer] = ()
         self._gradient: Params | None = None
         self._lateral = [t for t in energy.terms if isinstance(t, DenseTerm) and t.lateral]
 
@@ -522,6 +546,7 @@ class Trainer:
         """
         n = len(order)
         loop: PairLoop | None = None
+        due = self._next_look(state.update)
         try:
             while start < n:
                 if compiled is not None and loop is None:
@@ -537,7 +562,8 @@ class Trainer:
                         interrupted,
                     )
                 if loop is not None:
-                    made, rate = loop.run(order[start:], n_updates, self)
+                    end = n if due is None else start + (due - state.update) * batch_size
+                    made, rate = loop.run(order[start:end], n_updates, self)
                     start += made * batch_size
                     if made == 0:
                         # Weights whose sums leave the range of fixed point.
@@ -557,6 +583,13 @@ class Trainer:
                             continue
                     batch = {g: x.take(chosen) for g, x in data.items()}
                     rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                if state.update == due:
+                    if loop is not None:
+                        loop.flush()
+                    for one in self.observers:
+                        if one.due(due - 1) == due:
+                            one.observe(params, state)
+                    due = self._next_look(due)
                 if interrupted.is_set():
                     break
         finally:
@@ -564,6 +597,10 @@ class Trainer:
             if loop is not None:
                 loop.close()
         return min(start, n), rate
+
+    def _next_look(self, update: int) -> int | None:
+        """Number of the update after which some observer looks next."""
+        return min((one.due(update) for one in self.observers), default=None)
 
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""
@@ -687,6 +724,9 @@ def run(
         # A second Ctrl-C may come in the midst of an update: there is nothing whole to save then.
         if state is not None and (is_whole or isinstance(stop, Interrupted)):
             told = [one for one in callbacks if hasattr(one, "interrupted")]
+            if not is_whole:
+                # Those that look within the epochs know more than they did after the last one.
+                state.callbacks = states_of_callbacks(callbacks)
             said = [one.interrupted(Progress(model, params, state, n_iter)) for one in told]
             if said:
                 raise Interrupted(" ".join([*map(str, stop.args), *said])) from None

@@ -33,6 +33,7 @@ LAYERS = [
     {"path", "jobs"},
     {"tempering", "diagnostics"},
     {"likelihood", "objectives", "optimizers", "mean_field"},
+    {"carried"},
     {"pair_loop"},
     {"training", "gradients"},
     {"recurrent", "belief", "callbacks", "low_rank", "distributed"},

@@ -47,6 +47,7 @@ PAGES: list[tuple[str, str, str, list[str] | None]] = [
     ("tempering", "Parallel tempering", "fastboltz.tempering", None),
     ("diagnostics", "Diagnostics of chains", "fastboltz.diagnostics", None),
     ("likelihood", "Likelihoods", "fastboltz.likelihood", None),
+    ("carried", "Likelihoods along a training", "fastboltz.carried", None),
     ("low_rank", "Low-rank pretraining", "fastboltz.low_rank", None),
     ("objectives", "Objectives", "fastboltz.objectives", None),
     ("optimizers", "Optimizers and schedules", "fastboltz.optimizers", None),

@@ -30,7 +30,17 @@ from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
-from ..training import Best, Blocks, Callback, Progress, Rows, Trainer, TrainingState, run
+from ..training import (
+    Best,
+    Blocks,
+    Callback,
+    Observer,
+    Progress,
+    Rows,
+    Trainer,
+    TrainingState,
+    run,
+)
 from ..units import BY_NAME, Own, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
@@ -565,6 +575,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
         else:
             resume = decay and self._resume(*data.values(), weight)
         trainer = self._trainer(self.energy_)
+        every: list[Any] = list(self.callbacks or ())
+        trainer.observers = [one for one in every if isinstance(one, Observer)]
         epochs = trainer.epochs(
             self.params_,
             data if isinstance(data, Blocks) else self._rows(data),
