@@ -34,6 +34,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -423,19 +424,22 @@ def run_net(state: Mapping[str, Any], x: np.ndarray) -> tuple[np.ndarray, Any]:
     return out, backward
 
 
-def adam_init(net: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What `adam_step` carries."""
+@cache
+def _adam() -> Any:
     from ..optimizers import Adam
 
-    return {f"adam/{k}": v for k, v in Adam().init(dict(net)).items()}
+    return Adam()
+
+
+def adam_init(net: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What `adam_step` carries."""
+    return {f"adam/{k}": v for k, v in _adam().init(dict(net)).items()}
 
 
 def adam_step(
     state: Mapping[str, Any], gradient: Mapping[str, np.ndarray], rate: float
 ) -> dict[str, Any]:
     """The state after one step downhill; the one given is left as it is."""
-    from ..optimizers import Adam
-
     net = {k: state[k].copy() for k in gradient}
     carried = {
         k.removeprefix("adam/"): v.copy() if isinstance(v, np.ndarray) else v
@@ -443,5 +447,5 @@ def adam_step(
         if k.startswith("adam/")
     }
     # Optimizers climb.
-    Adam().step(net, {k: -g for k, g in gradient.items()}, carried, rate, {})
+    _adam().step(net, {k: -g for k, g in gradient.items()}, carried, rate, {})
     return {**state, **net, **{f"adam/{k}": v for k, v in carried.items()}}
