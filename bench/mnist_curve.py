@@ -245,7 +245,7 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
 
     colours = {"fastboltz": "C0", "scikit-learn": "C1", "rbms": "C2"}
     styles: dict[str, int] = {}
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    figure, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
     for line in lines:
         if not line["points"]:
             continue
@@ -265,7 +265,7 @@ def draw(lines: Sequence[dict[str, Any]], file: Path) -> None:
         ylabel="test log-likelihood [nats]",
         ylim=(top - 100, top + 5),
     )
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, fontsize=8, loc="outside right upper")
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(file, dpi=120)
 
