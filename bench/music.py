@@ -109,6 +109,10 @@ class Row:
         How many chains carry an estimate of log Z, on average over the steps.
     betas, chains : int
         Of the annealing of the test.
+    accuracy_betas, accuracy_chains : int
+        Of the annealing of frames to compare with.
+    every : int
+        Of the test pieces, every so many are evaluated.
     """
 
     record: Record
@@ -116,13 +120,16 @@ class Row:
     low: float
     high: float
     error: float
-    train: float
+    train: float | None
     frames: float
-    totals: float
-    at_half: float
+    totals: float | None
+    at_half: float | None
     effective_chains: float
     betas: int
     chains: int
+    accuracy_betas: int = 0
+    accuracy_chains: int = 0
+    every: int = 1
 
     def __str__(self) -> str:
         r = self.record
@@ -131,10 +138,12 @@ class Row:
         units = f"{of['n_components']}"
         if r.model != "RBM":
             units += "" if r.model == "RTRBM" else f", {of['recurrent']} {of['n_recurrent']}"
+        others = (self.train, self.totals, self.at_half)
+        train, totals, at_half = ("-" if x is None else f"{x:.2f}" for x in others)
         return (
             f"| {r.data} | {r.model} | {units} | {of['transpose']} | {r.seed} | {self.test:.2f} "
-            f"[{self.low:.2f}, {self.high:.2f}] +- {self.error:.2f} | {self.train:.2f} | "
-            f"{self.frames:.1f} | {self.totals:.1f} | {self.at_half:.1f} | {r.seconds:.0f} | "
+            f"[{self.low:.2f}, {self.high:.2f}] +- {self.error:.2f} | {train} | "
+            f"{self.frames:.1f} | {totals} | {at_half} | {r.seconds:.0f} | "
             f"{r.epochs} | {value:.2f} ({accuracy:.1f}) |"
         )
 
@@ -256,7 +265,7 @@ def plain(rbm: RBM, record: Record, data: Sequences) -> Row:
     betas, chains = 5000, 256
     z = rbm.log_partition("ais", betas=betas, n_chains=chains)
     scores = -rbm.free_energy(test)
-    drawn = rbm.sample(2000, 1000, method="tempered", random_state=record.seed)
+    drawn = rbm.sample(1000, 300, method="tempered", random_state=record.seed)
     p = drawn.mean(axis=0)
     mixed = np.random.default_rng(record.seed)
     frames = [drawn[mixed.integers(len(drawn), size=len(test))] for _ in range(10)]
@@ -278,7 +287,7 @@ def plain(rbm: RBM, record: Record, data: Sequences) -> Row:
 
 def recurrent(given: argparse.Namespace, rnn: RNNRBM, record: Record, data: Sequences) -> Row:
     """An RNN-RBM."""
-    test, training = list(data.test), list(data.train)
+    test, training = list(data.test[:: given.every]), list(data.train)
     with warnings.catch_warnings():
         # How many chains carry the estimates is in the file.
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -286,7 +295,8 @@ def recurrent(given: argparse.Namespace, rnn: RNNRBM, record: Record, data: Sequ
         few = first_pieces(training, given.validation_steps)
         of_training = rnn.log_likelihood(few, betas=given.betas, n_chains=4).mean
     scores = np.concatenate(found.values)
-    p = np.concatenate(rnn.predict(test))
+    how = {"betas": given.accuracy_betas, "n_chains": given.accuracy_chains}
+    p = np.concatenate(rnn.predict(test, **how))
     x = np.concatenate(test)
     return Row(
         record,
@@ -295,12 +305,15 @@ def recurrent(given: argparse.Namespace, rnn: RNNRBM, record: Record, data: Sequ
         found.high,
         float(scores.std(ddof=1) / len(scores) ** 0.5),
         of_training,
-        100 * rnn.accuracy(test),
+        100 * rnn.accuracy(test, **how),
         totals_accuracy(x, p),
         frames_accuracy(x, p > 0.5),
         float(found.log_partition.effective_chains.mean()),
         given.betas,
         given.ais_chains,
+        given.accuracy_betas,
+        given.accuracy_chains,
+        given.every,
     )
 
 
@@ -364,6 +377,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--validation-steps", type=int, default=5000, help="of the validation pieces, the first")
     add("--betas", type=int, default=1000, help="inverse temperatures for the test")
     add("--ais-chains", type=int, default=8, help="of every step")
+    add("--accuracy-betas", type=int, default=1000, help="inverse temperatures for the accuracy")
+    add("--accuracy-chains", type=int, default=2, help="of every step")
+    add("--every", type=int, default=1, help="of the test pieces, every so many, to be quick")
     add("--threads", type=int, help="all cores if not set")
     add("--keep", type=Path, help="folder of trained models")
     add("--only-train", action="store_true", help="leave the evaluation to another run")

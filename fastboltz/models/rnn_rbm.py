@@ -839,8 +839,8 @@ class RNNRBM(EnergyEstimator):
         *,
         kind: str = "frames",
         threshold: float | None = None,
-        betas: int | Sequence[float] | np.ndarray = 100,
-        n_chains: int = 10,
+        betas: int | Sequence[float] | np.ndarray = 1000,
+        n_chains: int = 2,
         random_state: Any = None,
     ) -> float:
         r"""Expected frame-level accuracy of the predictions of every step given those before it.
@@ -862,7 +862,9 @@ class RNNRBM(EnergyEstimator):
         threshold : float, optional
             None draws frames from the model. A number predicts the units whose mean is larger.
         betas, n_chains
-            Of `fastboltz.likelihood.conditional_ais`; chains are those of one step.
+            Of `fastboltz.likelihood.conditional_ais`; chains are those of one step. A long ladder
+            counts for more than many chains: after a short one, frames have not come to the
+            model's distribution, and the accuracy is too low.
         random_state : None, int, RandomState or Generator
             None is the model's own seed, so that the answer is repeatable.
 
