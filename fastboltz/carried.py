@@ -43,7 +43,7 @@ _RESAMPLE_BELOW = 0.5
 #: Stream of what chains are drawn anew with, behind those of the groups.
 _DRAWN_ANEW = 255
 #: A step is at least the planned one divided by this, whatever the scatter of the weights.
-_SHORTEST = 8
+_SHORTEST = 2
 #: An estimate is called degenerate when fewer groups than this carry it.
 MIN_EFFECTIVE_GROUPS = 3.0
 
@@ -94,7 +94,7 @@ class CarriedLogPartition:
     >>> energy = fb.Energy({"v": fb.Bernoulli(4), "h": fb.Bernoulli(3)}, terms=["v_i h_j"])
     >>> params = energy.init(random_state=0)
     >>> carried = CarriedLogPartition(energy, params, random_state=0)
-    >>> round(carried.log_partition().value / np.log(2), 6)  # seven units without couplings
+    >>> float(round(carried.log_partition().value / np.log(2), 6))  # seven units without couplings
     7.0
     >>> params["v_i h_j"][...] = 1
     >>> carried.move(params, n_steps=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import signal
@@ -15,6 +16,10 @@ from scipy.stats import binom
 import fastboltz as fb
 from fastboltz.callbacks import TrajectoryLikelihood
 from fastboltz.carried import CarriedLogPartition, _Chains, _PackedChains
+from fastboltz.objectives import LogLikelihood, Objective
+from fastboltz.optimizers import SGD, Constant
+from fastboltz.pair_loop import PairLoop
+from fastboltz.training import Rows, Trainer, TrainingState
 
 ENDS = ("", "_low", "_high")
 COLUMNS = [f"{name}_log_likelihood{end}" for name in ("averaged", "current") for end in ENDS]
@@ -216,7 +221,7 @@ def test_the_average_is_that_of_the_cube_of_the_update():
     Deliberate bug that this catches: the power in place of the power plus one.
     """
     watch = TrajectoryLikelihood(TEST)
-    state = fb.training.TrainingState(None, {})
+    state = TrainingState(None, {})
     for update in range(1, 41):
         state.update = update
         watch.observe({"x": np.full(1, float(update))}, state)
@@ -228,8 +233,8 @@ def test_the_average_is_that_of_the_cube_of_the_update():
 def test_parameters_are_looked_at_where_they_are_due():
     """In the compiled loop and in the general one; a training that is cut into calls is the same.
 
-    Deliberate bug that this catches: a look at weights that the loop has a copy of (spins in double
-    precision have one), without having them back.
+    Deliberate bug that this catches: a look at weights that the loop has a copy of, transposed,
+    without having them back.
     """
 
     class Look:
@@ -259,8 +264,19 @@ def test_parameters_are_looked_at_where_they_are_due():
                     np.testing.assert_array_equal(x, one.seen[update][key])
             np.testing.assert_array_equal(one.seen[16]["h_j v_i"], plain.components_)
             assert (one.seen[15]["h_j v_i"] != one.seen[16]["h_j v_i"]).any()
-            half = fitted(X, n_iter=1, **options, learning_rate=fb.optimizers.Linear(0.05))
-            assert half.n_iter_ == 1
+    one = Look(1)
+    energy = fb.Energy({"v": fb.Bernoulli(20), "h": fb.Bernoulli(5)}, ["v_i h_j"])
+    likelihood = LogLikelihood(of=("v",), negative="pcd")
+    trainer = Trainer(energy, Objective(energy, likelihood), SGD(), Constant(0.1))
+    trainer.observers = [one]
+    params = energy.init(0, 0.1, np.float32)
+    data = {"v": Rows(TRAIN, (20,), np.float32)}
+    assert PairLoop.serve(trainer, params, data, None) is not None
+    state = trainer.init(params, 0)
+    list(trainer.epochs(params, data, state, batch_size=20, n_epochs=1, seed=0))
+    looks = [seen["v_i h_j"] for seen in one.seen.values()]
+    assert all((x != y).any() for x, y in itertools.pairwise(looks))
+    np.testing.assert_array_equal(looks[-1], params["v_i h_j"])
 
 
 def test_watching_changes_nothing_for_any_number_of_threads():
@@ -299,20 +315,25 @@ def test_a_training_that_goes_on_has_the_same_curve(tmp_path):
             return update + 1
 
         def observe(self, params, state):
-            if self.within and state.update == 37:
+            if self.within and state.update == 33:
                 signal.raise_signal(signal.SIGINT)
 
         def __call__(self, progress):
             if not self.within and progress.state.epoch == 5:
                 raise RuntimeError("killed")
 
-    whole = fitted(callbacks=[TrajectoryLikelihood(TEST)])
+    def watched(*others):
+        # Seven updates an epoch: the parameters of the 32nd are taken into their average within
+        # the fifth, before Ctrl-C.
+        return fitted(callbacks=[TrajectoryLikelihood(TEST, every=1), *others], batch_size=24)
+
+    whole = watched()
     for within in (False, True):
         path = tmp_path / f"{within}.fbm"
         keep = fb.Checkpoint(path, every=1, resume=True)
         with pytest.raises((RuntimeError, KeyboardInterrupt)):
-            fitted(callbacks=[TrajectoryLikelihood(TEST), Stop(within), keep])
-        again = fitted(callbacks=[TrajectoryLikelihood(TEST), keep])
+            watched(Stop(within), keep)
+        again = watched(keep)
         for key in COLUMNS:
             assert json.dumps(again.history_[key]) == json.dumps(whole.history_[key])
         np.testing.assert_array_equal(again.components_, whole.components_)
@@ -337,6 +358,10 @@ def test_measuring_stays_below_its_share_of_the_work():
     assert measured.sum() >= 3
     assert measured[-1]
     assert 0.03 < watch.share < 0.11
+    # An update is five products a row; a free energy of 3000 rows is a fifth of an epoch.
+    many = fitted(X, [TrajectoryLikelihood(X, max_share=0.1, n_chains=16)], n_iter=12)
+    measured = np.isfinite(many.history_["averaged_log_likelihood"])
+    assert 2 <= measured.sum() <= 0.1 * 12 * 5 + 1
     free = fitted(X, [TrajectoryLikelihood(TEST, max_share=0)], n_iter=4)
     assert np.isfinite(free.history_["averaged_log_likelihood"]).tolist() == [False] * 3 + [True]
 
