@@ -416,7 +416,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
             if n != n_rows:
                 raise ValueError(
                     f"the chunks had {n_rows:,} rows together when they were first read, but "
-                    f"{n:,} now; the function must return the same ones each time it is called."
+                    f"{n:,} now; the function must return as many each time it is called."
                 )
 
         self._train(
