@@ -345,8 +345,10 @@ def test_every_step_of_a_sequence_is_diagnosed():
     assert "swap_rates" in info.extra
     with pytest.raises(ValueError, match="the prefix has all 2"):
         model.sample(2, X[:2], return_info=True)
-    with pytest.raises(ValueError, match="method must be one of 'gibbs', 'tempered'"):
+    with pytest.raises(ValueError, match="and none were kept"):
         model.sample(2, method="trajectory")
+    with pytest.raises(ValueError, match="method must be one of 'gibbs', 'tempered'"):
+        model.sample(2, method="hot")
 
 
 @each_chain
