@@ -52,7 +52,7 @@ def _call_all(how):
 def test_kernels_read_and_write_only_what_is_theirs():
     """Every kernel over odd sizes. Catches an entry too far, misaligned loads, sums that overflow.
 
-    Under a minute, most of it spent in the compiler.
+    A few minutes, most of them spent in the compiler.
     """
     reason = _reason_to_skip(("libasan.so", "libubsan.so"))
     if reason:
