@@ -513,7 +513,7 @@ class Exchange:
     w : ndarray of float32, shape (n_hidden, n_visible)
         Weights, which ranks of one machine share.
     common : tuple
-        As `packed.PairLoop` takes it.
+        As ``packed.PairLoop`` takes it.
     part : (int, int) or None
         The part of the hidden units, and of how many, whose weights this rank updates.
     """
@@ -569,7 +569,7 @@ class Exchange:
         Parameters
         ----------
         sums : ndarray of int32
-            What ``share`` of `packed.PairLoop` returned; in place.
+            What ``share`` of ``packed.PairLoop`` returned; in place.
         """
         # It returns when all ranks have made their sums.
         self._ranks.add_up(sums[: self._head])

@@ -290,7 +290,7 @@ class Bernoulli(Discrete):
         """Samples number ``first`` to ``first + n``, and the words that they were made from.
 
         A random word serves four units, from its lowest byte up: 8 bits decide, but where they
-        equal those of the threshold, 24 more do, the highest of the unit's word at `LOWER`. So p
+        equal those of the threshold, 24 more do, the highest of the unit's word at ``LOWER``. So p
         counts in 32 bits all the same, and little more than a quarter of the random numbers is
         enough.
         """
