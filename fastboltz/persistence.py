@@ -738,7 +738,11 @@ class Checkpoint:
         """Save what early stopping put back, when a training has ended by itself."""
         if progress.n_iter < progress.state.epoch:
             return  # a pass of `partial_fit`, which nothing is put back after
-        params = read(self.path, lambda name: type(progress.model)).params_
+        try:
+            params = read(self.path, lambda name: type(progress.model)).params_
+        except FileNotFoundError:  # moved away in the meantime
+            self._save(progress)
+            return
         if any(params[key].tobytes() != x.tobytes() for key, x in progress.params.items()):
             self._save(progress)
 

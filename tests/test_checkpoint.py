@@ -286,7 +286,9 @@ def test_saving_takes_a_small_share_of_the_time_by_default(tmp_path, monkeypatch
     def write(model, path, with_callbacks=True):
         clock[0] += 5
         saves.append(model.n_iter_)
+        really_write(model, path, with_callbacks=with_callbacks)
 
+    really_write = fb.persistence.write
     monkeypatch.setattr(fb.persistence, "time", Time)
     monkeypatch.setattr(fb.persistence, "write", write)
 
