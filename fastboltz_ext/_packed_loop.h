@@ -28,6 +28,9 @@ typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float
  * another size; never a function of the number of threads. */
 #define PACKED_DENSE_TILE 128
 
+/* Weights of a hidden unit between those that are updated and those fetched meanwhile. */
+#define PACKED_AHEAD 32
+
 typedef struct {
     ptrdiff_t n_visible, n_hidden;
     int spin_visible, spin_hidden;
@@ -295,6 +298,7 @@ FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdif
     for (ptrdiff_t c = 0; c < columns; c++) {
         const ptrdiff_t j = panel * PACKED_PANEL + c;
         int32_t sums[16];
+        fb_fetch_to_write(to + PACKED_PANEL + c); /* the next ones, which others have read */
         if (q->real)
             for (ptrdiff_t l = 0; l < 16; l++) {
                 float x = l < m ? unit * q->d0[j * V + i + l] : 0.0f;
@@ -381,6 +385,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             }
         }
         float *w = q->w + j * V + i, spare[16];
+        fb_fetch_to_write(w + PACKED_AHEAD); /* other cores have read these weights */
         const float *old = packed_lanes_of(w, m, spare);
         if (!plain && (q->l1 != 0 || q->l2 != 0))
             for (int l = 0; l < 16; l++) {

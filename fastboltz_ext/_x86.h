@@ -23,6 +23,20 @@
 #define FB_X86 0
 #endif
 
+/* The line of the cache that an address lies in, to be written to: it comes from the core that has it,
+ * and no other core keeps it. Stores take their turns, so without this each would wait for the one
+ * before it. */
+FB_INLINE void fb_fetch_to_write(const void *at)
+{
+#if FB_X86
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)at));
+#elif defined(__GNUC__)
+    __builtin_prefetch(at, 1);
+#else
+    (void)at;
+#endif
+}
+
 FB_INLINE int fb_has_avx2(void)
 {
 #if FB_X86
