@@ -23,9 +23,9 @@ import fastboltz.gradients as G  # noqa: N812
 from fastboltz import NotEnumerableError, rng
 from fastboltz.gradients import baselines, costs, kernels, loop, methods
 
-#: Allowed distance from the truth in standard errors; with thousands of comparisons.
-Z_LIMIT = 4.5
-#: Where each entry is one of few comparisons, as the issue of calibration asks it.
+#: Allowed distance from the truth in standard errors.
+Z_LIMIT = 4.0
+#: Of central differences.
 STEP = 1e-5
 
 

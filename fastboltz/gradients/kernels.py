@@ -208,6 +208,7 @@ def draw_ones(
     own, ends = flat[: n * n_bytes].reshape(n, n_bytes), upper[0]
     tied, units = np.empty(n_bytes, np.uint8), np.empty(_TIES, np.int64)
     eights = tied.view(np.uint64)
+    held = np.empty(eights.shape[0], np.int64)
     n_ties = 0
     for i in range(0, n, 8):
         a, b, c, d = own[i], own[i + 1], own[i + 2], own[i + 3]
@@ -224,7 +225,13 @@ def draw_ones(
                 | (_B6 if g[u] == x else _ZERO)
                 | (_B7 if h[u] == x else _ZERO)
             )
+        n_left = 0
         for k in range(eights.shape[0]):
+            # Which word holds a tie cannot be foreseen: no branch depends on it.
+            held[n_left] = k
+            n_left += 1 if eights[k] != 0 else 0
+        for s in range(n_left):
+            k = held[s]
             left = eights[k]
             while left != 0:
                 # Eight bits a unit, one for each sample.
