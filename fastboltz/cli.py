@@ -74,7 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="fastboltz", description="Boltzmann machines, fast on CPUs, under scikit-learn's face."
+        prog="fastboltz",
+        description=(
+            "Boltzmann machines, fast on CPUs, under scikit-learn's face. "
+            f"{commands.EXAMPLE}fastboltz train digits.npy --output rbm.fbm"
+        ),
     )
     parser.add_argument("--version", action="version", version=f"fastboltz {__version__}")
     names = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -84,7 +88,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Trains an RBM on scikit-learn's bundled digits, prints its test log-likelihood and "
             "pseudo-likelihood and its seconds next to scikit-learn's BernoulliRBM on the same "
-            "work, and writes a picture of filters, data and samples."
+            "work, and writes a picture of filters, data and samples. "
+            f"{commands.EXAMPLE}fastboltz demo --output digits.png"
         ),
     )
     demo.add_argument(

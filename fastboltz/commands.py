@@ -28,6 +28,8 @@ _MODELS = (
 _SHARED = ("RBM", "BernoulliRBM")
 
 
+#: What the help of every command shows.
+EXAMPLE = "Example: "
 #: Endings of files of data.
 _ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 #: Those of pictures.
@@ -146,7 +148,11 @@ def add_to(names: Any) -> None:
     )
     inspect.add_argument("model", help="the model's file")
 
-    bench = names.add_parser("bench", help="time training on this machine")
+    bench = names.add_parser(
+        "bench",
+        help="time training on this machine",
+        description=f"{EXAMPLE}fastboltz bench scaling --threads 1,2",
+    )
     scaling = _command(
         bench.add_subparsers(title="what to time", metavar="WHAT", required=True),
         "scaling",
@@ -203,7 +209,7 @@ def _takes_data(parser: Any) -> None:
 
 
 def _command(names: Any, name: str, run: Any, what: str, example: str) -> Any:
-    parser = names.add_parser(name, help=what, description=f"Example: {example}")
+    parser = names.add_parser(name, help=what, description=f"{EXAMPLE}{example}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=run)
     return parser
