@@ -5,11 +5,12 @@ from __future__ import annotations
 import joblib
 import numpy as np
 import pytest
+import threadpoolctl
 from saved_models import LABELS, SQUARE, X
 from sklearn.model_selection import GridSearchCV
 
 import fastboltz as fb
-from fastboltz import likelihood
+from fastboltz import likelihood, threads
 
 OPTIONS = {"betas": 40, "n_chains": 150, "random_state": 3}
 
@@ -91,6 +92,23 @@ def test_what_looks_at_all_chains_is_not_taken_apart():
     for options in ({"method": "tempered"}, {"return_info": True}):
         with pytest.raises(ValueError, match="n_jobs=2 takes chains apart"):
             rbm.sample(3, **options, n_jobs=2)
+
+
+def test_workers_of_a_grid_share_the_cores(monkeypatch):
+    """Catches workers each of which uses every core."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+    # Not of this module, which workers cannot import: so it travels by its value.
+    class ThreadsSeen(fb.RBM):
+        def score(self, X, y=None):
+            pools = (pool["num_threads"] for pool in threadpoolctl.threadpool_info())
+            return float(max(threads.resolve(self.n_threads), *pools))
+
+    rbm = ThreadsSeen(2, n_iter=1, random_state=0)
+    grid = GridSearchCV(rbm, {"l2": [0, 1e-4]}, cv=2, n_jobs=2, refit=False).fit(X)
+    share = max(1, joblib.cpu_count() // 2)
+    assert grid.cv_results_["mean_test_score"].tolist() == [share, share]
 
 
 def _arrays(sampled):
