@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import pickle
 import signal
 import time
 import tracemalloc
@@ -207,7 +208,8 @@ class Copies:
             return self.value(Y.reshape(-1, *own.shape), own).reshape(Y.shape[:2])
 
         def gradient(Y):
-            return self.problem.gradient(Y.reshape(-1, *own.shape)).reshape(Y.shape)
+            added = own**2 if self.dependent else 0.0
+            return self.problem.gradient(Y.reshape(-1, *own.shape)).reshape(Y.shape) + added
 
         return G.Cost(value, gradient, (lambda Y: 2 * own * Y) if self.dependent else None)
 
@@ -228,7 +230,7 @@ def test_a_cost_that_depends_on_the_parameters_adds_its_own_derivative(kind):
     np.testing.assert_allclose(exact[0], few.exact, atol=1e-8, rtol=1e-7)
     copies = Copies(Problem(kind, 3), 2000, dependent=True)
     chosen = [G.ScoreFunction(b) for b in BASELINES]
-    chosen += [G.RELAX(), *([G.ARM(), G.DisARM()] if kind == "bernoulli" else [])]
+    chosen += [G.REBAR(), G.RELAX(), *([G.ARM(), G.DisARM()] if kind == "bernoulli" else [])]
     for method in chosen:
         for n in (2, 3):
             assert (np.abs(copies.z_scores(method, n)) < Z_LIMIT).all(), (method, n)
@@ -311,6 +313,29 @@ def test_vimco_agrees_with_the_gradient_of_its_bound():
             assert found.n_evaluations == 2000 * k
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_vimco_agrees_with_enumeration_on_random_problems(kind):
+    """Deliberate bug that this catches: a score of one particle weighed with another's signal."""
+
+    def of_pairs(logits):
+        y, p = states_of(kind, logits)
+        j = problem.cost(y)
+        return float(p @ (np.logaddexp(j[:, None], j) - np.log(2)) @ p)
+
+    z = []
+    for seed in range(12):
+        problem = Problem(kind, 200 + seed)
+        exact = difference(of_pairs, problem.logits)
+        whole = G.Enumerate(n_particles=2).estimate(problem.cost, problem.distribution)
+        np.testing.assert_allclose(whole.value, exact, atol=1e-7, rtol=1e-6)
+        found = G.VIMCO(2).estimate(problem.cost, problem.distribution, 2000, random_state=seed)
+        z.append(z_scores(found, exact))
+        assert abs(found.cost - of_pairs(problem.logits)) < Z_LIMIT * found.cost_standard_error
+    assert np.abs(z).max() < Z_LIMIT
+    # As if the entries of a call were one number.
+    assert abs(np.mean(np.square(z)) - 1) < Z_LIMIT * np.sqrt(2 / len(z))
+
+
 def test_vimco_signals_are_what_a_sample_adds_to_the_bound():
     random = np.random.default_rng(0)
     log_w = random.normal(size=(2, 4, 3)) * 5
@@ -381,13 +406,52 @@ def test_standard_errors_are_calibrated():
     copies = Copies(Problem("bernoulli", 5), 2000)
     mean = expected("bernoulli", copies.problem.logits, copies.problem.cost)
     chosen = [G.ScoreFunction(b) for b in ("none", "constant", "leave_one_out", "optimal")]
-    chosen += [G.DisARM(), G.ARM(), G.REBAR()]
+    chosen += [G.DisARM(), G.ARM(), G.REBAR(), G.RELAX()]
     for method in chosen:
         e = method.estimate(copies.cost, copies.distribution, 300, random_state=0)
         each = (np.abs(e.value - copies.exact) < 1.96 * e.standard_error).mean(axis=0)
         assert ((each > 0.93) & (each < 0.97)).all(), (method, each)
         of_cost = (np.abs(e.cost - mean) < 1.96 * e.cost_standard_error).mean()
         assert 0.93 < of_cost < 0.97, method
+    bound = G.Enumerate(n_particles=2).estimate(copies.problem.cost, copies.problem.distribution)
+    e = G.VIMCO(2).estimate(copies.cost, copies.distribution, 300, random_state=0)
+    each = (np.abs(e.value - bound.value) < 1.96 * e.standard_error).mean(axis=0)
+    assert ((each > 0.93) & (each < 0.97)).all(), each
+    of_cost = (np.abs(e.cost - bound.cost) < 1.96 * e.cost_standard_error).mean()
+    assert 0.93 < of_cost < 0.97
+    # E[sin y] of a Gaussian is sin(mean) exp(-variance / 2).
+    center, scale = np.array([0.5, -1.0]), np.array([0.2, -0.3])
+    normal = G.Gaussian(*(np.repeat(x[None], 2000, axis=0) for x in (center, scale)))
+    waves = G.Cost(lambda Y: np.sin(Y).sum(axis=-1), np.cos)
+    variance = np.exp(2 * scale)
+    by_mean = np.cos(center) * np.exp(-variance / 2)
+    by_scale = -variance * np.sin(center) * np.exp(-variance / 2)
+    for method in (G.Pathwise(), G.ScoreFunction("leave_one_out")):
+        # The score of a scale is skewed: the mean of 300 is not yet near enough to normal.
+        e = method.estimate(waves, normal, 1200, random_state=0)
+        for name, truth in (("mean", by_mean), ("log_scale", by_scale)):
+            each = (np.abs(e.value[name] - truth) < 1.96 * e.standard_error[name]).mean(axis=0)
+            assert ((each > 0.93) & (each < 0.97)).all(), (method, name, each)
+
+
+def test_standard_errors_of_a_links_parameters_are_calibrated():
+    """By the scatter of 32 ranges: a Student's t of 31 degrees of freedom.
+
+    Deliberate bug that this catches: the scatter divided by the number of ranges twice.
+    """
+    X = np.random.default_rng(0).normal(size=(3, 2))
+    W, b = np.array([[0.4, -1.0], [0.2, 0.7]]), np.array([0.1, -0.3])
+    given = G.Bernoulli.given(X, G.Linear(W, b))
+    cost = lambda Y: (Y.sum(axis=-1) - 1.2) ** 2 + X[:, 0]  # noqa: E731
+    exact = G.Enumerate().estimate(cost, given).value
+    method, inside = G.ScoreFunction("leave_one_out"), {k: [] for k in exact}
+    for seed in range(2000):
+        e = method.estimate(cost, given, 256, random_state=seed)
+        for k, x in inside.items():
+            x.append(np.abs(e.value[k] - exact[k]) < 1.96 * e.standard_error[k])
+    for k, x in inside.items():
+        each = np.mean(x, axis=0)
+        assert ((each > 0.93) & (each < 0.97)).all(), (k, each)
 
 
 # --------------------------------------------------------------------------------------- continuous
@@ -479,6 +543,26 @@ def test_gaussians_with_diagonal_and_full_covariance(method):
     z = (found.value["log_scale"] - truth) / found.standard_error["log_scale"]
     assert (np.abs(z) < Z_LIMIT).all()
     assert set(found.value) == {"mean", "log_scale"}
+
+
+@pytest.mark.parametrize("method", CONTINUOUS, ids=["path", "score"])
+def test_a_cost_of_real_samples_may_depend_on_the_parameters_too(method):
+    """J(y, m) = (y - 3 m)^2, whose mean is 4 m^2 + exp(2 log_scale).
+
+    Deliberate bug that this catches: dJ/dw forgotten.
+    """
+    mean, log_scale = np.array([0.7]), np.array([-0.2])
+    cost = G.Cost(
+        lambda Y: (Y[:, 0] - 3 * mean[0]) ** 2,
+        lambda Y: 2 * (Y - 3 * mean),
+        lambda Y: {"mean": -6 * (Y - 3 * mean), "log_scale": np.zeros_like(Y)},
+    )
+    for seed in range(10):
+        found = method.estimate(cost, G.Gaussian(mean, log_scale), 4000, random_state=seed)
+        for name, truth in (("mean", 8 * mean), ("log_scale", 2 * np.exp(2 * log_scale))):
+            # The path's derivative by the mean is the same for every sample but for its noise.
+            z = (found.value[name] - truth) / found.standard_error[name]
+            assert (np.abs(z) < Z_LIMIT).all(), name
 
 
 # ------------------------------------------------------------------------------------------ relaxed
@@ -706,6 +790,67 @@ def test_the_chain_rule_leads_back_to_the_callers_parameters(link):
     assert all(np.isnan(v).all() for v in one.standard_error.values())
 
 
+class Outer:
+    """A link to all parameters of a family, each ``inputs @ matrix`` shaped as asked."""
+
+    def __init__(self, shapes, seed):
+        random = np.random.default_rng(seed)
+        self.shapes = shapes
+        self.weights = {k: 0.5 * random.normal(size=(2, *s)) for k, s in shapes.items()}
+
+    def forward(self, inputs):
+        made = {k: np.tensordot(inputs, w, 1) for k, w in self.weights.items()}
+        return made if len(made) > 1 else next(iter(made.values()))
+
+    def backward(self, inputs, gradient):
+        named = gradient if isinstance(gradient, dict) else {next(iter(self.shapes)): gradient}
+        return {k: np.tensordot(inputs, g, (0, 0)) for k, g in named.items()}
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "categorical", "binomial"])
+def test_links_to_other_families_and_to_several_parameters(kind):
+    """Deliberate bug that this catches: a parameter's gradient handed to the link as another's."""
+    X = np.random.default_rng(1).normal(size=(4, 2))
+    if kind == "gaussian":
+        link = Outer({"mean": (3,), "log_scale": (3,)}, 0)
+        given = G.Gaussian.given(X, link)
+        cost = G.Cost(lambda Y: (Y**2).sum(axis=-1), lambda Y: 2 * Y)
+
+        def value(weights):
+            at = {k: np.tensordot(X, w, 1) for k, w in weights.items()}
+            return np.mean((at["mean"] ** 2 + np.exp(2 * at["log_scale"])).sum(axis=1))
+
+        chosen = [G.Pathwise(), G.ScoreFunction("optimal")]
+    else:
+        link = Outer({"logits": (2, 3) if kind == "categorical" else (3,)}, 0)
+        family, fixed = (
+            (G.Categorical, {}) if kind == "categorical" else (G.Binomial, {"n_trials": 3})
+        )
+        given = family.given(X, link, **fixed)
+        weigh = np.arange(1.0, 7.0).reshape(2, 3) if kind == "categorical" else np.arange(1.0, 4.0)
+
+        def of_row(Y):
+            return ((Y * weigh).reshape(*Y.shape[: Y.ndim - weigh.ndim], -1).sum(axis=-1) - 3) ** 2
+
+        def value(weights):
+            logits = np.tensordot(X, weights["logits"], 1)
+            return np.mean([expected(kind, x, of_row) for x in logits])
+
+        cost = of_row
+        chosen = [G.ScoreFunction("optimal"), G.ScoreFunction(G.Learnt("pair"))]
+        found = G.Enumerate().estimate(cost, given).value["logits"]
+        exact = difference(lambda w: value({"logits": w}), link.weights["logits"])
+        np.testing.assert_allclose(found, exact, atol=1e-8, rtol=1e-6)
+    limit = stats.t.isf(stats.norm.sf(Z_LIMIT), 31)
+    for name, w in link.weights.items():
+        exact = difference(lambda x: value({**link.weights, name: x}), w)  # noqa: B023
+        for method in chosen:
+            found = method.estimate(cost, given, 6400, random_state=0)
+            assert found.value[name].shape == w.shape
+            z = (found.value[name] - exact) / np.maximum(found.standard_error[name], 1e-12)
+            assert (np.abs(z) < limit).all(), (method, name)
+
+
 # -------------------------------------------------------------------------------- baselines, states
 
 
@@ -854,6 +999,16 @@ def test_learnt_baselines_follow_the_inputs(baseline):
     assert np.mean(variances["learnt"]) < 2 * np.mean(variances["loo"])
     pooled = np.concatenate(z)
     assert abs(pooled.mean()) < Z_LIMIT / np.sqrt(pooled.size / 4)
+
+
+def test_a_state_with_a_regressor_is_pickled():
+    X, logits, cost = _by_input(10, 0)
+    family = G.Bernoulli(logits)
+    method = G.ScoreFunction(SGDRegressor(random_state=0))
+    _, state = method.step(cost, family, method.init(family, inputs=X, random_state=0), 2, inputs=X)
+    on, _ = method.step(cost, family, state, 2, inputs=X)
+    again, _ = method.step(cost, family, pickle.loads(pickle.dumps(state)), 2, inputs=X)
+    np.testing.assert_array_equal(on.value, again.value)
 
 
 def test_the_callers_regressor_is_copied():
@@ -1180,8 +1335,12 @@ def test_compare_without_an_exact_gradient():
     )
     assert not found.exact and np.isnan(found.rows[0].bias)
     assert "-" in str(found).splitlines()[1]
-    with pytest.raises(TypeError, match=r"methods must be methods of fastboltz.gradients"):
-        G.compare([], lambda Y: Y, G.Gaussian([0.0]))
+    for wrong, shown in (([], "none"), (["disarm"], "'disarm'"), ({"a": 3}, "3"), (3, "3")):
+        with pytest.raises(
+            TypeError,
+            match=f"methods must be methods of fastboltz.gradients, such .* of them; got {shown}",
+        ):
+            G.compare(wrong, lambda Y: Y, G.Gaussian([0.0]))
 
 
 # ---------------------------------------------------------------------------------------- bad input
@@ -1334,6 +1493,53 @@ def test_jitted_costs_that_cannot_be_used():
         G.ScoreFunction("none").estimate(bad, G.Bernoulli(np.zeros((2, 3))), 10)
     with pytest.raises(G.CostError, match=r"raises raised ValueError.'all on'. for sample"):
         G.RELAX().estimate(raises, family, 1000)
+
+
+def test_a_jitted_gradient_that_raises_says_for_which_sample():
+    @nb.njit
+    def value(y):
+        return y[0]
+
+    @nb.njit
+    def slope(y, out):
+        if y[0] > 0.5:
+            raise ValueError("too far")
+        out[:] = 1.0
+
+    family = G.Gaussian(np.zeros(2))
+    y, _ = family.draw(rng.Address.of(rng.seed_from(0), "gradients"), 0, 1000)
+    first = int(np.flatnonzero(y[:, 0, 0] > 0.5)[0])
+    shown = np.array2string(y[first, 0], precision=4)
+    with pytest.raises(G.CostError) as caught:
+        G.Pathwise().estimate(G.Cost(value, slope), family, 1000, random_state=0, n_threads=1)
+    assert str(caught.value) == (
+        f"slope raised ValueError('too far') for sample {first}, y = {shown}."
+    )
+
+
+def test_a_state_that_belongs_elsewhere_is_refused():
+    cost = lambda Y: Y.sum(axis=1)  # noqa: E731
+    three, four = G.Bernoulli(np.zeros(3)), G.Bernoulli(np.zeros(4))
+    method = G.ScoreFunction("optimal")
+    for wrong in ({}, None):
+        with pytest.raises(TypeError, match="state must be what init, or the step before, has"):
+            method.step(cost, three, wrong, 5)
+    with pytest.raises(ValueError) as caught:
+        G.ScoreFunction("moving_average").step(cost, three, method.init(three), 5)
+    assert str(caught.value) == (
+        "the state does not belong to ScoreFunction(baseline=MovingAverage(decay=0.8), "
+        "normalizer=None) on Bernoulli(logits: (3,)): of 'baseline/mean', with shape (), it has "
+        "none. Take that of init for this method, distribution and inputs."
+    )
+    _, state = method.step(cost, three, method.init(three), 5)
+    with pytest.raises(
+        ValueError, match=r"of 'baseline/weighted', with shape \(4,\), it has shape"
+    ):
+        method.step(cost, four, state, 1)
+    # What else a cost or a baseline says is left as it is.
+    with pytest.raises(ValueError, match="leave-one-out baseline is made of the other samples"):
+        one = G.ScoreFunction("leave_one_out")
+        one.step(cost, three, one.init(three), 1)
 
 
 def test_methods_that_do_not_fit_say_which_do():

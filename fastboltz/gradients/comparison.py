@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -190,9 +190,17 @@ def _exact(cost: Any, distribution: Any, n_particles: int) -> np.ndarray | None:
 def _named(methods: Any) -> dict[str, Method]:
     if isinstance(methods, Method):
         methods = [methods]
+    given = methods.values() if isinstance(methods, Mapping) else methods
+    given = list(given) if isinstance(given, Iterable) else [given]
+    if not given or not all(isinstance(m, Method) for m in given):
+        wrong = next((repr(m) for m in given if not isinstance(m, Method)), "none")
+        raise TypeError(
+            f"methods must be methods of fastboltz.gradients, such as DisARM(), a list or a dict "
+            f"of them; got {wrong}."
+        )
     if not isinstance(methods, Mapping):
         found: dict[str, Method] = {}
-        for method in methods:
+        for method in given:
             baseline = getattr(method, "baseline", None)
             name = method.name if baseline is None else f"{method.name}, {baseline.name}"
             base, k = name, 2
@@ -200,6 +208,4 @@ def _named(methods: Any) -> dict[str, Method]:
                 name, k = f"{base} {k}", k + 1
             found[name] = method
         methods = found
-    if not methods or not all(isinstance(m, Method) for m in methods.values()):
-        raise TypeError("methods must be methods of fastboltz.gradients, a list or a dict of them.")
     return dict(methods)

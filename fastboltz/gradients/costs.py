@@ -139,6 +139,7 @@ def gradients_of(cost: Cost, distribution: Distribution, y: np.ndarray, first: i
         try:
             evaluate_gradient(ready, flat, out)
         except Exception as error:
+            find_raising(ready, flat, first, distribution, function, np.empty(flat.shape[-1]))
             raise CostError(
                 f"{_name(function)} raised {error!r} for a sample among {first} to {first + n - 1}."
             ) from error
@@ -250,13 +251,16 @@ def _raised(function: Any, given: np.ndarray, first: int, error: Exception) -> C
 
 
 def find_raising(
-    ready: Any, flat: np.ndarray, first: int, distribution: Distribution, function: Any
+    ready: Any, flat: np.ndarray, first: int, distribution: Distribution, function: Any, *out: Any
 ) -> None:
-    """Raise a sentence on the first sample (n, rows, width) for which a compiled cost raises."""
+    """Raise a sentence on the first sample (n, rows, width) for which a compiled cost raises.
+
+    A compiled gradient is given what it writes to as well.
+    """
     for i in range(len(flat)):
         for r in range(flat.shape[1]):
             try:
-                ready(flat[i, r], r)
+                ready(flat[i, r], r, *out)
             except Exception as error:
                 where = _where(distribution, i * flat.shape[1] + r, first)
                 shown = _show(flat[i, r].reshape(distribution.shape))

@@ -24,7 +24,10 @@ class Estimate:
     value : ndarray or dict
         The gradient.
     standard_error : ndarray or dict
-        Of each entry of ``value``; NaN where a call of one sample cannot tell.
+        Of each entry of ``value``; NaN where a call of one sample cannot tell. By a link's
+        parameters it is made of the scatter of k ranges of the samples, k being 32 (down to 8 where
+        rows and parameters are very many, and never above `n_samples`), so that the error has the
+        k - 1 degrees of freedom of a Student's t.
     variance : ndarray or dict
         Of a single sample's contribution: ``standard_error**2 * n_samples``.
     cost : float or ndarray of shape (n_rows,)

@@ -21,6 +21,7 @@ object: pickle it).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -167,13 +168,36 @@ class Method(ABC):
                 f"n_samples must be below 2**32, after which samples would repeat; got "
                 f"{n_samples}. Make several steps, and average their estimates."
             )
+        if not isinstance(state, Mapping) or not {"seed", "step"} <= set(state):
+            raise TypeError(
+                f"state must be what init, or the step before, has returned; got {state!r}."
+            )
         seed, step = int(state["seed"]), int(state["step"])
         address = rng.Address.of(seed, "gradients", step=step)
         x = _inputs(distribution, inputs)
-        estimate, new = self._step(
-            cost, distribution, own, state, n_samples, x, address, resolve_threads(n_threads)
-        )
+        try:
+            estimate, new = self._step(
+                cost, distribution, own, state, n_samples, x, address, resolve_threads(n_threads)
+            )
+        except (KeyError, ValueError):
+            self._check_state(state, own, x)
+            raise
         return estimate, {**state, **new, "step": np.array(step + 1)}
+
+    def _check_state(self, state: State, own: Distribution, inputs: np.ndarray) -> None:
+        """Raise a sentence if a state is of another method, or of a problem of another size."""
+        for key, value in self._init(own, inputs, 0).items():
+            if key not in state:
+                found = "has none"
+            elif isinstance(value, np.ndarray) and np.shape(state[key]) != value.shape:
+                found = f"has shape {np.shape(state[key])}"
+            else:
+                continue
+            raise ValueError(
+                f"the state does not belong to {self!r} on {own!r}: of {key!r}, with shape "
+                f"{np.shape(value)}, it {found}. Take that of init for this method, distribution "
+                f"and inputs."
+            )
 
     # -- what a method states ------------------------------------------------------------------
 
