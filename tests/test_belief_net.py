@@ -586,10 +586,8 @@ def test_data_and_questions_that_make_no_sense_are_refused_too():
     def says(sentence):
         return pytest.raises(ValueError, match="^" + re.escape(sentence) + "$")
 
-    with says(
-        "X has values in [0, 255]; Bernoulli units need [0, 1]. Divide by 255, or use "
-        "visible='gaussian'."
-    ):
+    # The remedy of other models, another kind of units, is not named: these have but one.
+    with says("X has values in [0, 255]; Bernoulli units need [0, 1]. Divide by 255."):
         SigmoidBeliefNetwork((3,)).fit(255 * _digits())
     model = _fitted((15, 6), n_iter=1)
     with says("depth must be a whole number from 1, the layer next to the data, to 2, the top; "
@@ -607,5 +605,5 @@ def test_data_and_questions_that_make_no_sense_are_refused_too():
     ):
         _fitted(n_iter=1).set_params(method="nvil").partial_fit(_digits())
     with says("validation has values in [0, 2]; Bernoulli units need [0, 1]. Rescale "
-              "(sklearn.preprocessing.minmax_scale), or use visible='gaussian'."):  # fmt: skip
+              "(sklearn.preprocessing.minmax_scale)."):  # fmt: skip
         SigmoidBeliefNetwork((3,)).fit(_digits(), validation=2 * _digits())

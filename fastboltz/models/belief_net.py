@@ -17,7 +17,7 @@ from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
-from ..units import Bernoulli
+from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed
 from .chunks import real_types
@@ -216,6 +216,13 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
         self._check_support(Bernoulli(X.shape[1]), X, name)
         return X
+
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+        try:
+            super()._check_support(unit, X, name)
+        except ValueError as error:
+            # The units are binary in every layer: there is no ``visible`` to choose.
+            raise ValueError(str(error).replace(", or use visible='gaussian'", "")) from None
 
     # -- training ------------------------------------------------------------------------------
 
