@@ -546,7 +546,8 @@ class Trainer:
         """
         n = len(order)
         loop: PairLoop | None = None
-        due = self._next_look(state.update)
+        ranks = next(iter(data.values())).ranks
+        due = self._next_look(state.update, ranks)
         try:
             while start < n:
                 if compiled is not None and loop is None:
@@ -589,7 +590,7 @@ class Trainer:
                     for one in self.observers:
                         if one.due(due - 1) == due:
                             one.observe(params, state)
-                    due = self._next_look(due)
+                    due = self._next_look(due, ranks)
                 if interrupted.is_set():
                     break
         finally:
@@ -598,9 +599,16 @@ class Trainer:
                 loop.close()
         return min(start, n), rate
 
-    def _next_look(self, update: int) -> int | None:
-        """Number of the update after which some observer looks next."""
-        return min((one.due(update) for one in self.observers), default=None)
+    def _next_look(self, update: int, ranks: Any) -> int | None:
+        """Number of the update after which some observer looks next, on any of the ranks.
+
+        Observers may be on some ranks only, but all ranks have to stop there: they hand out rows,
+        and put together what each has a part of, at the same time.
+        """
+        looks = [one.due(update) for one in self.observers]
+        if ranks is not None:
+            looks = [one for theirs in ranks.each(looks) for one in theirs]
+        return min(looks, default=None)
 
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""

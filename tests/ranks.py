@@ -21,6 +21,7 @@ from scipy import sparse
 
 import fastboltz as fb
 from fastboltz import Checkpoint, cli, distributed
+from fastboltz.callbacks import EarlyStopping, TrajectoryLikelihood
 from fastboltz.distributed import Ranks
 
 N_RANKS = 4
@@ -98,6 +99,18 @@ def digest(rbm):
     return total.hexdigest()
 
 
+def best_is_second(model, x):
+    """A measure that is best after the second epoch."""
+    return -abs(model.n_iter_ - 2)
+
+
+def watched(**more):
+    """A training that is looked at within its epochs, and ends after four with the second's."""
+    stop = EarlyStopping(X[:20], best_is_second, patience=2)
+    watch = TrajectoryLikelihood(X[:20], every=1, n_chains=32)
+    return model({}, n_iter=6, callbacks=[watch, stop, *more.pop("callbacks", [])], **more)
+
+
 def part(x, rank, size):
     """This rank's rows: few on the first."""
     ends = [0, *(x.shape[0] - 7 * (size - k) for k in range(1, size)), x.shape[0]]
@@ -156,6 +169,39 @@ class Program:
             return [same, digest(one), {k: x.tolist() for k, x in one.params_.items()}]
 
         return {size: self.on(size, work) for size in (1, 3)}
+
+    def watched(self, folder):
+        """Callbacks on all of two ranks, on the first of three, and there with a resumed file."""
+        path = os.path.join(folder, "watched")
+
+        def fit(rbm, comm):
+            rbm.fit(part(X, comm.rank, comm.size), comm=comm)
+            return digest(rbm)
+
+        def first(comm):
+            return fit(watched() if comm.rank == 0 else model({}, n_iter=6), comm)
+
+        def resumed(comm):
+            keep = [Checkpoint(path, resume=True)]
+
+            def begun():
+                alone = model({}, n_iter=6, callbacks=keep)
+                return watched(callbacks=keep) if comm.rank == 0 else alone
+
+            try:
+                # The look at the 16th update is over, that after the epoch is not.
+                with interrupt_at(17) if comm.rank == 1 else nullcontext():
+                    fit(begun(), comm)
+            except KeyboardInterrupt:
+                return fit(begun(), comm)
+
+        def missing(comm):
+            return fit(model({}, n_iter=6, callbacks=[Checkpoint(path, resume=True)]), comm)
+
+        said = {"all": self.on(2, lambda comm: fit(watched(), comm)), "first": self.on(3, first)}
+        with on_machines(MACHINES["each alone"]):
+            said["machines"] = self.on(3, first)
+        return said | {"resumed": self.on(2, resumed), "missing": self.on(2, missing)}
 
     def resumed(self, folder):
         """Ctrl-C on one rank of three within a pass; two go on, and the last of them ends it."""
@@ -256,6 +302,7 @@ def main():
         "bytes": program.bytes(),
         "machines": program.machines(),
         "grey": program.grey(),
+        "watched": program.watched(folder),
         "resumed": program.resumed(folder),
         "refused": program.refused(folder),
         "command": program.command(folder),

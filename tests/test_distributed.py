@@ -120,6 +120,22 @@ def test_another_number_of_ranks_goes_on_with_the_same_bytes(said):
     assert {digest for digest, _ in finished} == {expected}
 
 
+@pytest.mark.parametrize("name", ["all", "first", "machines", "resumed"])
+def test_callbacks_of_all_ranks_or_the_first_see_what_they_see_without(name, said):
+    """The same curve along the training, and the best weights put back. Catches ranks of which
+    those that watch stop within an epoch and others do not, weights of other parts that are not
+    looked at, states of a file for callbacks that a rank has not."""
+    rbm = ranks.watched().fit(ranks.X)
+    assert rbm.n_iter_ == 4
+    assert np.isfinite(rbm.history_["averaged_log_likelihood"]).all()
+    assert set(said["watched"][name]) == {ranks.digest(rbm)}
+
+
+def test_callbacks_that_are_missing_are_told_to_all_ranks(said):
+    for sentence in said["watched"]["missing"]:
+        assert "ValueError: rank 0 of 2: the training had a callback" in sentence
+
+
 # -------------------------------------------------------------------------------------- the command
 
 

@@ -39,7 +39,9 @@ from ..training import (
     Rows,
     Trainer,
     TrainingState,
+    restore_callbacks,
     run,
+    states_of_callbacks,
 )
 from ..units import BY_NAME, Own, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
@@ -152,6 +154,12 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             bar = _ProgressBar(n_epochs, state.epoch if resume else 0)
             callbacks.append(bar)
         if ranks is not None:
+            if resume:
+                # The file has the states of the first rank's callbacks; others may have fewer.
+                mine = states_of_callbacks(callbacks)
+                if not is_first:
+                    state.callbacks = {k: x for k, x in state.callbacks.items() if k in mine}
+                ranks.agree(lambda: restore_callbacks(callbacks, state.callbacks))
             # The last but for checkpoints: if one process ends the training, all do.
             callbacks.append(lambda progress: ranks.any(progress.state.finished))
         try:

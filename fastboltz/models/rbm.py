@@ -220,9 +220,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
         Notes
         -----
-        With ``comm``, callbacks are called on every process, with the same parameters, and the
-        training ends when one asks for it; a `fastboltz.Checkpoint` and the progress bar are those
-        of rank 0. ``n_threads=None`` divides the cores of a machine among its processes.
+        With ``comm``, callbacks are called on every process that has them, with the same
+        parameters, and the training ends when one asks for it. The history, and weights that are
+        put back, are those of rank 0, so it is enough to watch there:
+        ``callbacks=[watch] if comm.rank == 0 else None``. A `fastboltz.Checkpoint` and the progress
+        bar are those of rank 0. ``n_threads=None`` divides the cores of a machine among its
+        processes.
         """
         if self.init == "low-rank" and (comm is not None or is_chunked(X)):
             raise ValueError(
