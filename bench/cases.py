@@ -36,6 +36,8 @@ BLAS = (NUMPY_BLAS, SCIPY_BLAS)
 
 V, H = 784, 500
 N_CHAINS = 1000
+#: For samplers that are slow on dense models.
+FEW_CHAINS = 64
 #: Gibbs sweeps, and inverse temperatures of an annealing, that a call makes.
 SWEEPS, N_BETAS = 5, 51
 #: Visible units, hidden units, rows of a minibatch.
@@ -257,14 +259,14 @@ def digits_fit(dtype: str, n_iter: int, n_threads: int) -> Local:
     return Local(lambda: digits_model(n_iter, n_threads).fit(x))
 
 
-def gibbs(n_steps: int, n_threads: int, precision: str = "full") -> Local:
+def gibbs(n_steps: int, n_threads: int, precision: str = "full", n_chains: int = N_CHAINS) -> Local:
     """Sweeps of many chains."""
     import fastboltz as fb
 
     rbm = energy()
     params = rbm.init(0, 0.05)
     sampler = fb.Gibbs(rbm, n_threads=n_threads, precision=precision)
-    state = sampler.init(params, n_chains=N_CHAINS, random_state=0)
+    state = sampler.init(params, n_chains=n_chains, random_state=0)
 
     def call() -> None:
         nonlocal state
@@ -753,6 +755,16 @@ CASES: list[Case] = [
             **floors(sweep_products(N_CHAINS), times=SWEEPS),
         },
         goals=[Goal(SKLEARN, 14), Goal(RBMS, 14)],
+    ),
+    Case(
+        name="gibbs-few",
+        title=f"Gibbs sweep, {V} x {H}, {FEW_CHAINS} chains",
+        unit="us a chain",
+        scale=1e6 / (FEW_CHAINS * SWEEPS),
+        contenders={
+            OURS: partial(gibbs, SWEEPS, n_chains=FEW_CHAINS),
+            **floors(sweep_products(FEW_CHAINS), times=SWEEPS),
+        },
     ),
     Case(
         name="ais",
