@@ -6,7 +6,9 @@ RBM (500 hidden units) and a hybrid one (1500, alpha 0.01) for each seed, on the
 Training stops when the validation error has not fallen for some epochs, and the parameters with
 the lowest validation error are tested: the test images choose nothing. Published: 1.81 % and
 1.28 % (Larochelle & Bengio, ICML 2008). Seconds are those of the updates; the validation after
-each epoch is not in them. With ``--checkpoints`` a run that was stopped goes on where it was.
+each epoch is not in them. With ``--checkpoints`` a run that was stopped goes on where it was. With
+``--redraw`` the pixels of the training images are drawn anew for each epoch, as Bernoulli of their
+grey value; validation and test images stay grey.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,18 @@ def kept(given: argparse.Namespace, name: str) -> list[Any]:
     return [Checkpoint(given.checkpoints / f"{name}.fbm", resume=True)]
 
 
+def redrawn(
+    grey: np.ndarray, labels: np.ndarray, seed: int
+) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
+    """What `fit` takes in place of rows: a draw of all pixels for each pass."""
+    rng = np.random.default_rng(seed)
+
+    def begin() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        yield (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.float32), labels
+
+    return begin
+
+
 def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str, seed: int) -> Run:
     """Train one model and test it."""
     from fastboltz import RBMClassifier
@@ -115,11 +129,12 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
         **settings,
     )
     rows = slice(given.rows)
-    model.fit(
-        data["x_train"][rows],
-        data["y_train"][rows],
-        validation=(data["x_valid"], data["y_valid"]),
-    )
+    X, y = data["x_train"][rows], data["y_train"][rows]
+    validation = data["x_valid"], data["y_valid"]
+    if given.redraw:
+        model.fit(redrawn(X, y, seed), validation=validation)
+    else:
+        model.fit(X, y, validation=validation)
     return Run(
         objective=objective,
         seed=seed,
@@ -168,6 +183,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--bias-decrement", type=float, default=0.0, help="of hidden biases, an update")
     add("--centered", action=argparse.BooleanOptionalAction, default=False)
     add("--threads", type=int, help="all cores if not set")
+    redraw = "draw the training images' pixels anew for every epoch"
+    add("--redraw", action=argparse.BooleanOptionalAction, default=False, help=redraw)
     add("--rows", type=int, help="training images, from the first; all if not set")
     add("--every", type=int, default=1, help="epochs between two lines")
     add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")

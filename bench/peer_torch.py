@@ -24,10 +24,11 @@ def reinforce(baseline: str, n_threads: int) -> Callable[[], object]:
     p = torch.sigmoid(torch.tensor(logits, dtype=torch.float32))
     w = torch.tensor(w, dtype=torch.float32)
     level = torch.zeros(())
+    above, below = torch.zeros(N_UNITS), torch.ones(N_UNITS)
 
     @torch.no_grad()
     def call() -> object:
-        nonlocal level
+        nonlocal level, above, below
         y = (torch.rand(N_SAMPLES, N_UNITS) < p).float()
         j = (y @ w - target) ** 2
         s = y - p
@@ -35,6 +36,11 @@ def reinforce(baseline: str, n_threads: int) -> Callable[[], object]:
             s2 = s * s
             a = j[:, None] * s2
             g = (j[:, None] - (a.sum(0) - a) / (s2.sum(0) - s2)) * s
+        elif baseline == "learnt_pair":
+            s2 = s * s
+            g = (j[:, None] - above / below) * s
+            above = above + 0.01 * (j @ s2 / N_SAMPLES - above)
+            below = below + 0.01 * (s2.mean(0) - below)
         else:
             b = torch.zeros(()) if baseline == "none" else level
             if baseline == "leave_one_out":

@@ -13,7 +13,10 @@ import numpy as np
 from contenders import Fresh, Local
 
 N_UNITS, N_SAMPLES = 200, 10_000
-BASELINES = ("none", "constant", "moving_average", "leave_one_out", "optimal", "learnt")
+BASELINES = (
+    *("none", "constant", "moving_average", "leave_one_out", "optimal"),
+    *("learnt", "learnt_pair"),
+)
 #: Samples that the variant of NumPy in blocks works on at once: they stay in the cache.
 BLOCK = 256
 
@@ -47,7 +50,8 @@ def ours(baseline: str, n_threads: int) -> Local:
 
     logits, _, _ = problem()
     cost = jitted_cost()
-    method = gradients.ScoreFunction(baseline)
+    pair = gradients.Learnt("pair")
+    method = gradients.ScoreFunction(pair if baseline == "learnt_pair" else baseline)
     distribution = gradients.Bernoulli(logits)
     state = method.init(distribution, random_state=0)
 
@@ -64,9 +68,10 @@ def with_numpy(baseline: str, n_threads: int) -> Local:
     p = 1 / (1 + np.exp(-logits))
     rng = np.random.default_rng(0)
     level = 0.0
+    above, below = np.zeros(N_UNITS), np.ones(N_UNITS)
 
     def call() -> tuple[np.ndarray, np.ndarray]:
-        nonlocal level
+        nonlocal level, above, below
         y = (rng.random((N_SAMPLES, N_UNITS)) < p).astype(np.float64)
         j = (y @ w - target) ** 2
         s = y - p
@@ -74,6 +79,11 @@ def with_numpy(baseline: str, n_threads: int) -> Local:
             s2 = s * s
             a = j[:, None] * s2
             g = (j[:, None] - (a.sum(axis=0) - a) / (s2.sum(axis=0) - s2)) * s
+        elif baseline == "learnt_pair":
+            s2 = s * s
+            g = (j[:, None] - above / below) * s
+            above = above + 0.01 * (j @ s2 / N_SAMPLES - above)
+            below = below + 0.01 * (s2.mean(axis=0) - below)
         else:
             b = 0.0 if baseline == "none" else level
             if baseline == "leave_one_out":
@@ -92,9 +102,10 @@ def in_blocks(baseline: str, n_threads: int) -> Local:
     p = 1 / (1 + np.exp(-logits))
     rng = np.random.default_rng(0)
     level = 0.0
+    above, below = np.zeros(N_UNITS), np.ones(N_UNITS)
 
     def call() -> tuple[np.ndarray, np.ndarray]:
-        nonlocal level
+        nonlocal level, above, below
         g, s_sum, gg, gs, ss = np.zeros((5, N_UNITS))
         total = 0.0
         for first in range(0, N_SAMPLES, BLOCK):
@@ -109,11 +120,17 @@ def in_blocks(baseline: str, n_threads: int) -> Local:
             gs += j @ s2
             ss += s2.sum(axis=0)
             total += j.sum()
-        b: Any = {"none": 0.0, "leave_one_out": total / N_SAMPLES, "optimal": gs / ss}.get(
-            baseline, level
-        )
+        b: Any = {
+            "none": 0.0,
+            "leave_one_out": total / N_SAMPLES,
+            "optimal": gs / ss,
+            "learnt_pair": above / below,
+        }.get(baseline, level)
         rate = {"constant": 1.0, "moving_average": 0.2, "learnt": 0.01}.get(baseline, 0.0)
         level += rate * (total / N_SAMPLES - level)
+        if baseline == "learnt_pair":
+            above = above + 0.01 * (gs / N_SAMPLES - above)
+            below = below + 0.01 * (ss / N_SAMPLES - below)
         mean = (g - b * s_sum) / N_SAMPLES
         square = (gg - 2 * b * gs + b * b * ss) / N_SAMPLES
         return mean, np.sqrt((square - mean**2) / N_SAMPLES)
