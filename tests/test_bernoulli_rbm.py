@@ -229,6 +229,63 @@ def test_an_rbm_of_binary_units_goes_out_too():
     np.testing.assert_allclose(theirs.transform(DIGITS), rbm.transform(DIGITS), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [RBM, Ours])
+def test_arrays_come_in_and_go_out(kind, dtype):
+    """Catches transposed weights, biases of the wrong side, views in place of copies."""
+    random = np.random.default_rng(0)
+    w, c, b = (random.normal(0, 0.7, n).astype(dtype) for n in ((3, 5), 3, 5))
+    rbm = kind.from_arrays(w, c, b.tolist(), random_state=0)
+    assert type(rbm) is kind
+    every = np.array(np.meshgrid(*[[0.0, 1.0]] * 5)).reshape(5, -1).T.astype(dtype)
+    weights, hidden, visible = (x.astype(float) for x in (w, c, b))
+    a = every @ weights.T + hidden
+    f = -every @ visible - np.logaddexp(0, a).sum(axis=1)
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    np.testing.assert_allclose(rbm.transform(every), 1 / (1 + np.exp(-a)), rtol=rtol)
+    log_p = -f - np.logaddexp.reduce(-f)
+    np.testing.assert_allclose(rbm.score_samples(every), log_p, rtol=10 * rtol)
+    for name, x in (("components_", w), ("intercept_hidden_", c), ("intercept_visible_", b)):
+        assert getattr(rbm, name).dtype == dtype
+        np.testing.assert_array_equal(getattr(rbm, name), x)
+    before = w.copy()
+    rbm.partial_fit(every)
+    np.testing.assert_array_equal(w, before)
+    assert not np.array_equal(rbm.components_, w)
+
+
+def test_arrays_of_other_units_come_in_too(tmp_path):
+    rows = 2 * BITS[:50, :8] - 1
+    spins = RBM(3, visible="spin", hidden="spin", n_iter=2, random_state=0).fit(rows)
+    arrays = spins.components_, spins.intercept_hidden_, spins.intercept_visible_
+    again = RBM.from_arrays(*arrays, visible="spin", hidden="spin")
+    np.testing.assert_array_equal(again.score_samples(rows), spins.score_samples(rows))
+    again.save(tmp_path / "model")
+    assert again.sample(2, 3, random_state=0).shape == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "sentence"),
+    [
+        (((3, 5), 5, 3), {}, r"intercept_hidden has shape \(5,\); components of shape \(3, 5\)"),
+        (((3, 5), 3, 4), {}, r"intercept_visible has shape \(4,\); .* need \(5,\)"),
+        ((5, 3, 5), {}, "Expected 2D array"),
+        (((3, 5), 3, 5), {"n_components": 4}, r"components has shape \(3, 5\), but .* \(4, 5\)"),
+        (
+            ((3, 5), 3, 5),
+            {"visible": "gaussian"},
+            r"Gaussian\(5\) and .* takes units that have a b",
+        ),
+        (((3, 5), 3, 5), {"batch_size": 0}, "batch_size must be"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        RBM.from_arrays(*(np.zeros(n) for n in arrays), **options)
+    with pytest.raises(ValueError, match="Input intercept_hidden contains NaN"):
+        RBM.from_arrays(np.zeros((3, 5)), np.full(3, np.nan), np.zeros(5))
+
+
 def test_others_are_refused():
     with pytest.raises(TypeError, match=r"takes a sklearn.*BernoulliRBM; got builtins"):
         Ours.from_sklearn(3)

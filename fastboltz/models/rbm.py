@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
@@ -662,7 +662,93 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         new = self.sample(len(rows), n_steps, init=rows, random_state=random_state)
         return new.reshape(start.shape)
 
-    # -- scikit-learn's ------------------------------------------------------------------------
+    # -- arrays, and scikit-learn's ------------------------------------------------------------
+
+    @classmethod
+    def from_arrays(
+        cls, components: Any, intercept_hidden: Any, intercept_visible: Any, **options: Any
+    ) -> Self:
+        """Make a model of weights and biases, which are those of another program, say.
+
+        The way back are the attributes `components_`, `intercept_hidden_` and
+        `intercept_visible_`. A training goes on with ``partial_fit``.
+
+        Parameters
+        ----------
+        components : array-like of shape (n_components, n_features)
+            Weights W of ``-E(v, h) = h' W v + c' h + b' v``. Single precision stays; whole numbers
+            become that, and all else double precision.
+        intercept_hidden : array-like of shape (n_components,)
+            Biases c.
+        intercept_visible : array-like of shape (n_features,)
+            Biases b.
+        **options
+            Other arguments of the constructor. Units are binary unless ``visible=`` and
+            ``hidden=`` name others that have no parameter but the bias.
+
+        Returns
+        -------
+        RBM
+            One of the class that this is called on, with copies of the arrays.
+
+        Raises
+        ------
+        ValueError
+            If shapes do not fit, a value is not finite, or units have more parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import fastboltz as fb
+        >>> rbm = fb.RBM.from_arrays(np.eye(2, 3), np.zeros(2), np.zeros(3))
+        >>> rbm.transform([[0, 0, 1]])
+        array([[0.5, 0.5]])
+        """
+        w = check_array(components, dtype=[np.float64, np.float32], input_name="components")
+        biases = []
+        for name, x, n in (
+            ("intercept_hidden", intercept_hidden, w.shape[0]),
+            ("intercept_visible", intercept_visible, w.shape[1]),
+        ):
+            x = check_array(x, dtype=w.dtype, ensure_2d=False, input_name=name)
+            if x.shape != (n,):
+                raise ValueError(
+                    f"{name} has shape {x.shape}; components of shape {w.shape}, (n_components, "
+                    f"n_features), need ({n},)."
+                )
+            biases.append(x)
+        model = cls(**({"n_components": len(w)} | options))
+        model._check_parameters()
+        model._take(w, biases[0], biases[1], np.zeros((0, len(w)), w.dtype))
+        model.n_features_in_ = w.shape[1]
+        return model
+
+    def _take(self, w: np.ndarray, c: np.ndarray, b: np.ndarray, h: np.ndarray) -> None:
+        """Hold copies of weights, hidden and visible biases, and hidden units of chains, if any."""
+        self._begin({"v": np.zeros((1, w.shape[1]), w.dtype)}, None)
+        params, groups = self.params_, self.energy_.groups
+        if more := sorted(set(params) - {self._term, "h", "v"}):
+            raise ValueError(
+                f"{groups['v']} and {groups['h']} also have the parameters {', '.join(more)}; "
+                f"from_arrays takes units that have a bias alone."
+            )
+        if self.components_.shape != w.shape:
+            raise ValueError(
+                f"components has shape {w.shape}, but n_components, visible and hidden make "
+                f"{self.components_.shape}."
+            )
+        self.components_[...] = w
+        self.intercept_hidden_[...] = c
+        self.intercept_visible_[...] = b
+        # Base rates of the data are not known: those of the chains are the nearest.
+        near = (h if len(h) else np.zeros((1, len(w)), w.dtype)).reshape(-1, *groups["h"].shape)
+        at = rng.Address.of(self._seed, "init")
+        _, mean, v = layer(self.energy_, params, {"h": near}, "v", at, mean=True)
+        assert mean is not None and v is not None
+        self._base_rates = {"v": mean.mean(axis=0, dtype=np.float64)}
+        if len(h):
+            chains = ChainState({"v": v, "h": h.copy()}, rng.Address.of(self._seed, "chains"))
+            self._training.phases.chains[0] = chains
 
     def to_sklearn(self) -> Any:
         """Make a ``sklearn.neural_network.BernoulliRBM`` with a copy of these parameters.
@@ -830,23 +916,10 @@ class BernoulliRBM(RBM):
             return model
         w = np.asarray(peer.components_)
         h = np.asarray(getattr(peer, "h_samples_", np.zeros((0, len(w)))), w.dtype)
-        model._begin({"v": np.zeros((1, w.shape[1]), w.dtype)}, None)
-        params = model.params_
-        params[model._term][...] = w
-        params["h"][...] = peer.intercept_hidden_
-        params["v"][...] = peer.intercept_visible_
+        model._take(w, peer.intercept_hidden_, peer.intercept_visible_, h)
         for name in ("n_features_in_", "feature_names_in_"):
             if name in vars(peer):
                 setattr(model, name, getattr(peer, name))
-        # Base rates of the data are not known: those of the chains are the nearest.
-        near = h if len(h) else np.zeros((1, len(w)), w.dtype)
-        at = rng.Address.of(model._seed, "init")
-        _, mean, v = layer(model.energy_, params, {"h": near}, "v", at, mean=True)
-        assert mean is not None and v is not None
-        model._base_rates = {"v": mean.mean(axis=0, dtype=np.float64)}
-        if len(h):
-            chains = ChainState({"v": v, "h": h.copy()}, rng.Address.of(model._seed, "chains"))
-            model._training.phases.chains[0] = chains
         return model
 
     @property
