@@ -38,7 +38,7 @@ from .carried import GROUPS, CarriedLogPartition
 from .likelihood import LogPartition
 from .terms import Params
 from .training import Progress, TrainingState
-from .validation import check_count, check_flag, check_number, one_of
+from .validation import NotEnumerableError, check_count, check_flag, check_number, one_of
 
 #: Metrics in the order in which they are measured: the cheap ones first.
 METRICS = (
@@ -52,8 +52,8 @@ METRICS = (
 _LESS = ("weight_norm", "free_energy_gap", "reconstruction_error")
 #: Parts of the share of seconds that measures have; one where not named.
 _PARTS = {"pseudo_likelihood": 2, "log_likelihood": 4}
-#: Rows whose free energy is timed.
-_GUESSED = 200
+#: Rows whose free energy is timed; rows, steps and temperatures by which a log-likelihood is.
+_GUESSED, _FEW, _FEW_STEPS, _FEW_BETAS = 200, 16, 2, 3
 #: Annealing of a log-likelihood while a training goes on.
 _ANNEALING = {"betas": 200, "n_chains": 100}
 #: An average of parameters at update t weighs those of update s by s to this power.
@@ -127,19 +127,36 @@ class _Metrics:
     def guess(self, name: str, model: Any) -> float:
         """Seconds that a measure will take, roughly, before it was ever taken: of the slow ones.
 
-        From the seconds of one row's free energy: a pseudo-likelihood takes one for each unit, and
-        annealing about one for each temperature and chain.
+        A pseudo-likelihood takes a free energy of each row for each unit. A log-likelihood takes
+        that of a few rows so many times, and annealing that of a few temperatures.
         """
-        slow = name in ("pseudo_likelihood", "log_likelihood")
-        if not slow or isinstance(self.X, tuple) or not hasattr(model, "free_energy"):
-            return 0.0
-        rows = self.X[:_GUESSED]
-        begin = time.perf_counter()
-        model.free_energy(rows)
-        each = (time.perf_counter() - begin) / rows.shape[0]
         if name == "pseudo_likelihood":
+            rows = self.X[:_GUESSED]
+            begin = time.perf_counter()
+            model.free_energy(rows)
+            each = (time.perf_counter() - begin) / rows.shape[0]
             return each * self.X.shape[0] * self.X.shape[1]
-        return each * self.annealing["betas"] * self.annealing["n_chains"]
+        if name != "log_likelihood":
+            return 0.0
+        few, times = _few(self.X)
+        betas = self.annealing["betas"]
+        short = self.annealing | {"betas": np.linspace(0, 1, _FEW_BETAS)}
+        n_betas = betas if np.ndim(betas) == 0 else len(betas)
+        took, whole = 0.0, 0.0
+
+        def log_partition() -> LogPartition:
+            nonlocal took, whole
+            begin = time.perf_counter()
+            z: LogPartition = model.log_partition(**short)
+            took = time.perf_counter() - begin
+            whole = took if z.method == "exact" else took * n_betas / _FEW_BETAS
+            return z
+
+        begin = time.perf_counter()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            _call(_with_log_partition(model, log_partition).score_samples, few)
+        return (time.perf_counter() - begin - took) * times + whole
 
     def measure(self, name: str, progress: Progress) -> dict[str, float]:
         """Values under the names that the history has."""
@@ -156,13 +173,43 @@ class _Metrics:
             return {name: float(np.mean((rows - model.reconstruct(self.X)) ** 2))}
         if name == "pseudo_likelihood":
             return {name: float(np.mean(_call(model.pseudo_likelihood, self.X)))}
-        if not (hasattr(model, "free_energy") and hasattr(model, "log_partition")):
-            return {name: float(np.mean(_call(model.score_samples, self.X)))}
-        mean = -float(_call(model.free_energy, self.X).mean())
-        z = model.log_partition(**self.annealing)
-        if z.method == "exact":
-            return {name: mean - z.value}
-        return {name: mean - z.value, f"{name}_low": mean - z.high, f"{name}_high": mean - z.low}
+        found: list[LogPartition] = []
+
+        def log_partition() -> LogPartition:
+            found.append(model.log_partition(**self.annealing))
+            return found[-1]
+
+        twin = _with_log_partition(model, log_partition)
+        mean = float(np.mean(_call(twin.score_samples, self.X)))
+        if not found or found[0].method == "exact":
+            return {name: mean}
+        (z,) = found
+        return {
+            name: mean,
+            f"{name}_low": mean + z.value - z.high,
+            f"{name}_high": mean + z.value - z.low,
+        }
+
+
+def _with_log_partition(model: Any, log_partition: Callable[[], LogPartition]) -> Any:
+    """A copy of a model, with the same parameters, that finds log Z so, if it is asked for."""
+    twin = copy(model)
+    if hasattr(type(model), "log_partition"):
+        twin._log_partition = None
+        twin.log_partition = log_partition
+    return twin
+
+
+def _few(X: Any) -> tuple[Any, float]:
+    """A few rows (of a list, steps of the first sequence), and how many times as many there are."""
+    if isinstance(X, tuple):
+        parts = [_few(x) for x in X]
+        return tuple(few for few, _ in parts), parts[0][1]
+    if isinstance(X, list) and np.ndim(X[0]) == 2:
+        first = X[0][:_FEW_STEPS]
+        return [first], sum(len(x) for x in X) / len(first)
+    n = X.shape[0] if hasattr(X, "shape") else len(X)
+    return X[:_FEW], max(1.0, n / _FEW)
 
 
 def _call(method: Callable[..., np.ndarray], X: Any) -> np.ndarray:
@@ -194,7 +241,8 @@ class Monitor(_Watch):
     X_train : array-like or CSR matrix, optional
         Rows of the training data, as many as X, for the gap.
     what : sequence of str, optional
-        Measures; the default is all that the model has.
+        Measures; the default is all that the model has, without those that would have to enumerate
+        too many states.
     every : int, optional
         Epochs from one measurement to the next. The default measures as often as ``max_share``
         allows.
@@ -202,7 +250,7 @@ class Monitor(_Watch):
         Seconds of measuring by seconds of training. The log-likelihood has the largest part of it,
         the pseudo-likelihood the next; a measure is taken when what was spent on it, and what it
         took the last time, stay below its part. Before the first time of a slow one it is guessed
-        from a free energy what it will take, so a short training may end without it.
+        from a few rows and temperatures what it will take, so a short training may end without it.
     annealing : dict, optional
         Options of `log_partition` where log Z is annealed; ``{"betas": 200, "n_chains": 100}``.
 
@@ -253,6 +301,7 @@ class Monitor(_Watch):
         self.seconds = 0.0
         self._cost: dict[str, float] = {}
         self._spent: dict[str, float] = {}
+        self._left_out: set[str] = set()
         self._names: dict[str, tuple[str, ...]] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -280,22 +329,33 @@ class Monitor(_Watch):
         for name in METRICS:
             if not self._is_wanted(name, progress.model):
                 continue
-            found: dict[str, float] = {}
-            if self._is_due(name, progress):
-                begin = time.perf_counter()
-                found = self.metrics.measure(name, progress)
-                self._cost[name] = time.perf_counter() - begin
-                self.seconds += self._cost[name]
-                self._spent[name] = self._spent.get(name, 0.0) + self._cost[name]
-                self._names[name] = tuple(found)
+            try:
+                found = self._found(name, progress)
+            except NotEnumerableError:
+                if self.what is not None:
+                    raise
+                self._left_out.add(name)
+                continue
             for key in self._names.get(name, (name,)):
                 _record(state, key, found.get(key, np.nan))
         self.share = self.seconds / max(state.seconds, 1e-9)
 
+    def _found(self, name: str, progress: Progress) -> dict[str, float]:
+        """A measure, if it is due, else nothing."""
+        if not self._is_due(name, progress):
+            return {}
+        begin = time.perf_counter()
+        found = self.metrics.measure(name, progress)
+        self._cost[name] = time.perf_counter() - begin
+        self.seconds += self._cost[name]
+        self._spent[name] = self._spent.get(name, 0.0) + self._cost[name]
+        self._names[name] = tuple(found)
+        return found
+
     def _is_wanted(self, name: str, model: Any) -> bool:
         why_not = self.metrics.why_not(name, model)
         if self.what is None:
-            return not why_not
+            return not why_not and name not in self._left_out
         if name in self.what and why_not:
             raise ValueError(f"{name} cannot be measured: {why_not}.")
         return name in self.what

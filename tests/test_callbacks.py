@@ -116,6 +116,74 @@ def test_measuring_stays_below_its_share(monkeypatch):
     assert max(shares[7:]) <= 1 / 16
 
 
+def _learners(callbacks):
+    """Models of every kind with a log-likelihood, and what they and their callbacks are given."""
+    labels = [(X[:, 0] + 2 * X[:, 1]).astype(int) for X in (TRAIN, TEST)]
+    options = {"n_iter": 2, "random_state": 0, "n_threads": 1}
+
+    def made(model, held_out, *rows):
+        return model.set_params(callbacks=callbacks(held_out)), rows
+
+    deep = {"n_pretraining": 1} | options
+    yield made(fb.RBM(40, **options), TEST, TRAIN)
+    yield made(fb.RBMClassifier(40, **options), (TEST, labels[1]), TRAIN, labels[0])
+    yield made(fb.GatedRBM(5, mode="joint", **options), (TEST, TEST), TRAIN, TRAIN)
+    yield made(fb.DeepBoltzmannMachine((20, 20), **deep), TEST, TRAIN)
+    yield made(fb.PointwiseGatedRBM((5, 5), **deep), TEST, TRAIN)
+    yield made(fb.RNNRBM(12, n_recurrent=3, **options), [TEST[:40]], [TRAIN])
+
+
+@pytest.mark.parametrize("k", range(6))
+def test_every_model_is_measured_with_few_temperatures_within_its_share(k):
+    """Those that one asks for are made, and those that cost too much are not, the first neither.
+
+    Deliberate bugs that this catches: log Z with the temperatures of `score`, a slow measure that
+    is made to learn what it costs.
+    """
+    few = {"method": "ais", "betas": 30, "n_chains": 20}
+
+    def every(held_out):
+        return [Monitor(held_out, what="log_likelihood", every=1, annealing=few)]
+
+    model, rows = list(_learners(every))[k]
+    model.fit(*rows)
+    held_out = model.callbacks[0].metrics.X
+    last = model.history_["log_likelihood"][-1]
+    if isinstance(model, fb.RNNRBM):
+        assert last == pytest.approx(np.mean(model.score_samples(held_out)), rel=1e-9)
+    else:
+        z = model.log_partition(**few)
+        parts = held_out if isinstance(held_out, tuple) else (held_out,)
+        exact = float(model.score_samples(*parts).mean()) + model.log_partition_.value
+        low, high = (model.history_[f"log_likelihood_{end}"][-1] for end in ("low", "high"))
+        expected = [exact - x for x in (z.high, z.value, z.low)]
+        assert [low, last, high] == pytest.approx(expected, rel=1e-9)
+
+    def seldom(held_out):
+        return [Monitor(held_out, what="log_likelihood", max_share=1e-9)]
+
+    model, rows = list(_learners(seldom))[k]
+    assert np.isnan(model.fit(*rows).history_["log_likelihood"]).all()
+
+
+def test_what_cannot_be_enumerated_is_left_out_or_said():
+    """A deep machine is measured by its bound; pairs of images with many units not at all."""
+    X, Y = np.tile(TRAIN, 3), np.tile(TRAIN, (1, 3))
+    gated = fb.GatedRBM(30, n_iter=2, callbacks=[Monitor((X[:9], Y[:9]), every=1)])
+    gated.fit(X, Y)
+    assert "log_likelihood" not in gated.history_
+    assert np.isfinite(gated.history_["weight_norm"]).all()
+    gated.set_params(callbacks=[Monitor((X[:9], Y[:9]), what="log_likelihood", every=1)])
+    with pytest.raises(fb.NotEnumerableError, match="log p"):
+        gated.fit(X, Y)
+    monitor = Monitor(TEST, TRAIN, every=1, annealing={"betas": 20})
+    stop = EarlyStopping(TEST, annealing={"betas": 20})
+    deep = fb.DeepBoltzmannMachine((30, 30), n_pretraining=1, n_iter=2, random_state=0)
+    deep.set_params(callbacks=[monitor, stop]).fit(TRAIN)
+    assert "free_energy_gap" not in deep.history_
+    assert max(deep.history_["log_likelihood"]) == stop.best
+
+
 def test_a_history_with_gaps_is_drawn():
     monitor = Monitor(TEST, every=2)
     rbm = fb.RBM(6, callbacks=[monitor], **OPTIONS).fit(TRAIN)
