@@ -670,8 +670,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     ) -> Self:
         """Make a model of weights and biases, which are those of another program, say.
 
-        The way back are the attributes `components_`, `intercept_hidden_` and
-        `intercept_visible_`. A training goes on with ``partial_fit``.
+        The way back are the attributes ``components_``, ``intercept_hidden_`` and
+        ``intercept_visible_``. A training goes on with ``partial_fit``.
 
         Parameters
         ----------
