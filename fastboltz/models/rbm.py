@@ -676,8 +676,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Parameters
         ----------
         components : array-like of shape (n_components, n_features)
-            Weights W of ``-E(v, h) = h' W v + c' h + b' v``. Single precision stays; whole numbers
-            become that, and all else double precision.
+            Weights W of ``-E(v, h) = h' W v + c' h + b' v``. Single precision stays; all else
+            becomes double precision.
         intercept_hidden : array-like of shape (n_components,)
             Biases c.
         intercept_visible : array-like of shape (n_features,)
