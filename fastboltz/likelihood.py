@@ -1053,12 +1053,7 @@ def log_partition(
         ``n_threads``.
     """
     one_of("method", method, ("auto", "exact", "ais"))
-    known = list(inspect.signature(ais).parameters)[2:]
-    for name in options:
-        if name not in known:
-            raise TypeError(
-                f"log_partition has no option {name!r}; annealing takes {', '.join(known)}."
-            )
+    check_options("log_partition", ais, options)
     if method == "auto":
         try:
             small = split(energy, list(energy.groups)).log2_states <= AUTO_LOG2_STATES
@@ -1070,6 +1065,15 @@ def log_partition(
     energy.check_params(params)
     value = float(Enumeration(energy, params).log_partition()[0])
     return LogPartition(value, value, value)
+
+
+def check_options(name: str, annealing: Callable[..., Any], options: Mapping[str, Any]) -> None:
+    """Raise a sentence if annealing has no such option, also where log Z is then enumerated."""
+    parameters = inspect.signature(annealing).parameters.values()
+    known = [one.name for one in parameters if one.kind is one.KEYWORD_ONLY]
+    for option in options:
+        if option not in known:
+            raise TypeError(f"{name} has no option {option!r}; annealing takes {', '.join(known)}.")
 
 
 def pseudo_log_likelihood(

@@ -489,3 +489,23 @@ CHECKED = [
 @parametrize_with_checks(CHECKED)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_likelihoods_given_rows_are_annealed_where_states_are_many(monkeypatch):
+    """Held to the enumerated ones. Deliberate bug that this catches: log Z of v and x together."""
+    from fastboltz.models import base
+
+    rng = np.random.default_rng(0)
+    x = (rng.random((40, 3)) < 0.5).astype(np.float64)
+    v = np.repeat(x, 2, axis=1)
+    groups = {"v": fb.Bernoulli(6), "x": fb.Bernoulli(3), "h": fb.Bernoulli(4)}
+    machine = fb.BoltzmannMachine(
+        groups, ["v_i h_j", "x_k h_j"], visible="v", given="x", n_iter=20, random_state=0
+    ).fit({"v": v, "x": x})
+    exact = machine.score_samples({"v": v, "x": x})
+    monkeypatch.setattr(base, "AUTO_LOG2_STATES", 0)
+    found = machine.score_samples({"v": v, "x": x})
+    z = machine.conditional_log_partition({"x": x})
+    assert z.method == "ais"
+    assert (np.abs(found - exact) < 5 * z.standard_errors + 1e-6).all()
+    assert (found != exact).all()

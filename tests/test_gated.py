@@ -254,6 +254,44 @@ def test_tables_of_other_widths_are_refused_by_name():
         sentence = f"{name} has {width} columns, but the model was fitted with"
         with pytest.raises(ValueError, match=sentence):
             call()
-    wide = GatedRBM(40, n_iter=0).fit(np.zeros((2, 40)), np.zeros((2, 40)))
-    with pytest.raises(NotEnumerableError, match=r"exact log p\(y \| x\) needs 2\*\*40 states"):
-        wide.score(np.zeros((2, 40)), np.zeros((2, 40)))
+
+
+def test_log_z_of_each_row_is_annealed_where_it_cannot_be_enumerated():
+    """Against enumeration where that is possible; forwards, and with samples also backwards.
+
+    Deliberate bugs that this catches: log Z of rows in another order, one log Z for all rows.
+    """
+    rng = np.random.default_rng(0)
+    X = (rng.random((30, 8)) < 0.5).astype(np.float64)
+    Y = np.roll(X, 1, axis=1)
+    gated = GatedRBM(5, n_iter=30, batch_size=5, random_state=0, n_threads=1).fit(X, Y)
+    exact = gated.conditional_log_partition({"x": X}, "exact")
+    assert exact.values.std() > 0.1, "log Z depends on the row"
+    np.testing.assert_allclose(gated.conditional_log_partition({"x": X}).values, exact.values)
+    assert gated.conditional_log_partition({"x": X}).method == "exact"
+    for samples in (None, {"y": Y}):
+        found = gated.conditional_log_partition({"x": X}, "ais", n_chains=64, samples=samples)
+        errors = (found.values - exact.values) / found.standard_errors
+        assert np.abs(errors).max() < 5
+        assert ((found.low <= exact.values) & (exact.values <= found.high)).mean() > 0.8
+    assert found.reverse is not None
+    wide = np.zeros((2, 40))
+    gated = GatedRBM(40, n_iter=0, random_state=0).fit(wide, wide)
+    with pytest.raises(NotEnumerableError, match=r"needs 2\*\*40 states.*Use method='ais'"):
+        gated.conditional_log_partition({"x": wide}, "exact")
+    with pytest.raises(TypeError, match="has no option 'bats'; annealing takes reference, betas"):
+        gated.conditional_log_partition({"x": wide}, "exact", bats=3)
+    z = gated.conditional_log_partition({"x": wide})
+    assert z.method == "ais"
+    free = gated.energy_.free_energy(gated.params_, {"x": wide, "y": wide}, "h")
+    np.testing.assert_allclose(gated.score_samples(wide, wide), -free - z.values)
+
+
+def test_a_short_annealing_of_rows_is_said():
+    rng = np.random.default_rng(0)
+    X = (rng.random((20, 6)) < 0.5).astype(np.float64)
+    gated = GatedRBM(4, n_iter=1, random_state=0).fit(X, X)
+    for x in gated.params_.values():
+        x *= 60 / max(np.abs(x).max(), 1e-9)
+    with pytest.warns(RuntimeWarning, match="the annealing is short for this model"):
+        gated.conditional_log_partition({"x": X}, "ais", betas=5, n_chains=4)

@@ -8,6 +8,7 @@ observed groups to `_fit`. All between the two is here.
 from __future__ import annotations
 
 import copy
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -22,9 +23,17 @@ from ..diagnostics import SamplingInfo
 from ..diagnostics import run as run_diagnosed
 from ..distributed import Ranks, SharedRows, together
 from ..energy import Energy
+from ..enumeration import Enumeration, split
 from ..gibbs import Gibbs, layer
 from ..jobs import step_in_jobs
-from ..likelihood import LogPartition, log_partition
+from ..likelihood import (
+    AUTO_LOG2_STATES,
+    ConditionalLogPartition,
+    LogPartition,
+    check_options,
+    conditional_ais,
+    log_partition,
+)
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
@@ -643,6 +652,68 @@ class EnergyEstimator(TrainedEstimator, ABC):
         options.setdefault("random_state", self._seed)
         options.setdefault("n_threads", self.n_threads)
         return log_partition(self.energy_, self.params_, method, **options)
+
+    def conditional_log_partition(
+        self, given: Mapping[str, Any], method: str = "auto", **options: Any
+    ) -> ConditionalLogPartition:
+        """Log Z of all that is not given, for each row, with its 95 % interval.
+
+        Parameters
+        ----------
+        given : dict of arrays of shape (n_rows, *shape), or of rows (n_rows, size)
+            Values of some groups of `energy_`.
+        method : {"auto", "exact", "ais"}
+            "auto" enumerates the cheaper side up to 2**20 states, and anneals beyond.
+        **options
+            Of `fastboltz.likelihood.conditional_ais`: ``betas`` (100), ``n_chains`` (16, of each
+            row), ``random_state`` (the model's own seed), ``progress``; and ``samples``, a dict of
+            groups that are not given, from which reverse annealing closes the intervals.
+
+        Returns
+        -------
+        ConditionalLogPartition
+
+        Warns
+        -----
+        RuntimeWarning
+            With each of `ConditionalLogPartition.doubts`.
+        """
+        check_is_fitted(self, "params_")
+        one_of("method", method, ("auto", "exact", "ais"))
+        check_options("conditional_log_partition", conditional_ais, options)
+        energy = self.energy_
+        given = {
+            g: Rows(x, energy.groups[g].shape, self._dtype).take(slice(None))
+            if g in energy.groups and np.shape(x)[1:] == (energy.groups[g].size,)
+            else x
+            for g, x in given.items()
+        }
+        given = energy._checked(self.params_, given, given)
+        free = [g for g in energy.groups if g not in given]
+        if method == "auto":
+            try:
+                small = split(energy, free).log2_states <= AUTO_LOG2_STATES
+            except ValueError:
+                small = False
+            method = "exact" if small else "ais"
+        if method == "exact":
+            log_z = np.concatenate(
+                [
+                    Enumeration(
+                        energy, self.params_, part, remedy="Use method='ais'."
+                    ).log_partition()
+                    for part in self._chunks(given)
+                ]
+            )
+            return ConditionalLogPartition(log_z, 0 * log_z, np.full(len(log_z), np.inf))
+        reference = {g: own for g, own in self._reference().items() if g in free}
+        options.setdefault("reference", reference)
+        options.setdefault("random_state", self._seed)
+        options.setdefault("n_threads", self.n_threads)
+        found = conditional_ais(energy, self.params_, given, **options)
+        for doubt in found.doubts():
+            warnings.warn(doubt, RuntimeWarning, stacklevel=2)
+        return found
 
     def _reference(self) -> dict[str, Own]:
         """Independent units with the base rates of the data."""

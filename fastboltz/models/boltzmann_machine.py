@@ -560,7 +560,8 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         """Log-likelihood ``log p(visible | given)`` of what is known of each row, in nats.
 
         Without given groups it uses ``log_partition_``: exact where that can be enumerated, else
-        annealed. With given groups their log Z is enumerated for each row.
+        annealed. With given groups each row has a log Z, exact or annealed;
+        `conditional_log_partition` has its interval.
 
         Parameters
         ----------
@@ -573,19 +574,14 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Raises
         ------
         NotEnumerableError
-            Where the free energy, or log Z for a given row, has too many states.
+            Where the free energy has too many states.
         """
         log_mass = -self.free_energy(X)
         if not self._given:
             return log_mass - self.log_partition_.value
         data = self._check_data(X, reset=False)
         given = {g: data[g] for g in self._given}
-        remedy = "Annealing is for models without given groups; use a smaller model."
-        log_z = [
-            Enumeration(self.energy_, self.params_, part, remedy=remedy).log_partition()
-            for part in self._chunks(given)
-        ]
-        return log_mass - np.concatenate(log_z)
+        return log_mass - self.conditional_log_partition(given).values
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood of the rows, in nats.

@@ -10,7 +10,6 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from .. import rng, threads
 from ..energy import Energy
-from ..enumeration import Enumeration
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
@@ -319,7 +318,8 @@ n_threads, callbacks, verbose, random_state
     def score_samples(self, X: Any, Y: Any) -> np.ndarray:
         """``log p(y | x)`` of each pair (``log p(x, y)`` with ``mode="joint"``), in nats.
 
-        The conditional one enumerates the hidden units, or y, for each row.
+        The conditional one enumerates the hidden units, or y, for each row, up to 2**20 states;
+        beyond, log Z of each row is annealed. `conditional_log_partition` has its interval.
 
         Parameters
         ----------
@@ -329,29 +329,18 @@ n_threads, callbacks, verbose, random_state
         Returns
         -------
         ndarray of shape (n_samples,), float64
-
-        Raises
-        ------
-        NotEnumerableError
-            With ``mode="conditional"``, where both sides have too many states.
         """
         check_is_fitted(self, "params_")
         data = self._check_images(X=X, Y=Y)
         n_threads = threads.resolve(self.n_threads)
-        scores = []
-        for part in self._chunks(data):
-            free = self.energy_.free_energy(
-                self.params_, part, "h", n_threads=n_threads, check=False
-            )
-            log_z: Any = self.log_partition_.value if self.mode == "joint" else None
-            if log_z is None:
-                given = {"x": part["x"]}
-                remedy = "Compare models by the error of their predictions, or use fewer units."
-                log_z = Enumeration(
-                    self.energy_, self.params_, given, what="log p(y | x)", remedy=remedy
-                ).log_partition()
-            scores.append(-free - log_z)
-        return np.concatenate(scores)
+        free = [
+            self.energy_.free_energy(self.params_, part, "h", n_threads=n_threads, check=False)
+            for part in self._chunks(data)
+        ]
+        log_z: Any = self.log_partition_.value if self.mode == "joint" else None
+        if log_z is None:
+            log_z = self.conditional_log_partition({"x": data["x"]}).values
+        return -np.concatenate(free) - log_z
 
     def score(self, X: Any, Y: Any) -> float:
         """Mean of `score_samples`.
