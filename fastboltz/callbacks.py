@@ -71,7 +71,7 @@ _MAX_JUMP = 1.0
 _PASSES_OF_UPDATE, _PASSES_OF_STEP = 3, 4
 
 
-class _Watch:
+class Watch:
     """What callbacks that follow one training have in common: they know a new one when they see it.
 
     A state that was loaded belongs to the training whose epochs go on after it.
@@ -85,6 +85,24 @@ class _Watch:
     def _begin(self) -> None:
         """Forget what another training left."""
         raise NotImplementedError
+
+    def _see(self, features: Callable[[Any], Any]) -> None:
+        """Put features of the rows in their place."""
+        raise NotImplementedError
+
+    def of_features(self, features: Callable[[Any], Any]) -> Any:
+        """A callback like this one for a model of features: an RBM on the hidden units of others.
+
+        Parameters
+        ----------
+        features : callable
+            From rows to their features.
+        """
+        own = copy(self)
+        Watch.__init__(own)
+        own._see(features)
+        own._begin()
+        return own
 
     def _is_mine(self, state: TrainingState, first: int) -> bool:
         """Whether a training is the one that is followed; a loaded one is at ``first`` or later."""
@@ -109,6 +127,11 @@ class _Metrics:
         self.X = X
         self.X_train = X_train
         self.annealing = _ANNEALING | dict(annealing or {})
+
+    def of_features(self, features: Callable[[Any], Any]) -> _Metrics:
+        """The same of features of the rows."""
+        train = None if self.X_train is None else features(self.X_train)
+        return _Metrics(features(self.X), train, self.annealing)
 
     def why_not(self, name: str, model: Any) -> str:
         """What stands against a metric; empty where nothing does."""
@@ -216,7 +239,7 @@ def _call(method: Callable[..., np.ndarray], X: Any) -> np.ndarray:
     return method(*X) if isinstance(X, tuple) else method(X)
 
 
-class Monitor(_Watch):
+class Monitor(Watch):
     """Record measures of the model while it learns.
 
     ======================== ===================================================================
@@ -296,6 +319,9 @@ class Monitor(_Watch):
         self.share = 0.0
         super().__init__()
         self._begin()
+
+    def _see(self, features: Callable[[Any], Any]) -> None:
+        self.metrics = self.metrics.of_features(features)
 
     def _begin(self) -> None:
         self.seconds = 0.0
@@ -381,7 +407,7 @@ def _record(state: TrainingState, key: str, value: float) -> None:
     column.append(value)
 
 
-class TrajectoryLikelihood(_Watch):
+class TrajectoryLikelihood(Watch):
     """Record the log-likelihood of held-out rows with a log Z that is carried along the training.
 
     Chains of its own follow the model, and log Z with them (`fastboltz.carried`): what was spent on
@@ -482,6 +508,9 @@ class TrajectoryLikelihood(_Watch):
             )
         super().__init__()
         self._begin()
+
+    def _see(self, features: Callable[[Any], Any]) -> None:
+        self.X = features(self.X)
 
     def _begin(self) -> None:
         self.averaged_params_: Params = {}
@@ -666,7 +695,7 @@ class TrajectoryLikelihood(_Watch):
                 )
 
 
-class EarlyStopping(_Watch):
+class EarlyStopping(Watch):
     """End a training that no longer gets better, and put its best parameters back.
 
     Parameters
@@ -735,6 +764,9 @@ class EarlyStopping(_Watch):
         self.restore_best = restore_best
         super().__init__()
         self._begin()
+
+    def _see(self, features: Callable[[Any], Any]) -> None:
+        self.metrics = self.metrics.of_features(features)
 
     def _begin(self) -> None:
         self.best = np.nan

@@ -13,6 +13,7 @@ from sklearn.base import clone
 
 import fastboltz as fb
 from fastboltz import DeepBeliefNetwork, DeepBoltzmannMachine
+from fastboltz.callbacks import EarlyStopping, Monitor, TrajectoryLikelihood
 from fastboltz.datasets import load_digits
 from fastboltz.likelihood import ais
 from fastboltz.models.deep import _composed, _TwinRBM, _VariationalObjective
@@ -607,6 +608,22 @@ def test_each_rbm_learns_from_the_means_of_the_one_below():
     weighted = clone(network).fit(np.r_[X, others], sample_weight=np.repeat([1.0, 0.0], 100))
     assert weighted.score(X) > -np.log(4)
     assert weighted.score(others) < -4
+
+
+def test_callbacks_of_the_networks_rbms_see_the_means_of_the_one_below():
+    """Deliberate bug that this catches: rows of the data given to all of them."""
+    X, held = _rows(60), _rows(20, seed=1)
+    watched = [Monitor(held, what="log_likelihood", every=1), TrajectoryLikelihood(held, every=1)]
+    stop = EarlyStopping(held, patience=1, min_delta=100.0)
+    options = {"n_iter": 3, "batch_size": 20, "random_state": 0}
+    network = DeepBeliefNetwork((3, 2), callbacks=watched, **options).fit(X)
+    for below, rbm in zip(([], network.rbms_[:1]), network.rbms_, strict=True):
+        rows = below[0].transform(held) if below else held
+        np.testing.assert_allclose(rbm.history_["log_likelihood"][-1], rbm.score(rows), rtol=1e-6)
+        assert len(rbm.history_["averaged_log_likelihood"]) == 3
+    stopped = DeepBeliefNetwork((3, 2), callbacks=[stop], **options).fit(X)
+    assert [rbm.n_iter_ for rbm in stopped.rbms_] == [2, 2]
+    assert stop.best == stopped.rbms_[0].score(held)
 
 
 # ------------------------------------------------------------------------------------- sentences

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import rng, threads
+from ..callbacks import Watch
 from ..energy import Energy
 from ..gibbs import layer
 from ..likelihood import LogPartition
@@ -526,7 +527,9 @@ class DeepBeliefNetwork(
         As in `RBM`. Hidden units are Bernoulli.
     method, n_gibbs, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, \
 centered, n_threads, callbacks, verbose, random_state
-        As in `RBM`, for each RBM of the stack. Callbacks are handed the RBM that is learning.
+        As in `RBM`, for each RBM of the stack. Callbacks are handed the RBM that is learning; those
+        that look at rows see the means of the RBMs below, a copy of the callback for each RBM
+        but the lowest.
 
     Attributes
     ----------
@@ -622,7 +625,7 @@ centered, n_threads, callbacks, verbose, random_state
         for k, n in enumerate(layers):
             visible = "bernoulli" if rbms else self.visible
             own_seed = int(np.random.default_rng([seed, k]).integers(2**31))
-            options["callbacks"] = self._callbacks_of(k + 1)
+            options["callbacks"] = self._callbacks_of(rbms)
             rbm = RBM(n, visible=visible, random_state=own_seed, **options)
             rbm.fit(x, sample_weight=sample_weight)
             rbms.append(rbm)
@@ -635,11 +638,22 @@ centered, n_threads, callbacks, verbose, random_state
         self._draws = np.random.default_rng(seed)
         return self
 
-    def _callbacks_of(self, layer: int) -> list[Callback] | None:
-        """Callbacks of one RBM: checkpoints have a file for each."""
+    def _callbacks_of(self, below: list[RBM]) -> list[Callback] | None:
+        """Callbacks of the RBM above others: checkpoints have a file for each."""
         if self.callbacks is None:
             return None
-        own = [c.of_layer(layer) if isinstance(c, Checkpoint) else c for c in self.callbacks]
+
+        def features(X: Any) -> Any:
+            for rbm in below:
+                X = _features(rbm, X)
+            return X
+
+        own: list[Callback] = []
+        for c in self.callbacks:
+            if isinstance(c, Checkpoint):
+                own.append(c.of_layer(len(below) + 1))
+            else:
+                own.append(c.of_features(features) if below and isinstance(c, Watch) else c)
         if self.random_state is None and any(isinstance(c, Checkpoint) for c in own):
             raise ValueError(
                 "a stack of RBMs with a Checkpoint needs random_state: its RBMs must have the same "
