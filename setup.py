@@ -15,7 +15,10 @@ from setuptools.command.build_ext import build_ext
 EXTENSION_ARGUMENTS = {
     "include_dirs": ["fastboltz_ext", np.get_include()],
     "depends": sorted(glob("fastboltz_ext/*.h") + glob("fastboltz_ext/*.pxd")),
-    "define_macros": [("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    "define_macros": [
+        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+    ],
 }
 
 DIRECTIVES = {

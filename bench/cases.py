@@ -330,7 +330,7 @@ def gated_update(side: int, rank: int | None, n_threads: int) -> Local:
     """Gradient of a minibatch of pairs, CD-1 with the first images given: `GatedRBM`'s."""
     import fastboltz as fb
     from fastboltz.objectives import LogLikelihood, Objective
-    from fastboltz.threads import single_threaded_blas
+    from fastboltz.threads import computing
 
     n = side * side
     factors = f" | {rank}" if rank else ""
@@ -343,7 +343,7 @@ def gated_update(side: int, rank: int | None, n_threads: int) -> Local:
     out = energy.zeros(params)
 
     def call() -> None:
-        with single_threaded_blas():
+        with computing():
             objective.step(params, batch, state, out=out)
 
     return Local(call)
@@ -373,13 +373,13 @@ def switches(method: str, n_threads: int) -> Local:
     """Sweeps of Gibbs, or steps of mean field, over switches and hidden units given the rows."""
     from fastboltz.models.point_wise_gated import _Inference
     from fastboltz.rng import Address
-    from fastboltz.threads import single_threaded_blas
+    from fastboltz.threads import computing
 
     model, x = switched(), binary_rows(N_CHAINS)
     inference = _Inference(model.energy_, method, SWEEPS, n_threads)
 
     def call() -> None:
-        with single_threaded_blas():
+        with computing():
             inference(model.params_, {"v": x}, Address(0))
 
     return Local(call)

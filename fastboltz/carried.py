@@ -157,7 +157,7 @@ class CarriedLogPartition:
         params : dict of arrays
             Where the step would end.
         """
-        with threads.single_threaded_blas():
+        with threads.computing():
             chains = self._chains((self.params, params))
             return float(self._jump(chains, params).std())
 
@@ -176,7 +176,7 @@ class CarriedLogPartition:
         if n_steps is not None:
             check_count("n_steps", n_steps)
         target = {key: np.array(params[key]) for key in self.params}
-        with threads.single_threaded_blas():
+        with threads.computing():
             chains = self._chains((self.params, target))
             scatter = float(self._jump(chains, target).std())
             if n_steps is None:

@@ -312,7 +312,7 @@ class Gibbs:
         if not state.clamped and self._packs(params, state.n_chains):
             return self._packed_step(params, state, n_steps, scale, means)
         values = dict(state.values)
-        with threads.single_threaded_blas():
+        with threads.computing():
             if fixed is None:
                 held = [g for g in values if self._is_held(g, state)]
                 fixed = self.fixed(params, values, held)

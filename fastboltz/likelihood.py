@@ -319,7 +319,7 @@ def adaptive_ladder(
     energy.check_params(params)
     n_betas = check_count("n_betas", n_betas, minimum=2)
     path = Path(energy, params, reference or {})
-    with threads.single_threaded_blas():
+    with threads.computing():
         return _adapted(path, n_betas, rng.seed_from(random_state), threads.resolve(n_threads))
 
 
@@ -428,7 +428,7 @@ def ais(
     start = None
     if samples is not None:
         start = _completed(path, samples, n_chains, seed, n_threads)
-    with threads.single_threaded_blas():
+    with threads.computing():
         if ladder is None:
             ladder = _adapted(path, n_betas, seed, n_threads)
         at, part = rng.Address.of(seed, "ais"), _part_of(progress, 0, 1 if start is None else 2)
@@ -680,7 +680,7 @@ def conditional_ais(
     seed, n_threads = rng.seed_from(random_state), threads.resolve(n_threads)
     found, back = np.zeros((5, n_rows)), np.zeros((5, n_rows))
     begin = None if samples is None else _of_rows(energy, params, samples, given, n_rows, n_chains)
-    with threads.single_threaded_blas():
+    with threads.computing():
         if ladder is None:
             ladder = _adapted(path, n_betas, seed, n_threads, given)
         # Blocks of rows whose chains stay in a core's cache through all temperatures.
@@ -814,7 +814,7 @@ def _anneal_some(
     begin: Mapping[str, np.ndarray] | None,
 ) -> np.ndarray:
     """One task: some of the chains, on the threads that its worker has."""
-    with threads.single_threaded_blas():
+    with threads.computing():
         return _anneal(_walk(path, n_chains, address, threads.resolve(None), begin), ladder)
 
 
@@ -1119,7 +1119,7 @@ def pseudo_log_likelihood(
         state = {group: x}
         return energy.free_energy(params, state, sum_out, n_threads=n_threads, check=False)
 
-    with threads.single_threaded_blas():
+    with threads.computing():
         base = free_energy(values)
         total = np.zeros(len(values))
         x = values.copy()

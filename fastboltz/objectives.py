@@ -289,7 +289,7 @@ class Objective:
         batch = self._checked(params, data)
         if weights is not None:
             weights = check_weights(weights, check_rows(batch))
-        with threads.single_threaded_blas():
+        with threads.computing():
             out, _, _ = self.step(params, batch, self.init(random_state), weights)
         return out
 
@@ -326,7 +326,7 @@ class Objective:
             weights = check_weights(weights, check_rows(batch))
         given = {g for one in self.likelihoods for g in one.given}
         inputs = {g: np.zeros(x.shape, params[g].dtype) for g, x in batch.items() if g in given}
-        with threads.single_threaded_blas():
+        with threads.computing():
             out, _, _ = self._step(params, batch, self.init(random_state), weights, inputs=inputs)
         return out, inputs
 

@@ -636,7 +636,7 @@ class SequenceTrainer(Trainer):
             starts = range(0, len(streams.rows), chunk)
             done, rate, u = (state.position.get(k) for k in ("start", "rate", "u"))
             done, rate, state.position = done or 0, rate or 0.0, {}
-            with threads.single_threaded_blas(), deferred_interrupt() as interrupted:
+            with threads.computing(), deferred_interrupt() as interrupted:
                 for start in starts[done // chunk :]:
                     batch = streams.batch(frames, slice(start, start + chunk), u)
                     # A minibatch counts by its steps, so that over an epoch every step does.

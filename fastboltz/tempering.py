@@ -316,7 +316,7 @@ class Tempering:
         if not len(lower):
             return state
         values = [dict(chains.values) for chains in state.levels]
-        with threads.single_threaded_blas():
+        with threads.computing():
             log_ratios = self._log_ratios(at, values, lower)
         top = state.levels[-1].address
         where = rng.Address.of(top.seed, "tempering", _SWAPS, top.step, top.row % _LEVEL_ROWS)

@@ -472,7 +472,7 @@ class Trainer:
             begin = time.perf_counter()
             position, state.position = state.position, {}
             rate, first = position.get("rate", 0.0), 0
-            with threads.single_threaded_blas(), deferred_interrupt() as event:
+            with threads.computing(), deferred_interrupt() as event:
                 interrupted = event if ranks is None else ranks.event(event)
                 for number, (rows, weights) in enumerate(blocks.read()):
                     n = len(next(iter(rows.values())))

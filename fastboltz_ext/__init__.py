@@ -4,6 +4,8 @@
     Random numbers as addresses: Philox4x32-10.
 ``layers``
     Products, draws and free-energy sums of a layer, fused where that saves a pass over memory.
+``memory``
+    An allocator for NumPy that takes the memory of dropped arrays again.
 ``updates``
     Fused optimizer steps.
 ``site_gibbs``

@@ -147,7 +147,7 @@ class Case:
         low_v, low_h = (-1.0 if spin else 0.0 for spin in self.spins)
         loop, learnt = self.loop(self.batch + self.spare_rows, self.chains, n_threads)
         made, total = 0, len(self.rates)
-        with threads.single_threaded_blas():
+        with threads.computing():
             for size in pieces or (total,):
                 size = min(size, total - made)
                 new = loop.run(
@@ -200,7 +200,7 @@ class Case:
                 )
             ), strict=True,
         )  # fmt: skip
-        with threads.single_threaded_blas():
+        with threads.computing():
             for k, rate in enumerate(self.rates):
                 rows = self.order[k * self.batch :][: self.batch]
                 n = {"n_rows": len(rows)}

@@ -403,7 +403,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         depth = _check_depth(depth, net.top)
         X = self._check_rows(X)
         parts = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for x in self._chunks(X):
                 for layer in range(1, depth + 1):
                     a = net.up(self.params_, layer, x)
@@ -453,7 +453,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             for layer, n in enumerate(net.sizes[1:])
         ]
         parts = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for x in self._chunks(X):
                 shifts = self._shifts(x)
                 first = net.up(self.params_, 1, x)
@@ -545,7 +545,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             )
         total = np.full(X.shape[0], -np.inf)
         x = np.concatenate(list(self._chunks(X)))
-        with threads.single_threaded_blas():
+        with threads.computing():
             for first in range(0, 2**n_units, CHUNK_ROWS):
                 hidden = net.states(first, min(first + CHUNK_ROWS, 2**n_units), x.dtype)
                 prior = np.zeros((1, len(hidden[0])))
@@ -585,7 +585,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         check_count("n_samples", n_samples)
         seed = rng.seed_from(self._draws if random_state is None else random_state)
         net = self.network_
-        with threads.single_threaded_blas():
+        with threads.computing():
             states = net.dream(self.params_, n_samples, rng.Address.of(seed, "sample"))
             if means:
                 return net.mean(net.down(self.params_, 0, states[1]))

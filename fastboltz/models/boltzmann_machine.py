@@ -444,7 +444,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         data = self._check_data(X, reset=False)
         seed = self._sampling_seed(random_state) if method == "gibbs" else 0
         pieces = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for number, part in enumerate(self._chunks(data)):
                 if method == "gibbs":
                     address = rng.Address.of(

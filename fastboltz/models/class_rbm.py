@@ -496,7 +496,7 @@ class _LabelMachine(
 
     def _log_proba(self, params: Params, X: Any) -> np.ndarray:
         n_threads = threads.resolve(self.n_threads)
-        with threads.single_threaded_blas():
+        with threads.computing():
             parts = [
                 self.energy_.log_probabilities(params, "y", part, n_threads=n_threads, check=False)
                 for part in self._chunks({"v": X})
@@ -538,7 +538,7 @@ class _LabelMachine(
             if (numbers < 0).any():
                 raise ValueError("y marks rows as unlabelled; give every label, or no y at all.")
             data["y"] = self._one_hot(numbers, self._dtype)
-        with threads.single_threaded_blas():
+        with threads.computing():
             parts = [self._hidden_means(part) for part in self._chunks(data)]
         return np.concatenate(parts)
 
@@ -568,7 +568,7 @@ class _LabelMachine(
         if y is not None:
             numbers = self._numbers(self._check_labels(y, X.shape[0]), "y")
             data["y"] = self._one_hot(numbers, self._dtype)
-        with threads.single_threaded_blas():
+        with threads.computing():
             parts = [self.energy_.log_partition(self.params_, part) for part in self._chunks(data)]
         return np.concatenate(parts) - self.log_partition_.value
 
@@ -1156,7 +1156,7 @@ class TwoGroupRBMClassifier(_LabelMachine):
         """
         check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
-        with threads.single_threaded_blas():
+        with threads.computing():
             return np.concatenate([self._mean("g", part) for part in self._chunks({"v": X})])
 
 

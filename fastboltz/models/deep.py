@@ -310,7 +310,7 @@ n_threads, callbacks, verbose, random_state
         """
         check_is_fitted(self, "params_")
         means = self.infer(X)
-        with threads.single_threaded_blas():
+        with threads.computing():
             return self._mean("v", {"h1": means["h1"]})
 
     # -- likelihood ----------------------------------------------------------------------------
@@ -350,7 +350,7 @@ n_threads, callbacks, verbose, random_state
         if method == "exact":
             return super().score_samples(X)
         data = self._check_data(X, reset=False)
-        with threads.single_threaded_blas():
+        with threads.computing():
             parts = [self._bound(part) for part in self._chunks(data)]
         return np.concatenate(parts) - self.log_partition_.value
 
@@ -741,7 +741,7 @@ centered, n_threads, callbacks, verbose, random_state
             for k, rbm in enumerate(self.rbms_[:-1])
         ]
         bounds = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for part in bottom._chunks({"v": X}):
                 total = -_free_energy(bottom, "h", part["v"])
                 first = bottom._mean("h", part)

@@ -277,7 +277,7 @@ n_threads, callbacks, verbose, random_state
         """
         check_is_fitted(self, "params_")
         data = self._check_images(X=X, Y=Y)
-        with threads.single_threaded_blas():
+        with threads.computing():
             return np.concatenate([self._mean("h", part) for part in self._chunks(data)])
 
     def predict(self, X: Any, H: Any) -> np.ndarray:
@@ -295,7 +295,7 @@ n_threads, callbacks, verbose, random_state
         """
         check_is_fitted(self, "params_")
         data = self._check_images(X=X, H=H)
-        with threads.single_threaded_blas():
+        with threads.computing():
             return np.concatenate([self._mean("y", part) for part in self._chunks(data)])
 
     def analogy(self, X: Any, Y: Any, X_new: Any) -> np.ndarray:

@@ -452,7 +452,7 @@ class _PointwiseGated(EnergyEstimator):
         """Posterior means of some groups, (n_rows, *shape) each."""
         inference = self._inference(self.energy_)
         parts = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for number, known in enumerate(self._chunks(data)):
                 means = inference.means(self.params_, known, self._at(number))
                 parts.append([means[g] for g in groups])
@@ -486,7 +486,7 @@ class _PointwiseGated(EnergyEstimator):
             except ValueError:
                 is_small = False
             method = "exact" if is_small else "bound"
-        with threads.single_threaded_blas():
+        with threads.computing():
             if method == "exact":
                 parts = [self.energy_.log_partition(self.params_, x) for x in self._chunks(data)]
             else:
@@ -1095,7 +1095,7 @@ n_gibbs, n_chains, optimizer, momentum
     def _log_proba(self, params: Params, X: Any) -> np.ndarray:
         inference = self._inference(self.energy_)
         parts = []
-        with threads.single_threaded_blas():
+        with threads.computing():
             for number, known in enumerate(self._chunks({"v": X})):
                 draws = inference.switches(params, known, self._at(number))
                 p = [

@@ -432,7 +432,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         """
         check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
-        with threads.single_threaded_blas():
+        with threads.computing():
             return np.concatenate([self._mean("h", part) for part in self._chunks({"v": X})])
 
     def inverse_transform(self, H: Any) -> np.ndarray:
@@ -454,7 +454,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                 f"H has {H.shape[1]} columns, but the model has {unit.size} hidden entries; give "
                 f"what transform returns."
             )
-        with threads.single_threaded_blas():
+        with threads.computing():
             return self._mean("v", {"h": H.reshape(len(H), *unit.shape)})
 
     def reconstruct(self, X: Any) -> np.ndarray:
@@ -491,7 +491,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         check_is_fitted(self, "params_")
         X = self._check_rows_of(X, reset=False)
         n_threads = threads.resolve(self.n_threads)
-        with threads.single_threaded_blas():
+        with threads.computing():
             parts = [
                 self.energy_.free_energy(self.params_, part, "h", n_threads=n_threads, check=False)
                 for part in self._chunks({"v": X})

@@ -513,7 +513,7 @@ class RNNRBM(EnergyEstimator):
         streams = Streams.of(counts, np.arange(len(counts)), len(counts))
         state = objective.init(self._seed if random_state is None else random_state)
         batch = streams.batch(frames, slice(None), None)
-        with threads.single_threaded_blas():
+        with threads.computing():
             out, _, _ = objective.step(self.params_, batch, state)
         return out
 
@@ -564,7 +564,7 @@ class RNNRBM(EnergyEstimator):
         """
         check_is_fitted(self, "params_")
         X, counts, listed = self._check_sequences(sequences, lengths)
-        with threads.single_threaded_blas():
+        with threads.computing():
             _, after = self._states(X, counts)
         return _as_given(after, counts, listed)
 
@@ -639,7 +639,7 @@ class RNNRBM(EnergyEstimator):
         samples: str | None = None,
     ) -> SequenceLikelihood:
         n_threads = threads.resolve(self.n_threads)
-        with threads.single_threaded_blas():
+        with threads.computing():
             before, _ = self._states(X, lengths)
             state = {"v": X.reshape(-1, *self.energy_.groups["v"].shape), "u": before}
             free = self.energy_.free_energy(
@@ -764,7 +764,7 @@ class RNNRBM(EnergyEstimator):
         """
         check_is_fitted(self, "params_")
         X, counts, listed = self._check_sequences(sequences, lengths)
-        with threads.single_threaded_blas():
+        with threads.computing():
             before, _ = self._states(X, counts)
             means = self._means(before, betas, n_chains, random_state)
         return _as_given(means, counts, listed)
@@ -907,7 +907,7 @@ class RNNRBM(EnergyEstimator):
             def use(rows: slice, v: np.ndarray, weights: np.ndarray) -> None:
                 found[rows] = np.sum(weights * _frame_accuracy(X[rows, None], v), axis=1)
 
-            with threads.single_threaded_blas():
+            with threads.computing():
                 before, _ = self._states(X, counts)
                 self._ends(before, use=use, **options)
             return float(found.mean())
@@ -971,7 +971,7 @@ class RNNRBM(EnergyEstimator):
         out = np.empty((n, n_steps, unit.size), self._dtype)
         u, done = np.tile(params["recurrent.start"], (n, 1)), 0
         n_threads = threads.resolve(self.n_threads)
-        with threads.single_threaded_blas():
+        with threads.computing():
             if prefix is not None:
                 X, counts, _ = self._check_sequences(np.asarray(prefix), name="prefix")
                 if len(X) > n_steps:

@@ -145,7 +145,7 @@ class TwoSwitches:
     def _in_parts(self, n_rows: int, work: Callable[[slice, int], None]) -> None:
         """Call ``work(rows, n_threads)`` for all rows, a part after or beside the other."""
         parts = [slice(i, min(i + _ROWS_AT_ONCE, n_rows)) for i in range(0, n_rows, _ROWS_AT_ONCE)]
-        with threads.single_threaded_blas():
+        with threads.computing():
             if len(parts) == 1 or self.n_threads == 1:
                 for rows in parts:
                     work(rows, self.n_threads)
