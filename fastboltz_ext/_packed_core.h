@@ -878,12 +878,14 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
     }
 }
 
-/* The cases of an epilogue that are worth code of their own. */
-#define PACKED_EPILOGUE_CASES(BODY)                                                               \
+/* The cases of an epilogue that are worth code of their own; DRAWS is packed_draws. */
+#define PACKED_EPILOGUE_CASES(BODY, DRAWS)                                                        \
     const int draw = o->bits != NULL || o->turned != NULL, mean = o->mean != NULL;                \
-    const int plain = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&          \
-                      o->other_cumulant == NULL && o->row_bias == NULL && !o->spin_in &&          \
-                      !o->spin_out;                                                               \
+    const int zeros = o->mean_rows == NULL && o->field == NULL && o->cumulant == NULL &&          \
+                      o->other_cumulant == NULL && !o->spin_in && !o->spin_out;                   \
+    const int plain = zeros && o->row_bias == NULL;                                               \
+    if (zeros && draw && !mean && DRAWS(sums, o, first, n_units, row, n_rows, n_groups))          \
+        return;                                                                                   \
     if (!plain)                                                                                   \
         BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 0, draw, mean);                 \
     else if (!mean)                                                                               \
@@ -893,13 +895,49 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
     else                                                                                          \
         BODY(sums, all, o, first, n_units, row, n_rows, n_groups, 1, 1, 1);
 
+#define DRAWS(name) name##_avx512
+#define DRAWS_TARGET FB_AVX512
+#define DRAWS_LANES 16
+#define DRAWS_V(op) _mm512_##op
+#define DRAWS_F __m512
+#define DRAWS_I __m512i
+#define DRAWS_AS_I _mm512_castps_si512
+#define DRAWS_AS_F _mm512_castsi512_ps
+#define DRAWS_AND _mm512_and_si512
+#define DRAWS_OR _mm512_or_si512
+#define DRAWS_LOAD(at) _mm512_loadu_si512(at)
+#define DRAWS_STORE(at, x) _mm512_storeu_si512(at, x)
+#define DRAWS_NEGATIVE(x) _mm512_movepi32_mask(_mm512_castps_si512(x))
+#define DRAWS_SHARE(at, quad)
+#define DRAWS_WORDS(at, row, quad, words, columns)                                                \
+    if (columns > 4)                                                                              \
+        packed_philox_chains(at, row, quad, words, 2);                                            \
+    else                                                                                          \
+        packed_philox_chains(at, row, quad, words, 1)
+#include "_packed_draws.h"
+#undef DRAWS
+#undef DRAWS_TARGET
+#undef DRAWS_LANES
+#undef DRAWS_V
+#undef DRAWS_F
+#undef DRAWS_I
+#undef DRAWS_AS_I
+#undef DRAWS_AS_F
+#undef DRAWS_AND
+#undef DRAWS_OR
+#undef DRAWS_LOAD
+#undef DRAWS_STORE
+#undef DRAWS_NEGATIVE
+#undef DRAWS_SHARE
+#undef DRAWS_WORDS
+
 FB_AVX512 FB_UNUSED static void packed_epilogue_avx512(const int32_t *sums, const int32_t *all,
                                                        const packed_outputs *o,
                                                        ptrdiff_t first, ptrdiff_t n_units,
                                                        ptrdiff_t row, ptrdiff_t n_rows,
                                                        ptrdiff_t n_groups)
 {
-    PACKED_EPILOGUE_CASES(packed_epilogue_body)
+    PACKED_EPILOGUE_CASES(packed_epilogue_body, packed_draws_avx512)
 }
 
 /* The same with sums of 16 bits, for one set of rows. */

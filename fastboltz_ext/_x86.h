@@ -11,7 +11,7 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 #define FB_X86 1
 #include <immintrin.h>
-#define FB_AVX2 __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt")))
+#define FB_AVX2 __attribute__((target("avx2,fma,popcnt,bmi,bmi2,lzcnt")))
 #ifdef FB_EMULATED
 #include "emulated_avx512.h"
 #define FB_AVX512 FB_AVX2
@@ -41,8 +41,9 @@ FB_INLINE int fb_has_avx2(void)
 {
 #if FB_X86
     __builtin_cpu_init();
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") &&
-           __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2") &&
+           __builtin_cpu_supports("popcnt");
 #else
     return 0;
 #endif

@@ -240,6 +240,51 @@ def test_each_output_alone_is_the_same_bytes(names, n_threads, each_kernel):
     assert got.tobytes() == together[name]
 
 
+@both_kernels
+@pytest.mark.parametrize("of_rows", [False, True])
+@pytest.mark.parametrize("n_out", [203, 208])
+def test_draws_alone_are_those_beside_means(n_out, of_rows):
+    """Draws alone are decided by a coarse exponential wherever that is sure: two million of them,
+    tens of which lie where it is not."""
+    layer = Layer(
+        10_011, 33, n_out, low_in=0.0, spin=False, transpose=False, scale=1.5, of_rows=of_rows,
+        address=addressed(9, 8, 7, 6),
+    )  # fmt: skip
+    with kernel("portable"):
+        expected = layer.run(names=("sample", "mean"))["sample"].words
+    for name in KERNELS:
+        with kernel(name):
+            sample = layer.run(names=("sample",))["sample"]
+        np.testing.assert_array_equal(sample.words, expected)
+    u = uniforms(layer.address, layer.shape)
+    unsure = np.abs(u - layer.p) < 5e-5 * (1 - layer.p) * layer.p
+    assert unsure.sum() > 20
+
+
+@both_kernels
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_draws_alone_of_units_that_are_certain(of_rows):
+    big, tiny = np.finfo(np.float32).max, np.finfo(np.float32).tiny
+    few = [np.inf, big, 1e9, 800, 90, 88, 87, 86.9, 20, 16.7, 16, 1, tiny, np.nan]
+    bias = np.array([sign * x for x in few for sign in (1, -1)], dtype=np.float32)
+    n, m = 4000, len(bias)
+    x, w = packed.Bits(n, 3), np.ones((3, m), dtype=np.float32)
+    if of_rows:
+        bias = np.repeat(bias[:, None], n, axis=1)
+    words = []
+    for name in KERNELS:
+        with kernel(name):
+            for means in ({}, {"mean": np.empty((n, m), np.float32)}):
+                sample = packed.Bits(n, m)
+                packed.layer(x, w, bias, sample=sample, seed=5, **means)
+                words.append(sample.words)
+    for one in words:
+        np.testing.assert_array_equal(one, words[0])
+    drawn = sample.unpack()
+    assert drawn[:, 0:12:2].all()
+    assert not drawn[:, 1:12:2].any()
+
+
 def test_no_bias_is_a_bias_of_zero(each_kernel):
     layer = Layer(
         20, 33, 17, low_in=0.0, spin=False, transpose=False, scale=1.0,

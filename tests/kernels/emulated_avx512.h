@@ -39,6 +39,14 @@ typedef union {
         FB_EACH(n) { __VA_ARGS__; }             \
         return x.part;                          \
     }
+/* Floats from three. */
+#define FB_THREE(name, value)                                          \
+    FB_EMULATE __m512 name(__m512 a, __m512 b, __m512 c)               \
+    {                                                                  \
+        fb_lanes x = {.f = a}, y = {.f = b}, z = {.f = c};             \
+        FB_EACH(16) x.f32[k] = value;                                  \
+        return x.f;                                                    \
+    }
 /* The same by a shift or another number. */
 #define FB_NUMBER(name, type, part, n, ...)    \
     FB_EMULATE type name(type a, int count)    \
@@ -144,6 +152,11 @@ FB_TWO(fb_add_ps, __m512, f, 16, x.f32[k] += y.f32[k])
 FB_TWO(fb_sub_ps, __m512, f, 16, x.f32[k] -= y.f32[k])
 FB_TWO(fb_mul_ps, __m512, f, 16, x.f32[k] *= y.f32[k])
 FB_TWO(fb_div_ps, __m512, f, 16, x.f32[k] /= y.f32[k])
+/* the second where either is no number */
+FB_TWO(fb_min_ps, __m512, f, 16, x.f32[k] = x.f32[k] < y.f32[k] ? x.f32[k] : y.f32[k])
+FB_TWO(fb_max_ps, __m512, f, 16, x.f32[k] = x.f32[k] > y.f32[k] ? x.f32[k] : y.f32[k])
+FB_THREE(fb_fmadd_ps, fmaf(x.f32[k], y.f32[k], z.f32[k]))
+FB_THREE(fb_fmsub_ps, fmaf(x.f32[k], y.f32[k], -z.f32[k]))
 FB_TWO(fb_add_pd, __m512d, d, 8, x.f64[k] += y.f64[k])
 FB_NUMBER(fb_slli_epi32, __m512i, i, 16, x.u32[k] = (uint32_t)(count < 32 ? x.u32[k] << count : 0))
 FB_NUMBER(fb_srli_epi32, __m512i, i, 16, x.u32[k] = (uint32_t)(count < 32 ? x.u32[k] >> count : 0))
@@ -165,6 +178,13 @@ FB_BLEND(fb_mask_blend_ps, __m512, f, __mmask16, 16, u32)
 FB_MASK(fb_cmpeq_epi32_mask, __m512i, i, x.u32[k] == y.u32[k])
 FB_MASK(fb_cmplt_epi32_mask, __m512i, i, x.i32[k] < y.i32[k])
 FB_MASK(fb_test_epi32_mask, __m512i, i, (x.u32[k] & y.u32[k]) != 0)
+FB_EMULATE __mmask16 fb_movepi32_mask(__m512i a)
+{
+    const fb_lanes x = {.i = a};
+    unsigned m = 0;
+    FB_EACH(16) m |= x.u32[k] >> 31 << k;
+    return (__mmask16)m;
+}
 FB_FILL(fb_set1_epi64, __m512i, i, int64_t, 8, u64)
 FB_FILL(fb_set1_epi32, __m512i, i, int, 16, i32)
 FB_FILL(fb_set1_epi16, __m512i, i, int, 32, u16)
@@ -368,6 +388,11 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_sub_ps
 #undef _mm512_mul_ps
 #undef _mm512_div_ps
+#undef _mm512_movepi32_mask
+#undef _mm512_fmsub_ps
+#undef _mm512_fmadd_ps
+#undef _mm512_max_ps
+#undef _mm512_min_ps
 #undef _mm512_add_pd
 #undef _mm512_slli_epi32
 #undef _mm512_srli_epi32
@@ -459,6 +484,11 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_sub_ps fb_sub_ps
 #define _mm512_mul_ps fb_mul_ps
 #define _mm512_div_ps fb_div_ps
+#define _mm512_movepi32_mask fb_movepi32_mask
+#define _mm512_fmsub_ps fb_fmsub_ps
+#define _mm512_fmadd_ps fb_fmadd_ps
+#define _mm512_max_ps fb_max_ps
+#define _mm512_min_ps fb_min_ps
 #define _mm512_add_pd fb_add_pd
 #define _mm512_slli_epi32 fb_slli_epi32
 #define _mm512_srli_epi32 fb_srli_epi32
