@@ -132,7 +132,7 @@ def classifiers(given: argparse.Namespace) -> dict[str, Any]:
             n_inference=given.inference,
             n_pretraining=given.pretraining,
             activity=given.activity,
-            learning_rate=Linear(given.learning_rate),
+            learning_rate=Linear(given.learning_rate, given.final_rate),
             momentum=0.9,
             l2=given.l2,
             batch_size=100,
@@ -170,6 +170,8 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
     from mnist_classify import kept
     from sklearn.linear_model import LogisticRegression
 
+    from fastboltz.callbacks import Average
+
     X, y = data["x_train"], data["y_train"]
     others = ("test", "valid", "train")
     begin, used = time.perf_counter(), time.process_time()
@@ -189,6 +191,8 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
         seconds, used = time.perf_counter() - begin, time.process_time() - used
     else:
         callbacks = [_look, *kept(given, f"{name}-{seed}")]
+        if name == "gated" and given.average_from:
+            callbacks.append(Average(given.average_from))
         model = classifiers(given)[name].set_params(random_state=seed, callbacks=callbacks)
         model.fit(X, y, validation=(data["x_valid"], data["y_valid"]))
         seconds, used = time.perf_counter() - begin, time.process_time() - used
@@ -224,6 +228,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--gated-epochs", type=int, default=8)
     add("--pretraining", type=int, default=25, help="epochs of sparse RBMs")
     add("--learning-rate", type=float, default=0.1, help="of the gated model, at the start")
+    add("--final-rate", type=float, default=0.0, help="of the gated model, at the end, on a line")
+    average = "first epoch of the mean of parameters that the gated model is given; 0: none"
+    add("--average-from", type=int, default=0, help=average)
     add("--alpha", type=float, default=0.3, help="weight of log p(v, y) in the gated model")
     add("--mask-bias", type=float, default=-1.0)
     add("--inference", type=int, default=4, help="mean-field steps")

@@ -832,6 +832,101 @@ class EarlyStopping(Watch):
             progress.model._log_partition = None  # it may be that of other parameters
 
 
+class Average(Watch):
+    """The mean of the parameters after the last epochs, in place of the last ones.
+
+    With a rate that stays, parameters move about what they are looking for, and their mean lies
+    nearer to it than any of them. A model's own early stopping judges, and puts back, means.
+
+    Parameters
+    ----------
+    begin : int
+        The first epoch whose parameters count.
+
+    Attributes
+    ----------
+    params : dict of ndarrays
+        The mean so far, in double precision; empty before epoch ``begin``, and when the training
+        has ended, since the model has them then.
+    n_epochs : int
+        How many epochs it is of.
+
+    Notes
+    -----
+    The training itself goes on from the parameters as they are. When it ends, for whatever reason,
+    the mean is written over the model's parameters; persistent chains and the optimizer stay where
+    they are, and `partial_fit` changes nothing by itself.
+
+    References
+    ----------
+    Polyak & Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J. Control and
+    Optimization 30, 1992.
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
+
+    Examples
+    --------
+    >>> from fastboltz import RBMClassifier
+    >>> from fastboltz.callbacks import Average
+    >>> from fastboltz.datasets import load_digits
+    >>> train, test = load_digits()
+    >>> average = Average(begin=6)
+    >>> model = RBMClassifier(30, n_iter=10, callbacks=[average], random_state=0)
+    >>> accuracy = model.fit(train.X, train.y).score(test.X, test.y)
+    >>> average.n_epochs
+    5
+    """
+
+    def __init__(self, begin: int) -> None:
+        self.begin = check_count("begin", begin)
+        super().__init__()
+        self._begin()
+
+    def _see(self, features: Callable[[Any], Any]) -> None:
+        """It looks at no rows."""
+
+    def _begin(self) -> None:
+        self.n_epochs = 0
+        self.params: Params = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a training that goes on from a file has to know."""
+        return {"epoch": self._epoch, "n_epochs": self.n_epochs, "params": dict(self.params)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state_dict` said."""
+        self._load(state)
+        self.n_epochs = int(state["n_epochs"])
+        self.params = {key: np.array(x, np.float64) for key, x in state["params"].items()}
+
+    def averaged(self, params: Params, state: TrainingState) -> Params:
+        """The mean, with the parameters after this epoch; before ``begin``, these themselves."""
+        is_new = not (self._state is state and self._epoch == state.epoch)
+        if is_new:
+            self._follow(state)
+        if is_new and state.epoch >= self.begin:
+            self.n_epochs = self.n_epochs + 1 if self.params else 1
+            for key, x in params.items():
+                mean = self.params.setdefault(key, np.zeros(x.shape))
+                mean += (x - mean) / self.n_epochs
+        return {key: x.astype(params[key].dtype) for key, x in self.params.items()} or params
+
+    def __call__(self, progress: Progress) -> None:
+        """Have the parameters after an epoch count."""
+        self.averaged(progress.params, progress.state)
+
+    def end(self, progress: Progress) -> None:
+        """Give the model the mean, in place."""
+        # As in `EarlyStopping`: a pass of `partial_fit` is no training that ends.
+        is_mine = self._is_mine(progress.state, self._epoch)
+        if not is_mine or progress.n_iter < progress.state.epoch:
+            return
+        for key, x in self.params.items():
+            np.copyto(progress.params[key], x, casting="same_kind")
+        self.params = {}
+        if progress.model is not None and hasattr(progress.model, "_log_partition"):
+            progress.model._log_partition = None  # it may be that of other parameters
+
+
 class Trajectory:
     """Keep models that the training goes through, for ``sample(..., method="trajectory")``.
 
@@ -873,4 +968,4 @@ class Trajectory:
         kept.append((progress.state.epoch, {key: x.copy() for key, x in progress.params.items()}))
 
 
-__all__ = ["METRICS", "EarlyStopping", "Monitor", "Trajectory", "TrajectoryLikelihood"]
+__all__ = ["METRICS", "Average", "EarlyStopping", "Monitor", "Trajectory", "TrajectoryLikelihood"]

@@ -613,7 +613,9 @@ class Trainer:
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""
         if self.monitor is not None:
-            state.finished = bool(self.monitor(params, state))
+            seen = getattr(self.monitor, "seen", None)
+            judged = params if seen is None else seen(params, state)
+            state.finished = bool(self.monitor(judged, state))
             state.kept = {name: getattr(self.monitor, name) for name in self._kept}
 
     def _recall(self, state: TrainingState) -> None:
@@ -649,6 +651,13 @@ class Best:
         self.model = model
         self.params: Params = {}
         self.epoch = 0
+
+    def seen(self, params: Params, state: TrainingState) -> Params:
+        """What is judged after an epoch: a callback's mean of parameters, where there is one."""
+        for one in self.model.callbacks or ():
+            if hasattr(one, "averaged"):
+                params = one.averaged(params, state)
+        return params
 
     def keep(self, params: Params, state: TrainingState) -> None:
         """The best parameters are these."""

@@ -12,7 +12,7 @@ from sklearn.base import clone
 matplotlib.use("Agg")
 
 import fastboltz as fb
-from fastboltz.callbacks import METRICS, EarlyStopping, Monitor
+from fastboltz.callbacks import METRICS, Average, EarlyStopping, Monitor
 from fastboltz.plots import HistoryDisplay
 
 
@@ -307,8 +307,106 @@ def test_a_second_training_begins_anew_and_partial_fits_are_not_undone():
     _same(rbm.params_, script.params[-1])
 
 
+class _Keeps:
+    """Remembers the parameters after each epoch."""
+
+    def __init__(self):
+        self.params = []
+
+    def __call__(self, progress):
+        self.params.append({key: x.copy() for key, x in progress.params.items()})
+
+    def mean(self, key, begin):
+        return np.mean([p[key] for p in self.params[begin - 1 :]], axis=0, dtype=np.float64)
+
+
+def test_the_model_ends_with_the_mean_of_the_last_epochs():
+    """Catches an epoch that counts twice or not at all, and a training that goes on from a mean."""
+    keeps, average = _Keeps(), Average(3)
+    rbm = fb.RBM(6, callbacks=[average, keeps], **OPTIONS)
+    rbm.fit(TRAIN)
+    for key, x in rbm.params_.items():
+        np.testing.assert_allclose(x, keeps.mean(key, 3), rtol=1e-6, atol=1e-7)
+    assert average.n_epochs == 4 and average.params == {}
+    alone = _Keeps()
+    fb.RBM(6, callbacks=[alone], **OPTIONS).fit(TRAIN)
+    for mine, theirs in zip(keeps.params, alone.params, strict=True):
+        _same(mine, theirs)
+    exact = -rbm.free_energy(TEST).mean() - rbm.log_partition("exact").value
+    assert rbm.score(TEST) == pytest.approx(exact, abs=1e-9)
+    # a second training begins anew
+    keeps.params.clear()
+    rbm.fit(TRAIN)
+    assert average.n_epochs == 4
+    for key, x in rbm.params_.items():
+        np.testing.assert_allclose(x, keeps.mean(key, 3), rtol=1e-6, atol=1e-7)
+
+
+def test_a_mean_that_has_not_begun_changes_nothing_and_partial_fits_go_on():
+    plain = fb.RBM(6, **OPTIONS).fit(TRAIN)
+    _same(fb.RBM(6, callbacks=[Average(7)], **OPTIONS).fit(TRAIN).params_, plain.params_)
+    plain = fb.RBM(6, **OPTIONS)
+    averaged = fb.RBM(6, callbacks=[Average(1)], **OPTIONS)
+    for _ in range(3):
+        _same(averaged.partial_fit(TRAIN).params_, plain.partial_fit(TRAIN).params_)
+
+
+def test_an_interrupted_training_has_the_mean_so_far():
+    def interrupt(progress):
+        if progress.state.epoch == 4:
+            raise KeyboardInterrupt
+
+    keeps = _Keeps()
+    rbm = fb.RBM(6, callbacks=[Average(2), keeps, interrupt], **OPTIONS)
+    with pytest.raises(KeyboardInterrupt):
+        rbm.fit(TRAIN)
+    for key, x in rbm.params_.items():
+        np.testing.assert_allclose(x, keeps.mean(key, 2), rtol=1e-6, atol=1e-7)
+
+
+LABELS = (TRAIN[:, 0] + TRAIN[:, 1]).astype(int)
+WITH_VALIDATION = {
+    "class": lambda **o: fb.RBMClassifier(5, n_iter_no_change=9, **o),
+    "point-wise gated": lambda **o: fb.PointwiseGatedRBMClassifier(
+        (5, 0), n_pretraining=0, n_iter_no_change=9, **o
+    ),
+    "belief net": lambda **o: fb.SigmoidBeliefNetwork((5,), **o),
+    "recurrent": lambda **o: fb.RNNRBM(5, 4, n_gibbs=1, chunk=7, learning_rate=0.5, **o),
+}
+
+
+@pytest.mark.parametrize("name", WITH_VALIDATION)
+def test_early_stopping_of_a_model_s_own_judges_means(name):
+    """The best is put back of the means, which it is told of, and not of the epochs' parameters."""
+    keeps, average = _Keeps(), Average(2)
+    options = {"n_iter": 5, "random_state": 0, "batch_size": 20, "callbacks": [average, keeps]}
+    model = WITH_VALIDATION[name](**options)
+    if name == "recurrent":
+        model.fit([TRAIN[:50], TRAIN[50:90]], validation=[TRAIN[90:120]])
+    elif name == "belief net":
+        model.fit(TRAIN[:100], validation=TRAIN[100:])
+    else:
+        model.fit(TRAIN[:100], LABELS[:100], validation=(TRAIN[100:], LABELS[100:]))
+    best = model.best_iter_
+    assert average.n_epochs == 4
+    for key, x in model.params_.items():
+        upto = [p[key] for p in keeps.params[:best]]
+        expected = np.mean(upto[1:], axis=0, dtype=np.float64) if best > 1 else upto[0]
+        np.testing.assert_allclose(x, expected, rtol=1e-5, atol=1e-7, err_msg=key)
+    if name == "class":
+        errors = model.history_["validation_error"]
+        assert 1 - model.score(TRAIN[100:], LABELS[100:]) == pytest.approx(min(errors))
+
+
+def test_the_first_epoch_of_a_mean_is_a_whole_number():
+    with pytest.raises((TypeError, ValueError), match=r"begin must be .*0\.5"):
+        Average(0.5)
+
+
 def test_models_with_callbacks_are_cloned_and_pickled():
-    rbm = fb.RBM(6, callbacks=[Monitor(TEST), EarlyStopping(TEST, patience=2)], **OPTIONS)
+    rbm = fb.RBM(
+        6, callbacks=[Monitor(TEST), EarlyStopping(TEST, patience=2), Average(2)], **OPTIONS
+    )
     rbm.fit(TRAIN)
     twin = clone(rbm).fit(TRAIN)
     np.testing.assert_array_equal(twin.components_, rbm.components_)

@@ -17,7 +17,7 @@ from sklearn.base import clone
 
 import fastboltz as fb
 from fastboltz import recurrent, training
-from fastboltz.callbacks import EarlyStopping, Monitor
+from fastboltz.callbacks import Average, EarlyStopping, Monitor
 from fastboltz.pair_loop import PairLoop
 
 SCRIPT = Path(__file__).parents[1] / "bench" / "kill_and_resume.py"
@@ -159,6 +159,7 @@ WATCHED = {
     "early stopping, not back": lambda: [
         EarlyStopping(HELD_OUT, "reconstruction_error", patience=2, restore_best=False)
     ],
+    "average": lambda: [EarlyStopping(HELD_OUT, patience=3), Average(2)],
     "all": lambda: [
         Monitor(HELD_OUT, LEARNT_FROM, every=3),
         Monitor(HELD_OUT, what="weight_norm", every=2),
