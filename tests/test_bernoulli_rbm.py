@@ -16,7 +16,10 @@ from fastboltz import BernoulliRBM as Ours
 
 DIGITS = load_digits().data / 16.0
 BITS = (DIGITS > 0.5).astype(np.float64)
-OUTSIDE = r"X has values in \[.*\]; Bernoulli units need \[0, 1\]\..* They are taken as they are\."
+OUTSIDE = (
+    r"X has values in \[.*\]; Bernoulli units need \[0, 1\]\..* use RBM with visible='gaussian'\. "
+    r"They are taken as they are\."
+)
 
 
 def _with_their_parameters(theirs, X):

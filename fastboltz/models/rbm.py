@@ -886,7 +886,9 @@ class BernoulliRBM(RBM):
         try:
             super()._check_support(unit, X, name)
         except ValueError as error:
-            warnings.warn(f"{error} They are taken as they are.", UserWarning, stacklevel=4)
+            # scikit-learn's constructor has no `visible`.
+            sentence = str(error).replace("use visible=", "use RBM with visible=")
+            warnings.warn(f"{sentence} They are taken as they are.", UserWarning, stacklevel=4)
 
     @classmethod
     def from_sklearn(cls, peer: Any) -> BernoulliRBM:
