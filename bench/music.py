@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from fastboltz import RBM, RNNRBM, load
+from fastboltz.callbacks import Average
 from fastboltz.datasets import MUSIC, Sequences, load_polyphonic_music
 from fastboltz.optimizers import Linear
 from fastboltz.training import Progress
@@ -210,6 +211,8 @@ def settings_of(given: argparse.Namespace, model: str) -> dict[str, Any]:
     settings |= {"n_iter": given.epochs} | MODELS[model]
     if "weights" in settings.get("emits", ()):
         settings["weight_rank"] = given.weight_rank
+    if given.average_from:
+        settings["average_from"] = given.average_from
     return settings
 
 
@@ -224,7 +227,10 @@ def train(given: argparse.Namespace, data: Sequences, model: str, seed: int) -> 
     clock = Clock(given.minutes)
     own = dict(settings)
     transpose = own.pop("transpose")
-    shared = {"callbacks": [clock], "n_threads": given.threads, "random_state": seed}
+    callbacks: list[Any] = [clock]
+    if average_from := own.pop("average_from", 0):
+        callbacks.append(Average(average_from))
+    shared = {"callbacks": callbacks, "n_threads": given.threads, "random_state": seed}
     if model == "RBM":
         fitted: Any = RBM(**own, **shared).fit(np.concatenate(data.train))
     else:
@@ -371,6 +377,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--chunk", type=int, default=32, help="steps of a minibatch")
     add("--learning-rate", type=float, default=0.008, help="of Adam at the start; it falls to 0")
     add("--l2", type=float, default=2e-4)
+    average = "first epoch of the mean of parameters that a recurrent model is given; 0: none"
+    add("--average-from", type=int, default=0, help=average)
     add("--clip-norm", type=float)
     add("--patience", type=int, default=10, help="evaluations without a better one")
     add("--validate-every", type=int, default=4, help="epochs")
