@@ -219,7 +219,8 @@ class Objective:
         for number, (one, phases) in enumerate(zip(self.likelihoods, self._phases, strict=True)):
             # Every likelihood has random numbers of its own.
             seed = (state.seed + number * 0x9E3779B97F4A7C15) % 2**64
-            before = state.chains[number]
+            # A training may go on with other likelihoods than it began with.
+            before = state.chains[number] if number < len(state.chains) else None
             part, w, share = batch, weights, 1.0
             rows = self._rows(one, unknown, n)
             if rows is not None:

@@ -336,6 +336,20 @@ def test_weights_are_where_they_are_said_to_be():
 # ---------------------------------------------------------------------------- what it is told
 
 
+@pytest.mark.parametrize("method", ["cd", "pcd"])
+def test_a_training_goes_on_with_another_objective(method):
+    """A generative start, then the classifier that is wanted."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 200)
+    X = ((rng.random((200, 8)) < 0.1) ^ (y[:, None] > 0)).astype(np.float32)
+    model = RBMClassifier(6, objective="generative", method=method, random_state=0)
+    for objective in ("generative", "hybrid", "discriminative", "generative", "semi-supervised"):
+        model.set_params(objective=objective)
+        for _ in range(5):
+            model.partial_fit(X, y, classes=[0, 1])
+    assert model.score(X, y) > 0.95
+
+
 @pytest.mark.parametrize(
     ("options", "error", "sentence"),
     [
