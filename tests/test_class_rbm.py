@@ -8,9 +8,11 @@ import re
 
 import numpy as np
 import oracles
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV
 from test_objectives import _assert_gradient
 
 import fastboltz as fb
@@ -310,6 +312,51 @@ def test_labels_may_be_words():
     assert (b.sample(4, "middle")[1] == "middle").all()
 
 
+@pytest.mark.parametrize("kind", ["array of objects", "series", "list", "text", "numbers"])
+@pytest.mark.parametrize("model", ["class", "point-wise"])
+def test_rows_without_a_label_may_stand_beside_labels_of_any_kind(kind, model):
+    """-1 marks them beside text too, as in scikit-learn, whatever NumPy makes of the mixture."""
+    X, y = _data()
+    words = np.array(["left", "middle", "right"])
+    mixed = words[y].astype(object)
+    mixed[::3] = -1
+    marked = np.where(np.arange(len(y)) % 3 == 0, -1, y)
+    classes, given = {
+        "array of objects": (words, mixed),
+        "series": (words, pd.Series(mixed)),
+        "list": (words, mixed.tolist()),
+        "text": (words, np.array(mixed.tolist())),
+        "numbers": ([0, 1, 2], marked.astype(object)),
+    }[kind]
+    options = {"objective": "semi-supervised", "n_iter": 2, "random_state": 0}
+    make = RBMClassifier if model == "class" else fb.PointwiseGatedRBMClassifier
+    found = make(3, **options).fit(X, given)
+    np.testing.assert_array_equal(found.classes_, classes)
+    same = make(3, **options).fit(X, marked)
+    for key, x in same.params_.items():
+        np.testing.assert_array_equal(found.params_[key], x)
+    np.testing.assert_array_equal(found.predict(X), np.asarray(classes)[same.predict(X)])
+    # The labels of the first partial_fit may be those of y as they stand, the mark among them.
+    again = make(3, **options).partial_fit(X, given, classes=given)
+    np.testing.assert_array_equal(again.classes_, classes)
+
+
+def test_the_score_of_a_semi_supervised_model_is_that_of_the_labelled_rows():
+    """So that a grid search over partly labelled rows compares what can be compared."""
+    X, y = _data()
+    marked = np.where(np.arange(len(y)) % 3 == 0, -1, y)
+    weight = np.arange(1.0, len(y) + 1)
+    model = RBMClassifier(3, objective="semi-supervised", n_iter=5, random_state=0).fit(X, marked)
+    right, known = model.predict(X) == y, marked >= 0
+    assert model.score(X, marked) == pytest.approx(right[known].mean())
+    expected = np.average(right[known], weights=weight[known])
+    assert model.score(X, marked, sample_weight=weight) == pytest.approx(expected)
+    with _says("y labels no row; a score needs rows with a label."):
+        model.score(X, np.full(len(y), -1))
+    search = GridSearchCV(model, {"n_components": [2, 3]}, cv=2).fit(X, marked)
+    assert search.cv_results_["mean_test_score"].min() > 0
+
+
 @every_model
 def test_the_number_of_threads_changes_nothing(name):
     one, three = (_fitted(name, n_threads=k) for k in (1, 3))
@@ -418,6 +465,18 @@ def test_labels_that_cannot_be_learnt_are_refused():
         semi.fit(X, np.full(24, -1))
     with pytest.raises(ValueError, match="Unknown label type: continuous"):
         model.fit(X, y + 0.5)
+    words = np.array(["left", "middle", "right"])[y].astype(object)
+    for missing in (None, np.nan, pd.NA):
+        some = words.copy()
+        some[3] = missing
+        with _says("y contains None or NaN; labels must be known for every row."):
+            model.fit(X, some)
+        with pytest.raises(ValueError, match=re.escape("Mark rows without a label by -1.")):
+            semi.fit(X, pd.Series(some))
+    some = words.copy()
+    some[3], some[4] = 7, 2.5
+    with _says("y has both text and 2.5, 7 as labels; give labels of one kind, e.g. all as text."):
+        model.fit(X, some)
 
 
 def test_rows_that_the_units_cannot_take_are_refused():
@@ -463,7 +522,10 @@ def test_validation_and_samples_that_make_no_sense_are_refused():
     semi = _fitted("class", objective="semi-supervised")
     with _says("label holds -1, the mark of rows without a label; leave label out to draw it."):
         semi.sample(2, -1)
-    with _says("y marks rows as unlabelled; give every label, or no y at all."):
-        semi.transform(X, np.where(y == 0, -1, y))
+    for answer in (semi.transform, semi.score_samples):
+        with _says("y marks rows as unlabelled; give every label, or no y at all."):
+            answer(X, np.where(y == 0, -1, y))
+    with _says("label contains None or NaN; labels must be known for every row."):
+        semi.sample(2, [0, None])
     with _says("validation needs at least one row, and a label for every row."):
         semi.fit(X, y, validation=(X, np.where(y == 0, -1, y)))

@@ -460,6 +460,16 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
     model = PointwiseGatedRBM((4, 4), n_iter=0, n_pretraining=30, activity=0.3, random_state=0)
     own, other = (np.abs(W[:, :4]).sum() / np.abs(W).sum() for W in model.fit(X, y).components_)
     assert own > other
+    # Text beside the mark of rows without a label; where no row has one, none can order the units.
+    words = np.where(y, "one", "zero").astype(object)
+    words[200:] = -1
+    some, text, none, never = (
+        clone(model).fit(X, given).components_[0]
+        for given in (np.where(words == -1, -1, y), words, np.full(400, -1), None)
+    )
+    np.testing.assert_array_equal(text, some)
+    np.testing.assert_array_equal(none, never)
+    assert not np.array_equal(text, never)
     H = np.hstack([X, np.ones((400, 1))])
     ratio = relevance(H, y)
     for column in range(8):

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
@@ -33,10 +34,9 @@ from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator
 from .chunks import is_chunked, parts_of, real_types
+from .labels import is_unlabelled, listed_labels, plain_labels
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")
-#: The label of rows without one, for ``objective="semi-supervised"``: scikit-learn's convention.
-UNLABELLED = -1
 
 
 class _LabelMachine(
@@ -211,8 +211,9 @@ class _LabelMachine(
             ``n_iter + 2`` times, first for all labels; the rest is as in `RBM.fit`. Early stopping
             then needs `validation`.
         y : array-like of shape (n_samples,)
-            Labels. With ``objective="semi-supervised"`` -1 marks rows without one; with the other
-            objectives it is a label like any other.
+            Labels, numbers or text. With ``objective="semi-supervised"`` -1 marks rows without one
+            (beside text, in an array of objects or as "-1"); with the other objectives it is a
+            label like any other.
         sample_weight : array-like of shape (n_samples,), optional
         validation : tuple (X, y), optional
             Rows for early stopping, in the place of `validation_fraction` of those given.
@@ -305,7 +306,7 @@ class _LabelMachine(
             An iterator of chunks ``(X, y)``, or what `fit` takes in place of rows, is read once.
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
-            All labels that will ever be given; needed in the first call.
+            All labels that will ever be given, in any order; needed in the first call.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -323,11 +324,11 @@ class _LabelMachine(
                     "the first call of partial_fit needs classes=, all labels that will ever be "
                     "given."
                 )
-            known = self._check_classes(np.unique(classes), "classes")
-        elif classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+            known = self._check_classes(self._unique(classes), "classes")
+        elif classes is not None and not np.array_equal(self._unique(classes), self.classes_):
             raise ValueError(
-                f"classes are {_listed(np.unique(classes))}, but the model was begun with "
-                f"{_listed(self.classes_)}; give the same ones, or none."
+                f"classes are {listed_labels(self._unique(classes))}, but the model was begun with "
+                f"{listed_labels(self.classes_)}; give the same ones, or none."
             )
         self._monitor = None
         if labels is None:
@@ -379,13 +380,13 @@ class _LabelMachine(
             raise ValueError(
                 f"{name} has {len(labels)} labels, but X has {n_rows} rows; give one label a row."
             )
-        if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-            mark = " Mark rows without a label by -1." if self._may_lack_labels else ""
-            raise ValueError(
-                f"{name} contains NaN or infinity; labels must be known for every row.{mark}"
-            )
-        check_classification_targets(labels)
+        labels = self._plain_labels(labels, name)
+        check_classification_targets(labels[self._is_labelled(labels)])
         return labels
+
+    def _plain_labels(self, labels: np.ndarray, name: str) -> np.ndarray:
+        hint = " Mark rows without a label by -1." if self._may_lack_labels else ""
+        return plain_labels(labels, name, hint)
 
     @property
     def _may_lack_labels(self) -> bool:
@@ -394,12 +395,26 @@ class _LabelMachine(
     def _is_labelled(self, labels: np.ndarray) -> np.ndarray:
         if not self._may_lack_labels:
             return np.ones(len(labels), bool)
-        return np.asarray(labels != UNLABELLED, bool) & np.ones(len(labels), bool)
+        return ~is_unlabelled(labels)
+
+    def _unique(self, classes: Any) -> np.ndarray:
+        """Different labels in order, without the mark of rows that have none."""
+        classes = self._plain_labels(column_or_1d(classes), "classes")
+        return np.unique(classes[self._is_labelled(classes)])
+
+    def _known_labels(self, y: Any, n_rows: int) -> np.ndarray:
+        """Place of each row's label among ``classes_``, where every row needs one."""
+        numbers = self._numbers(self._check_labels(y, n_rows), "y")
+        if (numbers < 0).any():
+            raise ValueError("y marks rows as unlabelled; give every label, or no y at all.")
+        return numbers
 
     @staticmethod
     def _check_classes(classes: np.ndarray, name: str) -> np.ndarray:
         if len(classes) < 2:
-            what = f"one class only, {_listed(classes)}" if len(classes) else "no labelled row"
+            what = (
+                f"one class only, {listed_labels(classes)}" if len(classes) else "no labelled row"
+            )
             raise ValueError(f"{name} has {what}; a classifier needs rows of at least two classes.")
         return classes
 
@@ -407,14 +422,16 @@ class _LabelMachine(
         """Place of each label among ``classes_``; -1 for rows without one."""
         known = self._is_labelled(labels)
         numbers = np.full(len(labels), -1)
-        unseen = np.setdiff1d(labels[known], self.classes_)
-        if len(unseen):
+        found, which = np.unique(labels[known], return_inverse=True)
+        place = {label: k for k, label in enumerate(self.classes_.tolist())}
+        unseen = [label for label in found.tolist() if label not in place]
+        if unseen:
             raise ValueError(
-                f"{name} has the labels {_listed(unseen)}, which are not among the model's classes "
-                f"{_listed(self.classes_)}. Give all labels at the beginning: in y of fit, or in "
-                f"classes of the first partial_fit."
+                f"{name} has the labels {listed_labels(unseen)}, which are not among the model's "
+                f"classes {listed_labels(self.classes_)}. Give all labels at the beginning: in y "
+                f"of fit, or in classes of the first partial_fit."
             )
-        numbers[known] = np.searchsorted(self.classes_, labels[known])
+        numbers[known] = np.array([place[label] for label in found.tolist()], int)[which]
         return numbers
 
     def _one_hot(self, numbers: np.ndarray, dtype: Any) -> np.ndarray:
@@ -517,6 +534,31 @@ class _LabelMachine(
         log_p = self.predict_log_proba(X)
         return self.classes_[log_p.argmax(axis=1)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Share of the rows whose label `predict` finds.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+            With ``objective="semi-supervised"`` rows labelled -1 are left out.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        float
+        """
+        predicted = self.predict(X)
+        if self._may_lack_labels:
+            labels = self._check_labels(y, len(predicted))
+            known = self._is_labelled(labels)
+            if not known.any():
+                raise ValueError("y labels no row; a score needs rows with a label.")
+            y, predicted = labels[known], predicted[known]
+            if sample_weight is not None:
+                sample_weight = column_or_1d(sample_weight)[known]
+        return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+
     def transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Means of the hidden units: ``E[h | v]``, the label summed out, or ``E[h | v, y]``.
 
@@ -534,10 +576,7 @@ class _LabelMachine(
         X = self._check_rows_of(X, reset=False)
         data = {"v": X}
         if y is not None:
-            numbers = self._numbers(self._check_labels(y, X.shape[0]), "y")
-            if (numbers < 0).any():
-                raise ValueError("y marks rows as unlabelled; give every label, or no y at all.")
-            data["y"] = self._one_hot(numbers, self._dtype)
+            data["y"] = self._one_hot(self._known_labels(y, X.shape[0]), self._dtype)
         with threads.computing():
             parts = [self._hidden_means(part) for part in self._chunks(data)]
         return np.concatenate(parts)
@@ -566,8 +605,7 @@ class _LabelMachine(
         X = self._check_rows_of(X, reset=False)
         data = {"v": X}
         if y is not None:
-            numbers = self._numbers(self._check_labels(y, X.shape[0]), "y")
-            data["y"] = self._one_hot(numbers, self._dtype)
+            data["y"] = self._one_hot(self._known_labels(y, X.shape[0]), self._dtype)
         with threads.computing():
             parts = [self.energy_.log_partition(self.params_, part) for part in self._chunks(data)]
         return np.concatenate(parts) - self.log_partition_.value
@@ -634,7 +672,8 @@ class _LabelMachine(
                 raise ValueError(
                     f"label has shape {labels.shape}; expected one label, or ({n_samples},)."
                 )
-            numbers = self._numbers(np.broadcast_to(labels, n_samples), "label")
+            labels = self._plain_labels(np.broadcast_to(labels, n_samples), "label")
+            numbers = self._numbers(labels, "label")
             if (numbers < 0).any():
                 raise ValueError(
                     "label holds -1, the mark of rows without a label; leave label out to draw it."
@@ -685,11 +724,6 @@ class _BestWeights(Best):
         """Give the model its best parameters."""
         super().put_back()
         self.model._log_partition = None
-
-
-def _listed(labels: np.ndarray, most: int = 8) -> str:
-    shown = ", ".join(repr(x.item() if hasattr(x, "item") else x) for x in labels[:most])
-    return shown + (f", ... ({len(labels)} in all)" if len(labels) > most else "")
 
 
 class RBMClassifier(_LabelMachine):

@@ -30,7 +30,8 @@ from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator
 from .chunks import is_chunked, real_types
-from .class_rbm import UNLABELLED, _LabelMachine
+from .class_rbm import _LabelMachine
+from .labels import UNLABELLED, is_unlabelled, plain_labels
 from .rbm import RBM
 from .switches import TwoSwitches, serves
 
@@ -729,7 +730,13 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
                     f"y has {len(labels)} labels, but X has {X.shape[0]} rows; give one label a "
                     f"row, or none at all."
                 )
-            check_classification_targets(labels)
+            labels = plain_labels(labels, "y", " Mark rows without a label by -1.")
+            known = ~is_unlabelled(labels)
+            check_classification_targets(labels[known])
+            numbers = np.full(len(labels), UNLABELLED)
+            numbers[known] = np.unique(labels[known], return_inverse=True)[1]
+            # Where no row has a label, none can order the units.
+            labels = numbers if known.any() else None
         self._learn({"v": X}, labels, weight)
         return self
 
@@ -1114,10 +1121,7 @@ n_gibbs, n_chains, optimizer, momentum
         X = self._check_rows_of(X, reset=False)
         data = {"v": X}
         if y is not None:
-            numbers = self._numbers(self._check_labels(y, X.shape[0]), "y")
-            if (numbers < 0).any():
-                raise ValueError("y marks rows as unlabelled; give every label, or no y at all.")
-            data["y"] = self._one_hot(numbers, self._dtype)
+            data["y"] = self._one_hot(self._known_labels(y, X.shape[0]), self._dtype)
         return data
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
