@@ -28,6 +28,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import combinations, permutations
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -1038,6 +1039,45 @@ class FactoredTerm(Term):
 # -- hyperedges ------------------------------------------------------------------------------------
 
 
+def as_edges(edges: Any, what: str, place: str) -> list[tuple[int, ...]]:
+    """Edges as tuples of whole numbers, or a sentence on one that is none or stands twice.
+
+    Parameters
+    ----------
+    edges : iterable of iterables of int
+    what : str
+        What the list is called in a sentence.
+    place : str
+        What one of its edges is called, ``{}`` its number.
+    """
+    if isinstance(edges, (str, bytes, Mapping)) or not isinstance(edges, Iterable):
+        raise TypeError(
+            f"{what} must list sets of unit numbers, e.g. [(0, 1), (0, 2, 4)]; got {edges!r}."
+        )
+    found: dict[frozenset[int], int] = {}
+    out = []
+    for number, given in enumerate(edges):
+        here = place.format(number)
+        is_set = isinstance(given, Iterable) and not isinstance(given, (str, bytes))
+        members = list(given) if is_set else []
+        if not is_set or any(isinstance(i, bool) or not isinstance(i, Integral) for i in members):
+            raise TypeError(f"{here} is {given!r}; an edge is a set of unit numbers, e.g. (0, 2).")
+        edge = tuple(int(i) for i in members)
+        key = frozenset(edge)
+        if len(edge) == 0 or len(key) < len(edge):
+            raise ValueError(
+                f"{here} is {edge}; an edge needs at least one unit, and each only once."
+            )
+        before = found.setdefault(key, number)
+        if before != number:
+            raise ValueError(
+                f"{here} is {edge}, the same units as {place.format(before)}; their weights would "
+                f"be one. Drop one of them."
+            )
+        out.append(edge)
+    return out
+
+
 class Hyperedges(Term):
     """``-E(s) = sum_e w_e prod_{i in e} s_i`` over a list of sets of units of one group.
 
@@ -1046,8 +1086,8 @@ class Hyperedges(Term):
     group : str
         The group; its units are numbered in C order.
     edges : sequence of sequences of int
-        Each a set of different units; a set may have any number of units, and edges of one term
-        need not have the same number.
+        Each a set of different units, and none twice; a set may have any number of units, and edges
+        of one term need not have the same number.
     name : str, optional
         Key of the weights; the default is ``hyperedges(group)``. Two lists over one group need
         names of their own.
@@ -1061,13 +1101,7 @@ class Hyperedges(Term):
         self.group = group
         self.groups = (group,)
         self.name = name or f"hyperedges({group})"
-        self.edges = [tuple(int(i) for i in e) for e in edges]
-        for number, edge in enumerate(self.edges):
-            if len(edge) == 0 or len(set(edge)) < len(edge):
-                raise ValueError(
-                    f"{self.name}: edge {number} is {edge}; an edge needs at least one unit, and "
-                    f"each only once."
-                )
+        self.edges = as_edges(edges, self.name, f"{self.name}: edge {{}}")
         longest = max(map(len, self.edges), default=0)
         self.multiplicity = {group: longest}
         self.lateral = (group,) if longest > 1 else ()

@@ -380,7 +380,7 @@ def _models() -> list[Entry]:
             {"s": bits(2, 2)},
             [
                 ("hyperedges", "s", [(0, 3), (1, 2, 3), (2,)]),
-                ("hyperedges", "s", [(3, 2), (0, 1, 2), (2, 3)], "more"),
+                ("hyperedges", "s", [(3, 2), (0, 1, 2), (3, 0)], "more"),
             ],
             n_blocks=1,
             lateral=("s",),

@@ -199,7 +199,18 @@ SENTENCES = [
         "4 visible and 1 hidden units, numbered from 0 to 4; found 5.",
     ),
     ({"edges": [(0, 1), (1, 2), (1, 0)]}, "edges[2] is (1, 0), the same units as edges[0]"),
-    ({"edges": [(0, 1, 0)]}, "an edge needs at least one unit, and each only once."),
+    ({"edges": [(0, 1, 0)]}, "edges[0] is (0, 1, 0); an edge needs at least one unit, and each"),
+    ({"edges": [(0, 1), ()]}, "edges[1] is (); an edge needs at least one unit, and each only"),
+    ({"edges": [(0, 1.5)]}, "edges[0] is (0, 1.5); an edge is a set of unit numbers, e.g. (0, 2)."),
+    ({"edges": [(0, 1), (True, 2)]}, "edges[1] is (True, 2); an edge is a set of unit numbers"),
+    ({"edges": [("a", "b")]}, "edges[0] is ('a', 'b'); an edge is a set of unit numbers"),
+    ({"edges": [0, 1]}, "edges[0] is 0; an edge is a set of unit numbers, e.g. (0, 2)."),
+    ({"edges": 5}, "edges must list sets of unit numbers, e.g. [(0, 1), (0, 2, 4)]; got 5."),
+    ({"edges": "ab"}, "edges must list sets of unit numbers, e.g. [(0, 1), (0, 2, 4)]; got 'ab'."),
+    (
+        {"edges": (e for e in [(0, 1)])},
+        "edges is a generator, which can be read only once; give list(edges).",
+    ),
     ({"order": 0}, "order must be a whole number >= 1; got 0."),
     ({"n_hidden": -1}, "n_hidden must be a whole number >= 0; got -1."),
     ({"units": "gaussian"}, "units must be one of 'bernoulli', 'spin'; got 'gaussian'."),
@@ -211,18 +222,38 @@ SENTENCES = [
 
 @pytest.mark.parametrize(("options", "sentence"), SENTENCES)
 def test_bad_arguments_get_a_sentence(options, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(sentence)):
         HigherOrderBoltzmannMachine(**options).fit(ONES)
 
 
+@pytest.mark.parametrize(
+    "edges", [np.array([[0, 1], [1, 2]]), [{0, 1}, frozenset((1, 2))], [np.arange(2), (1, 2)]]
+)
+def test_edges_may_be_any_sets_of_whole_numbers(edges):
+    machine = HigherOrderBoltzmannMachine(edges=edges, n_iter=1, random_state=0).fit(ONES)
+    assert machine.energy_.terms[0].edges == [(0, 1), (1, 2)]
+
+
 def test_bad_data_get_a_sentence():
-    with pytest.raises(
-        ValueError, match=r"X has values in \[2, 2\]; Bernoulli units need \[0, 1\]"
+    """The remedy is one that this model has: it knows no other units than these two."""
+    to_bits = "Map {-1, 1} data by (X + 1) / 2, or use units='spin'."
+    to_spins = "Map {0, 1} data by 2 * X - 1, or use units='bernoulli'."
+    mixed = np.where(np.arange(12).reshape(3, 4) % 3 > 0, 1.0, 0.0)
+    for units, X, sentence in (
+        (
+            "bernoulli",
+            2 * mixed - 1,
+            f"X has values in [-1, 1]; Bernoulli units need [0, 1]. {to_bits}",
+        ),
+        ("spin", 2 * mixed, f"X has values in [0, 2]; Spin units need [-1, 1]. {to_spins}"),
+        ("spin", mixed, f"X holds 0 and 1 alone, but spins are -1 or 1. {to_spins}"),
+        ("spin", mixed.astype(int), f"X holds 0 and 1 alone, but spins are -1 or 1. {to_spins}"),
     ):
-        HigherOrderBoltzmannMachine().fit(2 * ONES)
-    with pytest.raises(ValueError, match=r"X has values .* units need"):
-        HigherOrderBoltzmannMachine(units="spin").fit(2 * ONES)
+        with pytest.raises(ValueError, match="^" + re.escape(sentence) + "$"):
+            HigherOrderBoltzmannMachine(units=units).fit(X)
     machine = HigherOrderBoltzmannMachine(n_iter=1).fit(ONES)
+    with pytest.raises(ValueError, match=re.escape("given has values in [-1, 1]; Bernoulli")):
+        machine.sample(given=2 * mixed - 1)
     with pytest.raises(ValueError, match=r"X has 3 features, but .* is expecting 4 features"):
         machine.score(ONES[:, :3])
     with pytest.raises(ValueError, match=re.escape("given has shape (1, 3); expected (4,)")):

@@ -152,6 +152,21 @@ def test_an_edge_holds_each_unit_once(edge):
     _says(sentence, fb.Hyperedges, "s", [edge])
 
 
+def test_edges_are_sets_of_whole_numbers_and_none_stands_twice():
+    """Deliberate bug that this catches: 1.5 taken for unit 1."""
+    sentence = "hyperedges(s): edge 1 is (0, 1.5); an edge is a set of unit numbers, e.g. (0, 2)."
+    _says(sentence, fb.Hyperedges, "s", [(0, 1), (0, 1.5)], error=TypeError)
+    sentence = "mine: edge 0 is 3; an edge is a set of unit numbers, e.g. (0, 2)."
+    _says(sentence, fb.Hyperedges, "s", [3], "mine", error=TypeError)
+    sentence = "hyperedges(s) must list sets of unit numbers, e.g. [(0, 1), (0, 2, 4)]; got {0: 1}."
+    _says(sentence, fb.Hyperedges, "s", {0: 1}, error=TypeError)
+    sentence = (
+        "hyperedges(s): edge 2 is (2, 0), the same units as hyperedges(s): edge 0; their weights "
+        "would be one. Drop one of them."
+    )
+    _says(sentence, fb.Hyperedges, "s", [(0, 2), (0, 1), (2, 0)])
+
+
 # ---------------------------------------------------------------------------------- parameters
 
 

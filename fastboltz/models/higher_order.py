@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,10 @@ from sklearn.utils.validation import validate_data
 
 from ..energy import Energy
 from ..gibbs import ChainState
-from ..terms import DenseTerm, Hyperedges, Params
+from ..terms import DenseTerm, Hyperedges, Params, as_edges
 from ..training import Callback
-from ..units import Bernoulli, Spin
+from ..units import Bernoulli, Spin, Unit
+from ..units.base import check_range
 from ..validation import check_count, one_of
 from .base import Data
 from .boltzmann_machine import BoltzmannMachine
@@ -89,7 +90,7 @@ centered, n_threads, callbacks, verbose, random_state
         n_hidden: int = 0,
         order: int = 2,
         *,
-        edges: Iterable[Sequence[int]] | None = None,
+        edges: Sequence[Sequence[int]] | None = None,
         units: str = "bernoulli",
         method: str = "auto",
         n_gibbs: int = 1,
@@ -146,9 +147,7 @@ centered, n_threads, callbacks, verbose, random_state
         return Energy(group, [" ".join(f"s_{x}" for x in _LETTERS[:m]) for m in orders])
 
     def _checked_edges(self, n: int) -> list[tuple[int, ...]]:
-        assert self.edges is not None
-        edges = [tuple(edge) for edge in self.edges]
-        first: dict[frozenset[int], int] = {}
+        edges = as_edges(self.edges, "edges", "edges[{}]")
         for number, edge in enumerate(edges):
             outside = [i for i in edge if not 0 <= i < n]
             if outside:
@@ -156,12 +155,6 @@ centered, n_threads, callbacks, verbose, random_state
                     f"edges[{number}] is {edge}, but there are {n - self.n_hidden} visible and "
                     f"{self.n_hidden} hidden units, numbered from 0 to {n - 1}; found "
                     f"{outside[0]}."
-                )
-            before = first.setdefault(frozenset(edge), number)
-            if before != number:
-                raise ValueError(
-                    f"edges[{number}] is {edge}, the same units as edges[{before}]; their weights "
-                    f"would be one. Drop one of them."
                 )
         return edges
 
@@ -188,12 +181,28 @@ centered, n_threads, callbacks, verbose, random_state
         check_count("n_hidden", self.n_hidden, minimum=0)
         check_count("order", self.order)
         one_of("units", self.units, _UNITS)
+        if isinstance(self.edges, Iterator):
+            raise TypeError(
+                f"edges is a {type(self.edges).__name__}, which can be read only once; give "
+                f"list(edges)."
+            )
 
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
         options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
         X = validate_data(self, X, reset=reset, **options)
         self._check_support(_UNITS[self.units](X.shape[1]), X)
         return {"s": self._beside_hidden(X)}
+
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+        hints = {
+            "bernoulli": "Map {-1, 1} data by (X + 1) / 2, or use units='spin'.",
+            "spin": "Map {0, 1} data by 2 * X - 1, or use units='bernoulli'.",
+        }
+        low = -1 if self.units == "spin" else 0
+        check_range(name, X, low, 1, type(unit).__name__, f"[{low}, 1]", hints[self.units])
+        # A spin of 0 is one of unknown sign, which whole rows of bits are not meant to be.
+        if self.units == "spin" and (X == 0).any() and ((X == 0) | (X == 1) | np.isnan(X)).all():
+            raise ValueError(f"{name} holds 0 and 1 alone, but spins are -1 or 1. {hints['spin']}")
 
     def _beside_hidden(self, X: np.ndarray) -> np.ndarray:
         """A hidden unit is one that no row tells."""
@@ -208,6 +217,7 @@ centered, n_threads, callbacks, verbose, random_state
                 f"given has shape {x.shape}; expected ({self.n_features_in_},) or (n_samples, "
                 f"{self.n_features_in_}), with NaN for the units to be drawn."
             )
+        self._check_support(self.energy_.groups["s"], x, "given")
         return super()._check_given({"s": self._beside_hidden(x)})
 
     # -- what differs from groups that are wholly hidden ---------------------------------------
