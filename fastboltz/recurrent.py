@@ -653,8 +653,11 @@ class SequenceTrainer(Trainer):
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
+            self._check_finite(params, state)
             self._watch(params, state)
             yield state
+            if interrupted.is_set():  # since the last update
+                raise Interrupted(f"interrupted after epoch {state.epoch}.")
             if state.finished:
                 return
 

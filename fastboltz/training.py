@@ -238,9 +238,19 @@ class TrainingState:
         return range(self.epoch, self.epoch if self.finished else n_epochs)
 
     def record(self, **values: Any) -> None:
-        """Add values to this epoch's entry of the history."""
+        """Add values to this epoch's entry of the history; NaN stands where none were recorded."""
         for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
+            column = self.history.setdefault(name, [])
+            # The number of the epoch is what comes first.
+            n = len(self.history.get("epoch", ())) - 1
+            column.extend([np.nan] * (n - len(column)))
+            column.append(value)
+
+    def complete(self) -> None:
+        """Have every column of the history reach to this epoch, with NaN where nothing was."""
+        n = len(self.history.get("epoch", ()))
+        for column in self.history.values():
+            column.extend([np.nan] * (n - len(column)))
 
 
 @dataclass(frozen=True)
@@ -510,14 +520,7 @@ class Trainer:
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)
-            for key, x in params.items():
-                if not np.isfinite(x).all():
-                    raise FloatingPointError(
-                        f"parameter {key!r} is not finite after epoch {state.epoch}: the training "
-                        f"has left the region in which the energy has a distribution. Lower the "
-                        f"learning rate, standardise real-valued columns, or take bounded hidden "
-                        f"units such as hidden='bernoulli'."
-                    )
+            self._check_finite(params, state)
             self._watch(params, state)
             yield state
             if interrupted.is_set():  # since the last update
@@ -609,6 +612,18 @@ class Trainer:
         if ranks is not None:
             looks = [one for theirs in ranks.each(looks) for one in theirs]
         return min(looks, default=None)
+
+    @staticmethod
+    def _check_finite(params: Params, state: TrainingState) -> None:
+        """Raise a sentence after an epoch that has left numbers."""
+        for key, x in params.items():
+            if not np.isfinite(x).all():
+                raise FloatingPointError(
+                    f"parameter {key!r} is not finite after epoch {state.epoch}: the training "
+                    f"has left the region in which the energy has a distribution. Lower the "
+                    f"learning rate, standardise real-valued columns, or take bounded hidden "
+                    f"units such as hidden='bernoulli'."
+                )
 
     def _watch(self, params: Params, state: TrainingState) -> None:
         """Have early stopping look at an epoch."""
@@ -730,9 +745,11 @@ def run(
             # Every callback is called, also when an earlier one asks to stop.
             for callback in callbacks:
                 if getattr(callback, "comes_last", False):
+                    state.complete()
                     state.callbacks = states_of_callbacks(callbacks)
                 if callback(progress):
                     state.finished = True
+            state.complete()
             state.callbacks = states_of_callbacks(callbacks)
             if state.finished:
                 break

@@ -331,13 +331,17 @@ def test_history_says_what_it_cannot_draw(rbm, X):
     with pytest.raises(ValueError, match="history_ of this RBM is empty"):
         HistoryDisplay.from_estimator(empty)
 
-    def once(progress):
+    def watch(progress):
+        progress.state.record(now=1.0)
+        progress.state.record(now=2.0)
         if progress.state.epoch == 2:
-            progress.state.record(now=1.0)
+            progress.state.record(once=1.0)
 
-    gaps = fb.RBM(n_components=2, n_iter=3, callbacks=[once]).fit(X)
-    with pytest.raises(ValueError, match=r"history_\['now'\] has 1 entries; .* 3 epochs"):
-        HistoryDisplay.from_estimator(gaps, keys="now")
+    model = fb.RBM(n_components=2, n_iter=3, callbacks=[watch]).fit(X)
+    with pytest.raises(ValueError, match=r"history_\['now'\] has 6 entries; .* 3 epochs"):
+        HistoryDisplay.from_estimator(model, keys="now")
+    (line,) = HistoryDisplay.from_estimator(model, keys="once").lines_
+    assert (line.get_xdata().tolist(), line.get_ydata().tolist()) == ([2], [1.0])
 
 
 # --------------------------------------------------------------------------------------- intervals

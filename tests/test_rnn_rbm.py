@@ -23,7 +23,7 @@ from sklearn.exceptions import NotFittedError
 from fastboltz import RNNRBM, likelihood
 from fastboltz.models import rnn_rbm
 from fastboltz.optimizers import Constant
-from fastboltz.recurrent import Recurrent
+from fastboltz.recurrent import GRU, Recurrent, Tanh
 
 Z_LIMIT = 4.5
 V, H, R = 3, 2, 4
@@ -357,6 +357,37 @@ def test_partial_fit_goes_on():
         np.testing.assert_array_equal(rnn.params_[key], x, err_msg=key)
 
 
+def test_a_fit_forgets_the_early_stopping_before_and_the_history_has_no_holes():
+    data = _sequences((6, 6))
+    rnn = RNNRBM(2, 3, n_iter=2, method="exact", random_state=0).fit(data, validation=data)
+    rnn.partial_fit(data)
+    held_out = rnn.history_["validation"]
+    assert np.isnan(held_out).tolist() == [False, False, True]
+    assert {len(column) for column in rnn.history_.values()} == {3}
+    rnn.fit(data)
+    assert not hasattr(rnn, "best_iter_") and not hasattr(rnn, "best_score_")
+
+
+def test_a_model_goes_on_with_the_network_that_it_has():
+    """What is set afterwards counts from the next `fit` on."""
+    data = _sequences((6, 6))
+    rnn = RNNRBM(2, 3, n_iter=1, random_state=0).fit(data)
+    expected = rnn.gradient(data)
+    rnn.set_params(recurrent="gru")
+    for key, x in rnn.gradient(data).items():
+        np.testing.assert_array_equal(x, expected[key])
+    assert isinstance(rnn.partial_fit(data).recurrent_, Tanh)
+    assert isinstance(rnn.fit(data).recurrent_, GRU)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_training_that_leaves_the_numbers_says_so():
+    data = [100 * np.random.default_rng(0).standard_normal((30, 3))]
+    rnn = RNNRBM(5, 4, visible="gaussian", learning_rate=1e4, n_gibbs=1, random_state=0)
+    with pytest.raises(FloatingPointError, match=r"not finite after epoch .* Lower the learning"):
+        rnn.fit(data)
+
+
 def test_an_interrupt_waits_for_a_whole_update():
     """The model keeps the update and is usable; the handler is the caller's own again."""
     data = _sequences((30, 30))
@@ -421,6 +452,18 @@ def test_a_network_of_ones_own_takes_part():
                 x[at] -= sign * step
             slope = (ends[0] - ends[1]) / (2 * step)
             assert gradient[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize(
+    "shapes", [{"recurrent.w": (V, R)}, {"recurrent.start": (R,), "w": (V, R)}], ids=str
+)
+def test_a_network_whose_parameters_have_no_place_gets_a_sentence(shapes):
+    class Cell(Tanh):
+        def shapes(self, n_inputs, n_units):
+            return shapes
+
+    with pytest.raises(ValueError, match=re.escape("shapes() of Cell must name every array")):
+        RNNRBM(H, R, recurrent=Cell()).fit(_sequences())
 
 
 # --------------------------------------------------------------------------------------- samples
@@ -580,6 +623,25 @@ def test_one_array_is_one_sequence_and_lists_of_rows_are_arrays():
     assert integers.params_["v"].dtype == np.float32
 
 
+def test_sequences_of_equal_length_may_be_one_array():
+    """As `sample` returns them; what is said of their steps has that form, and the same values."""
+    rnn = _fitted()
+    stack = rnn.sample(4, n_sequences=3, random_state=0)
+    listed = list(stack)
+    np.testing.assert_array_equal(rnn.transform(stack), np.stack(rnn.transform(listed)))
+    np.testing.assert_array_equal(rnn.predict(stack), np.stack(rnn.predict(listed)))
+    found = rnn.score_samples(stack, return_interval=True)
+    for a, b in zip(found, rnn.score_samples(listed, return_interval=True), strict=True):
+        assert a.shape == (3, 4)
+        np.testing.assert_array_equal(a, np.stack(b))
+    ragged = np.empty(2, dtype=object)
+    ragged[:] = _sequences((2, 3))
+    assert [len(x) for x in rnn.transform(ragged)] == [2, 3]
+    one, other = (RNNRBM(2, 2, n_iter=2, random_state=0).fit(x) for x in (stack, listed))
+    for key, x in one.params_.items():
+        np.testing.assert_array_equal(other.params_[key], x)
+
+
 def test_real_valued_steps():
     """A decaying oscillation that Gaussian units follow better than their mean does."""
     t = np.arange(60)
@@ -599,7 +661,15 @@ BAD = [
     (np.zeros((5, 2)), [2, 2], "lengths add up to 4, but sequences have 5 steps; they must be"),
     (np.zeros((5, 2)), [5, 0], "lengths[1] is 0; every sequence needs at least one step."),
     (np.zeros((5, 2)), [2.5, 2.5], "lengths must be a list of whole numbers"),
-    ([np.zeros((3, 2))], [3], "sequences are a list of arrays, so their lengths are known"),
+    ([np.zeros((3, 2))], [3], "sequences have one array for each sequence, so the lengths are"),
+    (np.zeros((2, 3, 2)), [3, 3], "so the lengths are known; leave lengths=None."),
+    (np.zeros((5, 2)), [[2], [1, 2]], "lengths must be a list of whole numbers"),
+    (np.zeros(5), None, "sequences has shape (5,); expected two axes, (n_steps, n_features)."),
+    (np.zeros((0, 2)), None, "sequences is empty; every sequence needs at least one step."),
+    (np.zeros((2, 0, 2)), None, "sequences[0] is empty; every sequence needs at least one step."),
+    ([[0, 1], [1]], None, "sequences has steps of different lengths; every step of every"),
+    ([[[0, 1], [1]], [[0, 1]]], None, "sequences[0] has steps of different lengths; every step"),
+    ([np.zeros((2, 2)), None], None, "sequences[1] has shape (); expected two axes"),
     ([np.full((3, 2), 7.0)], None, "sequences has values in [7, 7]; Bernoulli units need [0, 1]"),
 ]
 
@@ -626,6 +696,18 @@ def test_bad_arguments_get_a_sentence():
             lambda: RNNRBM(n_iter=1).fit(data, validation=[np.zeros((2, 5))]),
             "validation has 5 features, but sequences have 3; give as many.",
         ),
+        (
+            lambda: RNNRBM(n_iter=1).fit(data, validation=data[0], validation_lengths=[2]),
+            "validation_lengths add up to 2, but validation has 5 steps; they must be equal.",
+        ),
+        (
+            lambda: RNNRBM(n_iter=1).fit(data, validation_lengths=[2]),
+            "validation is None; give both, or neither.",
+        ),
+        (lambda: rnn.sample(9, data), "prefix must be one sequence, (n_steps, n_features), with"),
+        (lambda: rnn.sample(9, np.zeros((2, 5))), "prefix has 5 features, but the model was"),
+        (lambda: rnn.sample(9, data[0][0]), "prefix has shape (3,); expected two axes"),
+        (lambda: RNNRBM(emits=5).fit(data), "emits must be ('biases',), ('weights',) or"),
         (lambda: RNNRBM(emits="biases").fit(data), "emits must be ('biases',), ('weights',) or"),
         (lambda: RNNRBM(emits=("bias",)).fit(data), "got 'bias'. Did you mean 'biases'?"),
         (
@@ -644,6 +726,8 @@ def test_bad_arguments_get_a_sentence():
             call()
     with pytest.raises(AttributeError, match="every step of an RNN-RBM has a log Z of its own"):
         rnn.log_partition()
+    with pytest.raises(TypeError, match=re.escape("is the class GRU; give one of its objects, ")):
+        RNNRBM(recurrent=GRU).fit(data)
 
 
 def test_a_short_annealing_is_said_to_flatter_the_model():

@@ -145,6 +145,11 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
 
     # -- training ------------------------------------------------------------------------------
 
+    def _forget(self) -> None:
+        """Drop what only some trainings leave, so that it is not taken for that of a new one."""
+        for name in ("best_iter_", "best_score_", "trajectory_"):
+            self.__dict__.pop(name, None)
+
     def _run(
         self,
         epochs: Iterator[TrainingState],
@@ -540,8 +545,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
-        if hasattr(self, "trajectory_"):
-            del self.trajectory_  # that of another training
+        self._forget()
         self._log_partition: tuple[int, LogPartition] | None = None
 
     def _moments(self, rows: Rows, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -305,6 +305,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
 
     def _begin(self, X: Any, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
+        self._forget()
         layers = _check_layers(self.layers)
         self._seed = rng.seed_from(self.random_state)
         self._dtype = dtype = X.dtype

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from ..objectives import LogLikelihood
 from ..optimizers import as_optimizer
 from ..recurrent import (
     GRU,
+    PREFIX,
+    START,
     MeanField,
     Recurrent,
     SequenceObjective,
@@ -183,7 +185,8 @@ class RNNRBM(EnergyEstimator):
     Notes
     -----
     Sequences are a list of arrays (n_steps, n_features), or one array with ``lengths``, the steps
-    of each sequence in it. What comes back step by step has the same form.
+    of each sequence in it, or one array (n_sequences, n_steps, n_features) where all are as long.
+    What comes back step by step has the same form.
 
     References
     ----------
@@ -289,7 +292,8 @@ class RNNRBM(EnergyEstimator):
         return _NETWORKS[self.recurrent]()
 
     def _objective(self, energy: Energy, n_threads: int) -> SequenceObjective:
-        network = self._network(energy)
+        # A model that has begun goes on with the network that its parameters are for.
+        network = vars(self).get("recurrent_") or self._network(energy)
         return SequenceObjective(energy, network, self.method, self.n_gibbs, n_threads)
 
     def _trainer(self, energy: Energy) -> SequenceTrainer:
@@ -320,8 +324,15 @@ class RNNRBM(EnergyEstimator):
                     params[key] = (scale * rng.normal(at, shape)).astype(dtype)
             elif len(term.groups) == 3:
                 params[term.name] *= np.asarray(self._n_states**-0.5, dtype)
-        unit = energy.groups["v"]
-        return params | self._network(energy).init(self._seed, unit.size, self._n_states, dtype)
+        network, n_inputs, n_units = self._network(energy), energy.groups["v"].size, self._n_states
+        shapes = network.shapes(n_inputs, n_units)
+        if shapes.get(START) != (n_units,) or not all(key.startswith(PREFIX) for key in shapes):
+            raise ValueError(
+                f"shapes() of {type(network).__name__} must name every array {PREFIX!r} and more, "
+                f"and have {START!r} of shape ({n_units},), the state before the first step; "
+                f"got {shapes}."
+            )
+        return params | network.init(self._seed, n_inputs, n_units, dtype)
 
     # -- checks --------------------------------------------------------------------------------
 
@@ -333,7 +344,7 @@ class RNNRBM(EnergyEstimator):
         check_count("validate_every", self.validate_every)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0, strict=True)
-        if isinstance(self.emits, str) or not self.emits:
+        if isinstance(self.emits, str) or not isinstance(self.emits, Collection) or not self.emits:
             raise ValueError(
                 f"emits must be ('biases',), ('weights',) or ('biases', 'weights'); "
                 f"got {self.emits!r}."
@@ -347,6 +358,11 @@ class RNNRBM(EnergyEstimator):
                     f"weight_rank is {self.weight_rank}, but emits={self.emits!r} emits no "
                     f"weights; add 'weights', or leave weight_rank=None."
                 )
+        if isinstance(self.recurrent, type) and issubclass(self.recurrent, Recurrent):
+            raise TypeError(
+                f"recurrent is the class {self.recurrent.__name__}; give one of its objects, "
+                f"recurrent={self.recurrent.__name__}()."
+            )
         if not isinstance(self.recurrent, Recurrent):
             one_of("recurrent", self.recurrent, (*_NETWORKS, "rtrbm"))
             if self.recurrent == "rtrbm" and tuple(self.emits) != ("biases",):
@@ -358,36 +374,38 @@ class RNNRBM(EnergyEstimator):
 
     def _check_sequences(
         self, sequences: Any, lengths: Any = None, name: str = "sequences", reset: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Steps of all sequences, the lengths, and whether a list was given."""
+    ) -> tuple[np.ndarray, np.ndarray, str]:
+        """Steps of all sequences, the lengths, and the form that they were given in."""
         if is_chunked(sequences):
             raise TypeError(
                 f"{name} must be a list of arrays or one array, not what returns chunks of them; "
                 f"for more than fit into memory, call partial_fit with some at a time."
             )
-        listed = isinstance(sequences, (list, tuple)) and not (
-            len(sequences) and np.ndim(sequences[0]) == 1
-        )
-        if listed:
+        form, have = _form(sequences), "have" if name == "sequences" else "has"
+        of_lengths = "lengths" if name == "sequences" else f"{name}_lengths"
+        if form != "steps":
             if lengths is not None:
                 raise ValueError(
-                    f"{name} are a list of arrays, so their lengths are known; leave lengths=None."
+                    f"{name} {have} one array for each sequence, so the lengths are known; leave "
+                    f"{of_lengths}=None."
                 )
             X, counts = _joined(sequences, name)
         else:
-            X = check_array(sequences, dtype=real_types(sequences), input_name=name)
-            counts = np.array([len(X)]) if lengths is None else _check_lengths(lengths, len(X))
+            X = _table(sequences, name)
+            counts = np.array([len(X)])
+            if lengths is not None:
+                counts = _check_lengths(lengths, len(X), of_lengths, f"{name} {have}")
         if not reset:
             unit = self.energy_.groups["v"]
             if X.shape[1] != unit.size:
                 raise ValueError(
-                    f"{name} have {X.shape[1]} features, but the model was fitted with "
+                    f"{name} {have} {X.shape[1]} features, but the model was fitted with "
                     f"{unit.size}; give as many."
                 )
         else:
             unit = self._unit("visible", X.shape[1])
         self._check_support(unit, X, name)
-        return X, counts, listed
+        return X, counts, form
 
     # -- fitting -------------------------------------------------------------------------------
 
@@ -419,6 +437,11 @@ class RNNRBM(EnergyEstimator):
         self._check_parameters()
         X, counts, _ = self._check_sequences(sequences, lengths, reset=True)
         held = None
+        if validation is None and validation_lengths is not None:
+            raise ValueError(
+                "validation_lengths are the steps of each validation sequence, but validation is "
+                "None; give both, or neither."
+            )
         if validation is not None:
             held = self._check_sequences(validation, validation_lengths, "validation", reset=True)
             if held[0].shape[1] != X.shape[1]:
@@ -464,6 +487,10 @@ class RNNRBM(EnergyEstimator):
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         super()._begin(data, weight)
         self.recurrent_ = self._network(self.energy_)
+
+    def _forget(self) -> None:
+        super()._forget()
+        self.__dict__.pop("recurrent_", None)
 
     def _train_sequences(
         self,
@@ -563,10 +590,10 @@ class RNNRBM(EnergyEstimator):
         list of arrays of shape (n_steps, n_recurrent), or one array
         """
         check_is_fitted(self, "params_")
-        X, counts, listed = self._check_sequences(sequences, lengths)
+        X, counts, form = self._check_sequences(sequences, lengths)
         with threads.computing():
             _, after = self._states(X, counts)
-        return _as_given(after, counts, listed)
+        return _as_given(after, counts, form)
 
     # -- likelihood ----------------------------------------------------------------------------
 
@@ -707,7 +734,8 @@ class RNNRBM(EnergyEstimator):
         """
         found = self.log_likelihood(sequences, lengths)
         columns = (found.values, found.lows, found.highs) if return_interval else (found.values,)
-        out = [x if _is_list(sequences) else np.concatenate(x) for x in columns]
+        counts, form = np.array([len(x) for x in found.values]), _form(sequences)
+        out = [_as_given(np.concatenate(x), counts, form) for x in columns]
         return tuple(out) if return_interval else out[0]
 
     def score(self, sequences: Any, lengths: Any = None) -> float:
@@ -763,11 +791,11 @@ class RNNRBM(EnergyEstimator):
         list of arrays of shape (n_steps, n_features), or one array
         """
         check_is_fitted(self, "params_")
-        X, counts, listed = self._check_sequences(sequences, lengths)
+        X, counts, form = self._check_sequences(sequences, lengths)
         with threads.computing():
             before, _ = self._states(X, counts)
             means = self._means(before, betas, n_chains, random_state)
-        return _as_given(means, counts, listed)
+        return _as_given(means, counts, form)
 
     def _means(self, u: np.ndarray, betas: Any, n_chains: int, random_state: Any) -> np.ndarray:
         """``E[v | u]``, (n_rows, n_features)."""
@@ -973,13 +1001,13 @@ class RNNRBM(EnergyEstimator):
         n_threads = threads.resolve(self.n_threads)
         with threads.computing():
             if prefix is not None:
-                X, counts, _ = self._check_sequences(np.asarray(prefix), name="prefix")
+                X = self._check_prefix(prefix)
                 if len(X) > n_steps:
                     raise ValueError(
                         f"prefix has {len(X)} steps, but n_steps is {n_steps}: n_steps counts "
                         f"those of the prefix. Ask for at least {len(X)}."
                     )
-                _, after = self._states(X, counts)
+                _, after = self._states(X, np.array([len(X)]))
                 out[:, : len(X)], u, done = X, np.tile(after[-1], (n, 1)), len(X)
             address = rng.Address.of(self._sampling_seed(random_state), "sample")
             none = np.zeros((1, n), bool)
@@ -1005,6 +1033,15 @@ class RNNRBM(EnergyEstimator):
             )
         worst.extra["rhat"] = rhats
         return drawn, worst
+
+    def _check_prefix(self, prefix: Any) -> np.ndarray:
+        """Steps of the one sequence that all samples begin with."""
+        if _form(prefix) != "steps" and len(prefix):
+            raise ValueError(
+                "prefix must be one sequence, (n_steps, n_features), with which all samples begin; "
+                "got several. Call sample for each."
+            )
+        return self._check_sequences(prefix, name="prefix")[0]
 
     def _draw(
         self, u: np.ndarray, address: rng.Address, n_gibbs: int, method: str, return_info: bool
@@ -1068,54 +1105,78 @@ def _is_real_visible(energy: Energy) -> bool:
     return _is_real(Energy({"v": energy.groups["v"]}))
 
 
-def _is_list(sequences: Any) -> bool:
-    return isinstance(sequences, (list, tuple)) and not (
-        len(sequences) and np.ndim(sequences[0]) == 1
-    )
+def _form(sequences: Any) -> str:
+    """What sequences are: a "list" of arrays, a "stack" of as many steps each, or "steps"."""
+    if isinstance(sequences, (list, tuple)):
+        return "steps" if len(sequences) and _n_axes(sequences[0]) == 1 else "list"
+    if isinstance(sequences, np.ndarray) and sequences.dtype == object and sequences.ndim == 1:
+        return "list"
+    return "stack" if getattr(sequences, "ndim", 0) == 3 else "steps"
 
 
-def _as_given(x: np.ndarray, lengths: np.ndarray, listed: bool) -> Any:
-    """One array a sequence, where the sequences were given so."""
-    return np.split(x, np.cumsum(lengths)[:-1]) if listed else x
+def _n_axes(x: Any) -> int:
+    """Of an array or nested lists; -1 of lists that differ in length."""
+    try:
+        return np.ndim(x)
+    except ValueError:
+        return -1
 
 
-def _joined(sequences: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray]:
+def _as_given(x: np.ndarray, lengths: np.ndarray, form: str) -> Any:
+    """Rows of all steps, in the form that the sequences were given in."""
+    if form == "stack":
+        return x.reshape(len(lengths), -1, *x.shape[1:])
+    return np.split(x, np.cumsum(lengths)[:-1]) if form == "list" else x
+
+
+def _table(x: Any, name: str) -> np.ndarray:
+    """The checked steps of a sequence, or of several, (n_steps, n_features)."""
+    try:
+        shape = x.shape if hasattr(x, "shape") else np.shape(x)
+    except ValueError:
+        raise ValueError(
+            f"{name} has steps of different lengths; every step of every sequence needs the same "
+            f"features."
+        ) from None
+    if len(shape) != 2:
+        raise ValueError(f"{name} has shape {shape}; expected two axes, (n_steps, n_features).")
+    if shape[0] == 0:
+        raise ValueError(f"{name} is empty; every sequence needs at least one step. Leave it out.")
+    return check_array(x, dtype=real_types(x), input_name=name)
+
+
+def _joined(sequences: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Checked sequences of a list, one after the other."""
     if not len(sequences):
         raise ValueError(f"{name} is an empty list; give at least one sequence.")
     arrays: list[np.ndarray] = []
     for k, one in enumerate(sequences):
-        x = np.asarray(one)
-        if x.ndim != 2:
-            raise ValueError(
-                f"{name}[{k}] has shape {x.shape}; expected two axes, (n_steps, n_features)."
-            )
-        if len(x) == 0:
-            raise ValueError(
-                f"{name}[{k}] is empty; every sequence needs at least one step. Leave it out."
-            )
+        x = _table(one, f"{name}[{k}]")
         if arrays and x.shape[1] != arrays[0].shape[1]:
             raise ValueError(
                 f"{name}[{k}] has {x.shape[1]} features, but {name}[0] has {arrays[0].shape[1]}; "
                 f"every step of every sequence needs the same features."
             )
-        arrays.append(check_array(x, dtype=real_types(x), input_name=f"{name}[{k}]"))
+        arrays.append(x)
     return np.concatenate(arrays), np.array([len(x) for x in arrays])
 
 
-def _check_lengths(lengths: Any, n: int) -> np.ndarray:
-    counts = np.asarray(lengths)
+def _check_lengths(lengths: Any, n: int, name: str, whose: str) -> np.ndarray:
+    try:
+        counts = np.asarray(lengths)
+    except ValueError:  # nested, and ragged
+        counts = np.zeros((0, 0))
     if counts.ndim != 1 or counts.dtype.kind not in "iu":
         raise ValueError(
-            f"lengths must be a list of whole numbers, the steps of each sequence; got {lengths!r}."
+            f"{name} must be a list of whole numbers, the steps of each sequence; got {lengths!r}."
         )
     if (counts < 1).any():
         raise ValueError(
-            f"lengths[{np.argmin(counts)}] is {counts.min()}; every sequence needs at least one "
+            f"{name}[{np.argmin(counts)}] is {counts.min()}; every sequence needs at least one "
             f"step. Leave empty sequences out."
         )
     if counts.sum() != n:
         raise ValueError(
-            f"lengths add up to {counts.sum()}, but sequences have {n} steps; they must be equal."
+            f"{name} add up to {counts.sum()}, but {whose} {n} steps; they must be equal."
         )
     return counts.astype(np.intp)
