@@ -126,12 +126,13 @@ class _Metrics:
     def __init__(self, X: Any, X_train: Any, annealing: Mapping[str, Any] | None) -> None:
         self.X = X
         self.X_train = X_train
-        self.annealing = _ANNEALING | dict(annealing or {})
+        self.given = dict(annealing or {})
+        self.annealing = _ANNEALING | self.given
 
     def of_features(self, features: Callable[[Any], Any]) -> _Metrics:
         """The same of features of the rows."""
         train = None if self.X_train is None else features(self.X_train)
-        return _Metrics(features(self.X), train, self.annealing)
+        return _Metrics(features(self.X), train, self.given)
 
     def why_not(self, name: str, model: Any) -> str:
         """What stands against a metric; empty where nothing does."""
@@ -161,6 +162,13 @@ class _Metrics:
             return each * self.X.shape[0] * self.X.shape[1]
         if name != "log_likelihood":
             return 0.0
+        if isinstance(model, _sequential()):
+            few, times = _few(self.X[0] if isinstance(self.X, tuple) else self.X)
+            begin = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)
+                model.log_likelihood(few, **self.given)
+            return (time.perf_counter() - begin) * times
         few, times = _few(self.X)
         betas = self.annealing["betas"]
         short = self.annealing | {"betas": np.linspace(0, 1, _FEW_BETAS)}
@@ -196,6 +204,13 @@ class _Metrics:
             return {name: float(np.mean((rows - model.reconstruct(self.X)) ** 2))}
         if name == "pseudo_likelihood":
             return {name: float(np.mean(_call(model.pseudo_likelihood, self.X)))}
+        if isinstance(model, _sequential()):
+            # Every step has a log Z of its own.
+            X = self.X if isinstance(self.X, tuple) else (self.X,)
+            steps = model.log_likelihood(*X, **self.given)
+            ends = {f"{name}_low": steps.low, f"{name}_high": steps.high}
+            is_exact = steps.log_partition.method == "exact"
+            return {name: steps.mean} | ({} if is_exact else ends)
         found: list[LogPartition] = []
 
         def log_partition() -> LogPartition:
@@ -212,6 +227,13 @@ class _Metrics:
             f"{name}_low": mean + z.value - z.high,
             f"{name}_high": mean + z.value - z.low,
         }
+
+
+def _sequential() -> Any:
+    """What learns sequences, a step given those before it."""
+    from .models.rnn_rbm import RNNRBM
+
+    return RNNRBM
 
 
 def _with_log_partition(model: Any, log_partition: Callable[[], LogPartition]) -> Any:
@@ -260,7 +282,8 @@ class Monitor(Watch):
     Parameters
     ----------
     X : array-like, CSR matrix or tuple
-        Held-out rows, as the model's methods take them; a tuple ``(X, Y)`` where they take two.
+        Held-out rows, as the model's methods take them; a tuple ``(X, Y)`` where they take two,
+        ``(X, lengths)`` of sequences.
     X_train : array-like or CSR matrix, optional
         Rows of the training data, as many as X, for the gap.
     what : sequence of str, optional
@@ -275,7 +298,8 @@ class Monitor(Watch):
         took the last time, stay below its part. Before the first time of a slow one it is guessed
         from a few rows and temperatures what it will take, so a short training may end without it.
     annealing : dict, optional
-        Options of `log_partition` where log Z is annealed; ``{"betas": 200, "n_chains": 100}``.
+        Options of `log_partition` where log Z is annealed; ``{"betas": 200, "n_chains": 100}``. Of
+        an `RNNRBM`, those of its `log_likelihood`.
 
     Attributes
     ----------
@@ -363,7 +387,7 @@ class Monitor(Watch):
                 self._left_out.add(name)
                 continue
             for key in self._names.get(name, (name,)):
-                _record(state, key, found.get(key, np.nan))
+                state.record(**{key: found.get(key, np.nan)})
         self.share = self.seconds / max(state.seconds, 1e-9)
 
     def _found(self, name: str, progress: Progress) -> dict[str, float]:
@@ -398,13 +422,6 @@ class Monitor(Watch):
         parts = {x: _PARTS.get(x, 1) for x in METRICS if self._is_wanted(x, progress.model)}
         share = self.max_share * parts[name] / sum(parts.values())
         return bool(self._spent.get(name, 0.0) + self._cost[name] <= share * state.seconds)
-
-
-def _record(state: TrainingState, key: str, value: float) -> None:
-    """One entry an epoch, also where the first ones are missing."""
-    column = state.history.setdefault(key, [])
-    column.extend([np.nan] * (len(state.history["epoch"]) - 1 - len(column)))
-    column.append(value)
 
 
 class TrajectoryLikelihood(Watch):
@@ -589,7 +606,7 @@ class TrajectoryLikelihood(Watch):
         for name in ("averaged", "current"):
             for end in ("", "_low", "_high"):
                 key = f"{name}_log_likelihood{end}"
-                _record(state, key, found.get(key, np.nan))
+                state.record(**{key: found.get(key, np.nan)})
         self.share = self._spent / max(self._work(progress), 1.0)
 
     @staticmethod
@@ -701,7 +718,8 @@ class EarlyStopping(Watch):
     Parameters
     ----------
     X : array-like, CSR matrix or tuple
-        Held-out rows, as the model's methods take them; a tuple ``(X, Y)`` where they take two.
+        Held-out rows, as the model's methods take them; a tuple ``(X, Y)`` where they take two,
+        ``(X, lengths)`` of sequences.
     metric : str or callable, default="log_likelihood"
         A measure of `Monitor`, or a function of the model and X of which more is better.
     X_train : array-like or CSR matrix, optional

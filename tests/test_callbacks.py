@@ -150,7 +150,7 @@ def test_every_model_is_measured_with_few_temperatures_within_its_share(k):
     held_out = model.callbacks[0].metrics.X
     last = model.history_["log_likelihood"][-1]
     if isinstance(model, fb.RNNRBM):
-        assert last == pytest.approx(np.mean(model.score_samples(held_out)), rel=1e-9)
+        assert last == pytest.approx(model.log_likelihood(held_out, **few).mean, rel=1e-9)
     else:
         z = model.log_partition(**few)
         parts = held_out if isinstance(held_out, tuple) else (held_out,)
@@ -164,6 +164,23 @@ def test_every_model_is_measured_with_few_temperatures_within_its_share(k):
 
     model, rows = list(_learners(seldom))[k]
     assert np.isnan(model.fit(*rows).history_["log_likelihood"]).all()
+
+
+@pytest.mark.parametrize("form", ["list", "lengths"])
+def test_sequences_of_different_lengths_are_measured(form):
+    """With the interval, and the options of a step's annealing; the measure decides when to end."""
+    listed = [TEST[:5], TEST[5:13], TEST[13:16]]
+    held_out = listed if form == "list" else (TEST[:16], [5, 8, 3])
+    few = {"method": "ais", "betas": 30, "n_chains": 5}
+    guessed = Monitor(held_out, what="log_likelihood", max_share=1e9, annealing=few)
+    stop = EarlyStopping(held_out, patience=1, annealing=few)
+    options = {"n_recurrent": 3, "n_gibbs": 1, "random_state": 0, "n_iter": 2}
+    rnn = fb.RNNRBM(12, callbacks=[guessed, stop], **options).fit([TRAIN[:50]])
+    names = [f"log_likelihood{end}" for end in ("_low", "", "_high")]
+    low, value, high = (rnn.history_[name][stop.best_epoch - 1] for name in names)
+    found = rnn.log_likelihood(listed, **few)
+    assert [low, value, high] == pytest.approx([found.low, found.mean, found.high], rel=1e-9)
+    assert stop.best == value and low < value < high
 
 
 def test_what_cannot_be_enumerated_is_left_out_or_said():
