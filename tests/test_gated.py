@@ -72,6 +72,10 @@ def test_answers_are_those_of_enumeration(form):
             assert gated.score_samples(X, Y)[row] == pytest.approx(expected, rel=1e-9)
     assert gated.score(X, Y) == pytest.approx(gated.score_samples(X, Y).mean())
     np.testing.assert_array_equal(gated.analogy(X, Y, X[::-1]), gated.predict(X[::-1], H))
+    # One transformation for all images.
+    same = gated.predict(X, np.repeat(H[3:4], len(X), axis=0))
+    np.testing.assert_array_equal(gated.predict(X, H[3:4]), same)
+    np.testing.assert_array_equal(gated.analogy(X[3:4], Y[3:4], X), same)
 
 
 def test_samples_have_the_conditional_distribution():
@@ -88,6 +92,34 @@ def test_samples_have_the_conditional_distribution():
     log_w = log_w - machine.value(gated.params_, state)
     mean = np.exp(log_w - np.logaddexp.reduce(log_w)) @ state["y"]
     assert (np.abs(drawn.mean(axis=0) - mean) < Z_LIMIT * np.sqrt(mean * (1 - mean) / n)).all()
+
+
+@pytest.mark.parametrize("method", ["pcd", "exact"])
+def test_a_joint_model_draws_pairs(method):
+    """Means of products of x and y, within the Monte Carlo error of independent chains.
+
+    Deliberate bugs that this catches: x held at where it starts, x and y of different sweeps' ends.
+    """
+    gated, _, _ = _fitted({"mode": "joint", "method": method, "n_factors": 4})
+    for key, x in gated.params_.items():
+        x *= 2 if "|" in key else 1
+    n = 6000
+    X, Y = gated.sample(n_samples=n, n_steps=50, random_state=0)
+    machine = oracles.Machine(
+        {"x": ("bernoulli", (3,)), "y": ("bernoulli", (2,)), "h": ("bernoulli", (2,))},
+        ["x_i y_j h_k | 4"],
+    )
+    state, log_w = machine._joined({}, 0)
+    log_w = log_w - machine.value(gated.params_, state)
+    p = np.exp(log_w - np.logaddexp.reduce(log_w))
+    x, y = state["x"], state["y"]
+    exact = np.einsum("n,ni,nj->ij", p, x, y)
+    assert np.abs(exact - np.outer(p @ x, p @ y)).max() > 0.02, "x and y depend on each other"
+    error = np.sqrt(exact * (1 - exact) / n)
+    assert (np.abs(X.T @ Y / n - exact) < Z_LIMIT * error).all()
+    assert [part.shape for part in gated.sample(random_state=0)] == [(1, 3), (1, 2)]
+    assert len(gated.sample(n_samples=20, return_info=True)) == 3
+    assert gated.sample(X[:5]).shape == (5, 2)
 
 
 def test_exact_learning_raises_the_likelihood_of_a_transformation():
@@ -232,6 +264,8 @@ SENTENCES = [
     ({}, X0, Y0[:, 0], "Expected 2D array, got 1D array instead"),
     ({"mode": "both"}, X0, Y0, "mode must be one of 'conditional', 'joint'; got 'both'."),
     ({"method": "pcd"}, X0, Y0, "method='pcd' keeps chains that belong to no x"),
+    ({"method": "tempered"}, X0, Y0, "method='tempered' keeps chains that belong to no x"),
+    ({}, X0, None, "Y is missing; GatedRBM learns from pairs, the rows of X and those of Y, as in"),
     ({"n_factors": 0}, X0, Y0, "n_factors must be a whole number >= 1; got 0."),
     ({"n_components": 0}, X0, Y0, "n_components must be a whole number >= 1; got 0."),
     ({"visible": "bits"}, X0, Y0, "visible must be one of"),
@@ -254,6 +288,28 @@ def test_tables_of_other_widths_are_refused_by_name():
         sentence = f"{name} has {width} columns, but the model was fitted with"
         with pytest.raises(ValueError, match=sentence):
             call()
+
+
+def test_arguments_that_do_not_belong_together_are_refused():
+    gated, X, Y = _fitted({})
+    H = gated.transform(X, Y)
+    for call, sentence in (
+        (lambda: gated.predict(X, H[:5]), "of the other; X has 30 and H has 5 rows."),
+        (
+            lambda: gated.analogy(X, Y, X[:5]),
+            "X_new has 5 rows, but there are 30 pairs of X and Y; give as many, or one pair for",
+        ),
+        (
+            lambda: gated.analogy(X, Y, Y),
+            "X_new has 2 columns, but the model was fitted with 3 in group 'x'",
+        ),
+        (lambda: gated.sample(), "mode='conditional' learns y given x, and nothing of how x is"),
+        (lambda: gated.sample(X, n_samples=3), "n_samples=3 is for pairs, but X is given, and"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            call()
+    with pytest.raises(TypeError, match="pairs must be True or False; got 'yes'"):
+        GatedRBM(2, pairs="yes").fit(X, Y)
 
 
 def test_log_z_of_each_row_is_annealed_where_it_cannot_be_enumerated():

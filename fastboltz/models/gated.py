@@ -13,7 +13,7 @@ from ..energy import Energy
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
-from ..validation import check_count, one_of
+from ..validation import check_count, check_flag, one_of
 from .base import Data, EnergyEstimator
 from .chunks import is_chunked, real_types
 
@@ -37,8 +37,9 @@ class GatedRBM(EnergyEstimator):
         Units of both images, and of the hidden group, as in `RBM`.
     pairs : bool, default=False
         Whether also each image alone meets the hidden units: ``x_i h_k`` and ``y_j h_k``.
-    method : {"cd", "pcd", "exact"}, default="cd"
-        Negative phase. Persistent chains belong to no x, so "pcd" is for ``mode="joint"``.
+    method : {"cd", "pcd", "exact", "tempered", "trajectory"}, default="cd"
+        Negative phase, as in `RBM`. Chains that are kept belong to no x, so only "cd" and "exact"
+        are for ``mode="conditional"``.
     n_gibbs, n_chains, learning_rate, batch_size, n_iter, optimizer, momentum, l1, l2, centered, \
 n_threads, callbacks, verbose, random_state
         As in `RBM`.
@@ -157,18 +158,24 @@ n_threads, callbacks, verbose, random_state
         if self.n_factors is not None:
             check_count("n_factors", self.n_factors)
         one_of("mode", self.mode, ("conditional", "joint"))
+        check_flag("pairs", self.pairs)
         super()._check_parameters()
-        if self.mode == "conditional" and self.method == "pcd":
+        if self.mode == "conditional" and self.method not in ("cd", "exact"):
             raise ValueError(
-                "method='pcd' keeps chains that belong to no x; with mode='conditional' use "
-                "method='cd' or 'exact', or mode='joint'."
+                f"method={self.method!r} keeps chains that belong to no x; with mode='conditional' "
+                f"use method='cd' or 'exact', or mode='joint'."
             )
 
     def _check_images(self, reset: bool = False, **tables: Any) -> dict[str, np.ndarray]:
-        """Tables X, Y and H by name, as rows of the groups x, y and h."""
+        """Tables by name (X, Y, H, X_new), as rows of the groups x, y and h."""
         data = {}
         for name, table in tables.items():
-            g = name.lower()
+            g = name[0].lower()
+            if table is None:
+                raise ValueError(
+                    f"{name} is missing; {type(self).__name__} learns from pairs, the rows of X "
+                    f"and those of Y, as in fit(X, Y)."
+                )
             x = check_array(table, dtype=real_types(table), input_name=name)
             if not reset:
                 unit = self.energy_.groups[g]
@@ -182,7 +189,11 @@ n_threads, callbacks, verbose, random_state
             if g != "h":
                 self._check_support(unit, x, name)
             data[g] = x
-        rows = {name: len(data[name.lower()]) for name in tables}
+        rows = {name: len(data[name[0].lower()]) for name in tables}
+        if rows.get("H") == 1:
+            # One transformation serves for all images.
+            rows["H"] = len(data["x"])
+            data["h"] = np.repeat(data["h"], rows["H"], axis=0)
         if len(set(rows.values())) > 1:
             listed = " and ".join(f"{name} has {n}" for name, n in rows.items())
             raise ValueError(f"pairs need as many rows of one as of the other; {listed} rows.")
@@ -287,14 +298,19 @@ n_threads, callbacks, verbose, random_state
         ----------
         X : array-like of shape (n_samples, n_features)
         H : array-like of shape (n_samples, n_components)
-            Values or means of the hidden units, as `transform` gives them.
+            Values or means of the hidden units, as `transform` gives them; one row serves for all
+            images.
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_y)
         """
+        return self._applied(X=X, H=H)
+
+    def _applied(self, **tables: Any) -> np.ndarray:
+        """Means of y given x and h."""
         check_is_fitted(self, "params_")
-        data = self._check_images(X=X, H=H)
+        data = self._check_images(**tables)
         with threads.computing():
             return np.concatenate([self._mean("y", part) for part in self._chunks(data)])
 
@@ -305,13 +321,21 @@ n_threads, callbacks, verbose, random_state
         ----------
         X : array-like of shape (n_samples, n_features)
         Y : array-like of shape (n_samples, n_features_y)
+            One pair serves for all rows of X_new.
         X_new : array-like of shape (n_samples, n_features)
 
         Returns
         -------
         ndarray of shape (n_samples, n_features_y)
         """
-        return self.predict(X_new, self.transform(X, Y))
+        H = self.transform(X, Y)
+        new = self._check_images(X_new=X_new)["x"]
+        if len(H) not in (1, len(new)):
+            raise ValueError(
+                f"X_new has {len(new)} rows, but there are {len(H)} pairs of X and Y; give as "
+                f"many, or one pair for all."
+            )
+        return self._applied(X_new=new, H=H)
 
     # -- likelihood and samples ----------------------------------------------------------------
 
@@ -358,20 +382,24 @@ n_threads, callbacks, verbose, random_state
 
     def sample(
         self,
-        X: Any,
+        X: Any = None,
         n_steps: int = 100,
         *,
+        n_samples: int | None = None,
         random_state: Any = None,
         method: str = "gibbs",
         return_info: bool = False,
         n_jobs: int | None = None,
     ) -> Any:
-        """Draw a y for each row of X, by Gibbs sampling with x held.
+        """Draw a y for each row of X, by Gibbs sampling with x held, or pairs of images.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like of shape (n_samples, n_features), optional
+            Without it, pairs are drawn, of which ``mode="joint"`` learns the distribution.
         n_steps : int
+        n_samples : int, optional
+            Number of pairs, 1 by default; with X there is a y for each of its rows.
         random_state : None, int, RandomState or Generator
             None goes on in the model's own sequence, so that calls differ, repeatably.
         method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
@@ -383,18 +411,39 @@ n_threads, callbacks, verbose, random_state
 
         Returns
         -------
-        ndarray of shape (n_samples, n_features_y)
-            With ``return_info``, a tuple of it and the information.
+        Y : ndarray of shape (n_samples, n_features_y)
+            For pairs, a tuple of X and it. With ``return_info`` also the information.
         """
         check_is_fitted(self, "params_")
         check_count("n_steps", n_steps, minimum=0)
-        x = self._check_images(X=X)["x"]
+        start: dict[str, np.ndarray] = {}
+        clamp: tuple[str, ...] = ()
+        if X is not None:
+            if n_samples is not None:
+                raise ValueError(
+                    f"n_samples={n_samples!r} is for pairs, but X is given, and each of its rows "
+                    f"has a y drawn; repeat its rows for more (numpy.repeat)."
+                )
+            x = self._check_images(X=X)["x"]
+            n, clamp = len(x), ("x",)
+            start["x"] = x.reshape(n, *self.energy_.groups["x"].shape)
+        elif self.mode != "joint":
+            raise ValueError(
+                f"mode={self.mode!r} learns y given x, and nothing of how x is distributed; give "
+                f"X, or fit with mode='joint'."
+            )
+        else:
+            n = check_count("n_samples", 1 if n_samples is None else n_samples)
+            if (chains := self._chain_state()) is not None:
+                chosen = np.arange(n) % chains.n_chains
+                start = {g: values[chosen] for g, values in chains.values.items()}
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
-        sampler = self._sampler(method, ("x",))
-        # y is drawn last, so that a sweep ends at it.
-        sampler.blocks = [("h",), ("y",)]
-        start = {"x": x.reshape(len(x), *self.energy_.groups["x"].shape)}
-        state = sampler.start(self.params_, len(x), address, start)
+        sampler = self._sampler(method, clamp)
+        # Images are drawn last, so that a sweep ends at them.
+        sampler.blocks = [("h",), *((g,) for g in ("x", "y") if g not in clamp)]
+        state = sampler.start(self.params_, n, address, start)
         state, info = self._sweep(sampler, state, n_steps, return_info, n_jobs)
-        Y = state.values["y"].reshape(len(x), -1)
-        return Y if info is None else (Y, info)
+        drawn = tuple(state.values[g].reshape(n, -1) for g in ("x", "y") if g not in clamp)
+        if info is not None:
+            return (*drawn, info)
+        return drawn if len(drawn) > 1 else drawn[0]
