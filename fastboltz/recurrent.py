@@ -36,7 +36,7 @@ from .objectives import LogLikelihood, Objective, PhaseState
 from .terms import Params, as_rows
 from .training import Interrupted, Rows, Trainer, TrainingState, deferred_interrupt
 from .units import Bernoulli, Gaussian, Unit
-from .validation import check_state
+from .validation import one_of
 
 #: What every recurrent part's parameters are called.
 PREFIX = "recurrent."
@@ -701,69 +701,116 @@ def emitted_gradient(
     Parameters
     ----------
     v : array-like of shape (n_rows, n_visible)
+        Data, 0 or 1.
     bias_visible : array-like of shape (n_rows, n_visible)
     bias_hidden : array-like of shape (n_rows, n_hidden)
     weights : array-like of shape (n_hidden, n_visible) or (n_rows, n_hidden, n_visible)
     method : {"cd", "exact"}
+        Negative phase: Gibbs chains that start from the data, or enumeration, of small models.
     n_gibbs : int
         Sweeps, with "cd".
     random_state : None, int, RandomState or Generator
+        None draws anew at each call.
     n_threads : int or None
 
     Returns
     -------
     EmittedGradient
+        In the precision of the parameters.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together, values are not finite, or v is outside of 0 to 1.
 
     Examples
     --------
+    A linear layer emits the visible biases, and learns which pattern belongs to which input:
+
     >>> import numpy as np
     >>> from fastboltz.recurrent import emitted_gradient
-    >>> v = np.array([[0.0, 1.0], [1.0, 1.0]])
-    >>> g = emitted_gradient(v, np.zeros((2, 2)), np.zeros((2, 3)), np.zeros((3, 2)),
-    ...                      method="exact")
-    >>> np.round(g.bias_visible, 6).tolist()
-    [[-0.5, 0.5], [0.5, 0.5]]
+    >>> x = np.eye(2)[np.arange(100) % 2]
+    >>> v = x @ [[1.0, 1.0, 0.0], [0.0, 1.0, 1.0]]
+    >>> layer, weights, no_bias = np.zeros((2, 3)), np.zeros((4, 3)), np.zeros((100, 4))
+    >>> for update in range(100):
+    ...     g = emitted_gradient(v, x @ layer, no_bias, weights, random_state=update)
+    ...     layer += 0.1 * x.T @ g.bias_visible
+    ...     weights += 0.1 * g.weights / len(v)
+    >>> (layer > 0).tolist()
+    [[True, True, False], [False, True, True]]
     """
-    emitted = {"v": v, "a": bias_visible, "c": bias_hidden}
-    data = {g: np.asarray(x) for g, x in emitted.items()}
-    w = np.asarray(weights)
-    for name, x in (("v", data["v"]), ("bias_visible", data["a"]), ("bias_hidden", data["c"])):
-        if x.ndim != 2:
-            raise ValueError(f"{name} has shape {x.shape}; expected two axes, (n_rows, n_units).")
-    n, n_visible, n_hidden = *data["v"].shape, data["c"].shape[1]
+    given = {
+        "v": v,
+        "bias_visible": bias_visible,
+        "bias_hidden": bias_hidden,
+        "weights": weights,
+    }
+    one_of("method", method, ("cd", "exact"))
+    data = {name: _numbers(name, x) for name, x in given.items()}
+    w = data["weights"]
+    for name in ("v", "bias_visible", "bias_hidden"):
+        if len(shape := data[name].shape) != 2:
+            raise ValueError(f"{name} has shape {shape}; expected two axes, (n_rows, n_units).")
+    (n, n_visible), n_hidden = data["v"].shape, data["bias_hidden"].shape[1]
+    for name, n_units in (("bias_visible", n_visible), ("bias_hidden", n_hidden)):
+        if data[name].shape != (n, n_units):
+            raise ValueError(
+                f"{name} has shape {data[name].shape}; expected ({n}, {n_units}), a row for each "
+                f"of v, which has shape {data['v'].shape}."
+            )
     if w.shape not in ((n_hidden, n_visible), (n, n_hidden, n_visible)):
         raise ValueError(
             f"weights have shape {w.shape}; expected ({n_hidden}, {n_visible}), the same for all "
             f"rows, or ({n}, {n_hidden}, {n_visible})."
         )
+    if n == 0:
+        raise ValueError("v has no rows; give one at least.")
+    if ((data["v"] < 0) | (data["v"] > 1)).any():
+        low, high = data["v"].min(), data["v"].max()
+        raise ValueError(f"v has values in [{low:g}, {high:g}]; expected 0 or 1.")
+    dtype = np.result_type(*(x.dtype for name, x in data.items() if name != "v"))
     units = {
         "v": Bernoulli(n_visible),
         "h": Bernoulli(n_hidden),
         "a": Gaussian(n_visible),
         "c": Gaussian(n_hidden),
     }
+    rows = {"v": data["v"], "a": data["bias_visible"], "c": data["bias_hidden"]}
     terms = ["v_i a_i", "h_j c_j"]
     if w.ndim == 3:
-        units["w"], data["w"] = Gaussian(n_hidden, n_visible), w
+        units["w"], rows["w"] = Gaussian(n_hidden, n_visible), w
         terms.append("h_j v_i w_ji")
     else:
         terms.append("h_j v_i")
     energy = Energy(units, terms)
-    data = {g: check_state(g, units[g], x) for g, x in data.items()}
-    dtype = np.result_type(*data.values())
     params = {key: np.zeros(s, dtype) for key, s in energy.parameter_shapes().items()}
     for t in energy.terms:
         params[t.name] = np.ones(params[t.name].shape, dtype)
     if w.ndim == 2:
         params["h_j v_i"] = np.ascontiguousarray(w, dtype)
-    data = {g: x.astype(dtype) for g, x in data.items()}
-    given = tuple(g for g in data if g != "v")
-    one = LogLikelihood("v", given, negative=method, n_gibbs=n_gibbs)
+    rows = {g: x.astype(dtype) for g, x in rows.items()}
+    emitted = tuple(g for g in rows if g != "v")
+    one = LogLikelihood("v", emitted, negative=method, n_gibbs=n_gibbs)
     objective = Objective(energy, one, n_threads)
-    gradient, inputs = objective.input_gradient(params, data, random_state=random_state)
+    gradient, inputs = objective.input_gradient(params, rows, random_state=random_state)
     # The objective is a mean over rows.
     by_weights = n * (inputs["w"] if w.ndim == 3 else gradient["h_j v_i"])
     return EmittedGradient(n * inputs["a"], n * inputs["c"], by_weights)
+
+
+def _numbers(name: str, x: Any) -> np.ndarray:
+    """An array of finite reals, in the precision that it has."""
+    try:
+        x = np.asarray(x)
+    except ValueError:
+        raise ValueError(f"{name} has rows of different lengths; expected an array.") from None
+    if x.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be numeric; got dtype {x.dtype}.")
+    if x.dtype not in (np.float32, np.float64):
+        x = x.astype(np.float64 if x.dtype.itemsize > 4 else np.float32)
+    if not np.isfinite(x).all():
+        raise ValueError(f"NaN or infinity in {name}; expected finite values.")
+    return x
 
 
 def joined(sequences: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -156,8 +156,46 @@ def test_emitted_parameters_of_wrong_shape_get_a_sentence():
         emitted_gradient(zeros((4, 2)), zeros((4, 2)), zeros((4, 3)), zeros((2, 3)))
     with pytest.raises(ValueError, match=re.escape("bias_hidden has shape (3,); expected two")):
         emitted_gradient(zeros((4, 2)), zeros((4, 2)), zeros(3), zeros((3, 2)))
-    with pytest.raises(ValueError, match="need the same number of rows"):
+    with pytest.raises(
+        ValueError, match=re.escape("bias_visible has shape (1, 2); expected (4, 2)")
+    ):
         emitted_gradient(zeros((4, 2)), zeros((1, 2)), zeros((4, 3)), zeros((3, 2)))
+
+
+def test_emitted_parameters_are_named_where_they_make_no_sense():
+    """Sentences name arguments, and not what they are made of inside."""
+    right = {
+        "v": np.zeros((4, 2)),
+        "bias_visible": np.zeros((4, 2)),
+        "bias_hidden": np.zeros((4, 3)),
+        "weights": np.zeros((3, 2)),
+    }
+    for name, x in right.items():
+        with pytest.raises(ValueError, match=f"NaN or infinity in {name}; expected finite"):
+            emitted_gradient(**(right | {name: np.full(x.shape, np.nan)}))
+        with pytest.raises(ValueError, match=f"{name} has rows of different lengths"):
+            emitted_gradient(**(right | {name: [[1], [1, 0]]}))
+    for change, sentence in [
+        ({"v": np.full((4, 2), -1.0)}, "v has values in [-1, -1]; expected 0 or 1."),
+        ({"v": [["a", "b"]]}, "v must be numeric; got dtype"),
+        ({"method": "pcd"}, "method must be one of 'cd', 'exact'; got 'pcd'."),
+        ({k: x[:0] for k, x in right.items() if k != "weights"}, "v has no rows"),
+    ]:
+        with pytest.raises(ValueError, match=re.escape(sentence)):
+            emitted_gradient(**(right | change))
+
+
+def test_emitted_gradients_have_the_precision_of_the_parameters():
+    single = {
+        "bias_visible": np.zeros((4, 2), np.float32),
+        "bias_hidden": np.zeros((4, 3), np.float32),
+        "weights": np.zeros((3, 2), np.float32),
+    }
+    for dtype in (np.uint8, np.int64, np.float64):
+        found = emitted_gradient(np.ones((4, 2), dtype), **single, random_state=0)
+        assert found.weights.dtype == found.bias_visible.dtype == np.float32
+    double = single | {"weights": np.zeros((3, 2))}
+    assert emitted_gradient(np.ones((4, 2), np.float32), **double).bias_hidden.dtype == np.float64
 
 
 # ------------------------------------------------------------------------- sweeps of held groups
