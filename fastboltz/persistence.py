@@ -37,7 +37,7 @@ from . import rng
 from .energy import Energy
 from .gibbs import ChainState, PackedValues
 from .likelihood import LogPartition
-from .objectives import PhaseState
+from .objectives import LogLikelihood, PhaseState
 from .optimizers import SGD, Adam, Constant, Exponential, InverseTime, Linear
 from .tempering import TemperedState
 from .terms import Hyperedges
@@ -85,6 +85,7 @@ def _objects() -> dict[type, tuple[str, ...]]:
 
     return {
         **{kind: _fields(kind) for kind in (Constant, Linear, InverseTime, Exponential)},
+        LogLikelihood: _fields(LogLikelihood),
         SGD: ("momentum",),
         Adam: ("beta1", "beta2", "epsilon"),
         Tanh: (),

@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import fastboltz as fb
 from fastboltz.mean_field import mean_field
 from fastboltz.models.unknown import ObjectiveOfKnown
+from fastboltz.objectives import LogLikelihood
 
 N_ROWS = 5
 Z_LIMIT = 4.5
@@ -284,6 +285,82 @@ def test_an_rbm_learns_what_rbm_learns():
     assert machine.score(X) == pytest.approx(rbm.score(X), abs=1e-4)
 
 
+@pytest.mark.parametrize("semi", [False, True], ids=["hybrid", "semi-supervised"])
+def test_a_weighted_sum_of_likelihoods_learns_what_a_class_rbm_learns(semi, tmp_path):
+    """To the byte; rows without a label are NaN in the label's group.
+
+    Deliberate bug that this catches: labels that no row tells drawn, as single units are.
+    """
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (60, 5)).astype(np.float64)
+    y = (X[:, 0] + X[:, 1]).astype(int)
+    Y = np.eye(3)[y]
+    objective = [
+        LogLikelihood("y", "v", negative="exact"),
+        LogLikelihood(("v", "y"), weight=0.05, negative="cd"),
+    ]
+    if semi:
+        y[::3], Y[::3] = -1, np.nan
+        objective.append(LogLikelihood("v", weight=0.2, negative="cd", without="y"))
+    options = {"n_iter": 4, "batch_size": 10, "learning_rate": 0.1, "random_state": 0}
+    kind = "semi-supervised" if semi else "hybrid"
+    special_case = fb.RBMClassifier(4, objective=kind, alpha=0.05, beta=0.2, **options).fit(X, y)
+    terms = [t.name for t in special_case.energy_.terms]
+    groups = {"v": "bernoulli", "h": fb.Bernoulli(4), "y": fb.Categorical(3)}
+    machine = fb.BoltzmannMachine(groups, terms, visible=("v", "y"), objective=objective, **options)
+    clone(machine).fit({"v": X, "y": Y}).save(tmp_path / "machine")
+    for found in (machine.fit({"v": X, "y": Y}), fb.load(tmp_path / "machine")):
+        assert set(found.params_) == set(special_case.params_)
+        for key, x in special_case.params_.items():
+            np.testing.assert_array_equal(found.params_[key], x)
+    # p(y | v) is what is inferred of an unknown label.
+    p = machine.infer({"v": X, "y": np.full_like(Y, np.nan)})["y"]
+    np.testing.assert_allclose(p, special_case.predict_proba(X), rtol=1e-9)
+
+
+def test_a_group_that_a_row_tells_nothing_of_keeps_it_out_and_single_units_are_drawn():
+    """On average over the draws, the gradient of what is known of the rows with a label.
+
+    Deliberate bug that this catches: a label that is unknown as a whole drawn like a single unit.
+    """
+    entry = BY_NAME["class RBM"]
+    params = entry.parameters()
+    of = tuple(g for g in entry.groups if g in ("v", "y"))
+    data = _data(entry, of, (), n=12)
+    data["y"] = entry.states(12, seed=3)["y"]
+    data["y"][::4] = np.nan
+    labelled = ~np.isnan(data["y"].reshape(12, -1)[:, 0])
+    assert np.isnan(data["v"][labelled]).any()
+    one = LogLikelihood(of, negative="exact")
+    exact = ObjectiveOfKnown(entry.energy, one, n_threads=1)
+    expected, _, _ = exact.step(params, {g: x[labelled] for g, x in data.items()}, exact.init(0))
+    drawing = ObjectiveOfKnown(entry.energy, one, n_threads=1, whole=True)
+    n = 1500
+    found = [drawing.step(params, data, drawing.init(seed))[0] for seed in range(n)]
+    for key, x in expected.items():
+        draws = np.array([f[key] for f in found])
+        error = draws.std(axis=0, ddof=1) / np.sqrt(n) + 1e-12
+        assert (np.abs(draws.mean(axis=0) - labelled.mean() * x) < Z_LIMIT * error + 1e-9).all()
+
+
+def test_chains_of_gibbs_inference_have_random_numbers_of_their_own_beyond_the_first_rows(
+    monkeypatch,
+):
+    """Rows are worked on some at a time; a row's draws do not depend on how many are in its part.
+
+    Deliberate bug that this catches: the last part's rows at the addresses of others before.
+    """
+    monkeypatch.setattr("fastboltz.models.boltzmann_machine.CHUNK_ROWS", 100)
+    monkeypatch.setattr("fastboltz.models.base.CHUNK_ROWS", 100)
+    machine = fb.BoltzmannMachine(
+        {"v": "bernoulli", "h": fb.Bernoulli(16)}, ["v_i h_j"], visible="v", n_iter=0
+    ).fit(np.ones((130, 2)))
+    means = machine.infer(np.ones((130, 2)), "gibbs", n_steps=4, random_state=0)["h"]
+    assert len(np.unique(means, axis=0)) == 130
+    longer = machine.infer(np.ones((199, 2)), "gibbs", n_steps=4, random_state=0)["h"]
+    np.testing.assert_array_equal(longer[:130], means)
+
+
 @pytest.mark.parametrize(("share", "single"), [(0.0, True), (0.2, True), (0.2, False)])
 def test_the_number_of_threads_changes_nothing(share, single):
     X = (np.random.default_rng(0).random((80, 12)) < 0.3).astype(np.float32 if single else float)
@@ -419,6 +496,66 @@ SENTENCES = [
     ({}, {"x": D["x"] + np.inf, "y": D["y"]}, ValueError, "infinity"),
     ({"visible": "z"}, D, ValueError, "visible names the unknown group 'z'"),
     ({"visible": ()}, D, ValueError, "visible names no group"),
+    (
+        {"visible": None},
+        D,
+        TypeError,
+        "visible must be the name of a group or a list of names (the energy has 'x', 'y', 'h'); "
+        "got None.",
+    ),
+    ({"given": 3}, D, TypeError, "given must be the name of a group or a list of names"),
+    (
+        {"terms": None},
+        D,
+        TypeError,
+        "terms must be a list of couplings in index notation, e.g. ['v_i h_j']; got None.",
+    ),
+    (
+        {"objective": "hybrid"},
+        D,
+        TypeError,
+        "objective must be one or more of fastboltz.objectives.LogLikelihood, e.g. "
+        "LogLikelihood('y', 'v', negative='exact'), or None; got 'hybrid'.",
+    ),
+    ({"objective": []}, D, TypeError, "or None; got []."),
+    (
+        {"objective": LogLikelihood("h", "x", negative="exact")},
+        D,
+        ValueError,
+        "objective: log p(h | x) needs group 'h', which is not visible; visible is 'y'.",
+    ),
+    (
+        {"objective": LogLikelihood("y", ("x", "h"), negative="exact")},
+        D,
+        ValueError,
+        "objective: log p(y | x, h) is given 'h', which the data do not give; name it in visible",
+    ),
+    (
+        {"objective": LogLikelihood("y", negative="exact")},
+        D,
+        ValueError,
+        "objective: log p(y | nothing) leaves 'x' open, but the model has given='x'; name it in",
+    ),
+    (
+        {
+            "visible": ("x", "y"),
+            "given": (),
+            "objective": LogLikelihood("y", negative="exact"),
+        },
+        D,
+        ValueError,
+        "visible names 'x', but no likelihood of objective does; name it in one, or leave it out.",
+    ),
+    (
+        {
+            "visible": ("x", "y"),
+            "given": (),
+            "objective": [LogLikelihood("y", "x", negative="exact")],
+        },
+        {"x": _nan(D["x"]), "y": D["y"]},
+        ValueError,
+        "X['x'] is known in part in row 0, but objective has a likelihood given 'x', which it",
+    ),
     ({"given": ("x", "y")}, D, ValueError, "group 'y' is named twice"),
     (
         {"method": "pdc"},
@@ -461,6 +598,8 @@ def test_what_cannot_be_answered_says_why():
         model.sample(2, given=data | {"y": np.full((6, 2), np.nan)})
     with pytest.raises(ValueError, match=r"given\['x'\] has shape \(2,\); expected \(3,\)"):
         model.sample(2, given={"x": data["y"][0]})
+    with pytest.raises(ValueError, match=r"given\['x'\] has shape \(\); expected \(3,\)"):
+        model.sample(2, given={"x": 1})
     alone = fb.BoltzmannMachine({"v": "bernoulli"}, ["v_i v_j"], visible="v", n_iter=0)
     with pytest.raises(ValueError, match="no hidden group, so there is nothing to transform to"):
         alone.fit(data["x"]).transform(data["x"])

@@ -313,3 +313,17 @@ def test_what_cannot_be_is_said():
         rbm.sample(3, method="hot")
     with pytest.raises(AttributeError, match="there are no tempered chains with method='pcd'"):
         rbm.tempering_  # noqa: B018
+    exact = fb.RBMClassifier(3, objective="discriminative", method="tempered", n_iter=1)
+    with pytest.raises(AttributeError, match="all that was maximised has negative phases without"):
+        exact.fit(_clusters(40), np.arange(40) % 2).tempering_  # noqa: B018
+
+
+@pytest.mark.parametrize("objective", ["hybrid", "semi-supervised"])
+def test_chains_of_a_sum_of_likelihoods_are_found_behind_those_that_keep_none(objective):
+    """``log p(y | v)`` comes first, and has an exact negative phase."""
+    X, y = _clusters(40), np.arange(40) % 3 - 1
+    model = fb.RBMClassifier(3, objective=objective, method="tempered", n_iter=1, random_state=0)
+    model.fit(X, y)
+    assert model.tempering_["betas"][0] == 1 or model.tempering_["betas"][-1] == 1
+    found = model.log_partition("ais", samples="chains", betas=50, n_chains=50)
+    assert found.reverse is not None

@@ -625,11 +625,16 @@ class EnergyEstimator(TrainedEstimator, ABC):
         for sampler in (Tempering(self.energy_), TrajectoryTempering(self.energy_, ())):
             if isinstance(state, TemperedState) and sampler.goes_on(state):
                 return sampler.report(state)
+        if self.method in ("tempered", "trajectory"):
+            raise AttributeError(
+                "there are no tempered chains: no update was made, or all that was maximised has "
+                "negative phases without chains."
+            )
         raise AttributeError(f"there are no tempered chains with method={self.method!r}.")
 
-    def _chain_state(self, likelihood: int = 0) -> Chains | None:
-        """Persistent chains of one likelihood of the objective, where there are some."""
-        return self._training.phases.chains[likelihood]
+    def _chain_state(self) -> Chains | None:
+        """Persistent chains of the first likelihood of the objective that keeps some."""
+        return next((x for x in self._training.phases.chains if x is not None), None)
 
     def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
         """Log Z, with its 95 % interval.

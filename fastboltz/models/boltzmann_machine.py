@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,12 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Groups whose distribution is learnt.
     given : str or sequence of str, default=()
         Observed groups that are conditioned on.
+    objective : LogLikelihood or sequence of them, default=None
+        What is maximised in place of ``log p(visible | given)``: a weighted sum of
+        `fastboltz.objectives.LogLikelihood`, each of some visible groups given others, with its own
+        negative phase (`method`, `n_gibbs`, `n_positive` and `n_chains` are then not looked at). A
+        visible group that is NaN as a whole in a row keeps that row out of the likelihoods that
+        name it, so rows without a label may stand among others with one.
     method : {"auto", "pcd", "cd", "exact", "tempered", "trajectory"}, default="auto"
         Negative phase: persistent chains, chains from the data, or enumeration. "auto" enumerates
         up to 2**10 states, else takes "pcd", or "cd" where a group is given.
@@ -106,6 +112,8 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
 
     _methods: tuple[str, ...] = ("auto", "pcd", "cd", "exact", "tempered", "trajectory")
 
+    objective: LogLikelihood | Sequence[LogLikelihood] | None = None
+
     def __init__(
         self,
         groups: Mapping[str, Any],
@@ -113,6 +121,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         *,
         visible: str | Sequence[str],
         given: str | Sequence[str] = (),
+        objective: LogLikelihood | Sequence[LogLikelihood] | None = None,
         method: str = "auto",
         n_gibbs: int = 1,
         n_positive: int = 10,
@@ -134,6 +143,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         self.terms = terms
         self.visible = visible
         self.given = given
+        self.objective = objective
         self.method = method
         self.n_gibbs = n_gibbs
         self.n_positive = n_positive
@@ -184,10 +194,14 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             groups[g] = kind
         return Energy(groups, self.terms)
 
-    def _likelihoods(self) -> LogLikelihood:
-        return self._likelihood(self._visible, self._given)
+    def _likelihoods(self) -> Sequence[LogLikelihood]:
+        if self.objective is None:
+            return [self._likelihood(self._visible, self._given)]
+        return [self.objective] if isinstance(self.objective, LogLikelihood) else self.objective
 
     def _objective(self, energy: Energy, n_threads: int) -> Objective:
+        if self.objective is not None:
+            return ObjectiveOfKnown(energy, self._likelihoods(), n_threads, whole=True)
         negative = self._negative(energy) if self.method == "auto" else self.method
         one = self._likelihood(
             self._visible, self._given, negative=negative, n_positive=self.n_positive
@@ -260,10 +274,23 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 f"groups must be a dict of unit types, e.g. {{'v': fastboltz.Bernoulli(784)}}; "
                 f"got {self.groups!r}."
             )
-        for name, named in (("visible", self._visible), ("given", self._given)):
+        for name in ("visible", "given"):
+            named = getattr(self, name)
+            named = (named,) if isinstance(named, str) else named
+            if not isinstance(named, Sequence) or not all(isinstance(g, str) for g in named):
+                raise TypeError(
+                    f"{name} must be the name of a group or a list of names (the energy has "
+                    f"{', '.join(map(repr, self.groups))}); got {getattr(self, name)!r}."
+                )
             for g in named:
                 if g not in self.groups:
                     raise unknown_group(name, g, self.groups)
+        is_list = isinstance(self.terms, Iterable) and not isinstance(self.terms, Mapping)
+        if not (is_list or isinstance(self.terms, Hyperedges)):
+            raise TypeError(
+                f"terms must be a list of couplings in index notation, e.g. ['v_i h_j']; got "
+                f"{self.terms!r}."
+            )
         if not self._visible:
             raise ValueError("visible names no group; name one whose distribution is to be learnt.")
         twice = [g for g in self._observed if self._observed.count(g) > 1]
@@ -272,6 +299,46 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 f"group {twice[0]!r} is named twice in visible={self.visible!r} and "
                 f"given={self.given!r}; name it in one of them, once."
             )
+        if self.objective is not None:
+            self._check_objective()
+
+    def _check_objective(self) -> None:
+        likelihoods = self._likelihoods()
+        if not (
+            isinstance(likelihoods, Sequence)
+            and likelihoods
+            and all(isinstance(one, LogLikelihood) for one in likelihoods)
+        ):
+            raise TypeError(
+                f"objective must be one or more of fastboltz.objectives.LogLikelihood, e.g. "
+                f"LogLikelihood('y', 'v', negative='exact'), or None; got {self.objective!r}."
+            )
+        for one in likelihoods:
+            where = f"objective: log p({', '.join(one.of)} | {', '.join(one.given) or 'nothing'})"
+            for g in (*one.of, *one.without):
+                if g not in self._visible:
+                    raise ValueError(
+                        f"{where} needs group {g!r}, which is not visible; visible is "
+                        f"{self.visible!r}."
+                    )
+            for g in one.given:
+                if g not in self._observed:
+                    raise ValueError(
+                        f"{where} is given {g!r}, which the data do not give; name it in visible "
+                        f"or in given."
+                    )
+            for g in self._given:
+                if g not in one.given:
+                    raise ValueError(
+                        f"{where} leaves {g!r} open, but the model has given={self.given!r}; name "
+                        f"it in the likelihood's given, or in visible."
+                    )
+        for g in self._visible:
+            if not any(g in (*one.of, *one.given) for one in likelihoods):
+                raise ValueError(
+                    f"visible names {g!r}, but no likelihood of objective does; name it in one, or "
+                    f"leave it out."
+                )
 
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
         """Observed groups as rows of matrices, NaN where a visible unit is unknown."""
@@ -338,6 +405,15 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         if hasattr(x, "toarray"):
             raise ValueError(f"{name} is sparse and contains NaN; give unknown units densely.")
         check_state(group, unit, x.reshape(len(x), *unit.shape), allow_nan=True)
+        if self.objective is not None and any(group in one.given for one in self._likelihoods()):
+            unknown = np.isnan(x)
+            in_part = unknown.any(axis=1) & ~unknown.all(axis=1)
+            if in_part.any():
+                raise ValueError(
+                    f"{name} is known in part in row {in_part.argmax()}, but objective has a "
+                    f"likelihood given {group!r}, which it takes whole; give all of its units, or "
+                    f"NaN for all."
+                )
 
     # -- fitting -------------------------------------------------------------------------------
 
@@ -447,9 +523,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         with threads.computing():
             for number, part in enumerate(self._chunks(data)):
                 if method == "gibbs":
-                    address = rng.Address.of(
-                        seed, "sample", row=number * len(part[self._visible[0]])
-                    )
+                    address = rng.Address.of(seed, "sample", row=number * CHUNK_ROWS)
                     pieces.append(self._gibbs_means(part, n_steps, address))
                 else:
                     pieces.append(self._means(part, method))
@@ -694,7 +768,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             x = np.asarray(x, dtype=self._dtype)
             if x.shape == unit.shape or x.shape == (unit.size,):
                 x = x[None]
-            if x.size != len(x) * unit.size:
+            if x.ndim == 0 or x.size != len(x) * unit.size:
                 raise ValueError(
                     f"given[{g!r}] has shape {x.shape}; expected ({unit.size},) or "
                     f"(n_samples, {unit.size}), with NaN for the units to be drawn."

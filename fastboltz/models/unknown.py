@@ -99,6 +99,9 @@ class ObjectiveOfKnown(Objective):
     energy : Energy
     likelihoods : LogLikelihood or sequence of them
     n_threads : int or None
+    whole : bool, default=False
+        Whether a group of which a row tells nothing stays unknown, so that the row counts for the
+        likelihoods alone that do without it; else that group's units are filled like others.
     """
 
     def __init__(
@@ -106,8 +109,10 @@ class ObjectiveOfKnown(Objective):
         energy: Energy,
         likelihoods: LogLikelihood | Sequence[LogLikelihood],
         n_threads: int | None = None,
+        whole: bool = False,
     ) -> None:
         super().__init__(energy, likelihoods, n_threads)
+        self._whole = whole
         self._is_exact = all(one.negative == "exact" for one in self.likelihoods)
         self._sampler = Gibbs(energy, clamp=self.observed, n_threads=n_threads)
 
@@ -120,12 +125,25 @@ class ObjectiveOfKnown(Objective):
         out: Params | None = None,
     ) -> Any:
         """Gradient of one minibatch; see `Objective.step`."""
-        if any(np.isnan(x).any() for x in batch.values()):
-            if self._is_exact and log2_completions(self.energy, batch).max() <= _LISTED_LOG2:
+        absent = self._absent(batch) if self._whole else {}
+        if any(np.isnan(x[~absent[g]] if g in absent else x).any() for g, x in batch.items()):
+            if (
+                self._is_exact
+                and not absent
+                and log2_completions(self.energy, batch).max() <= _LISTED_LOG2
+            ):
                 batch, weights = self._all_completions(params, batch, weights)
             else:
                 batch = self._drawn(params, batch, state)
+                for g, rows in absent.items():
+                    batch[g][rows] = np.nan
         return super().step(params, batch, state, weights, out)
+
+    @staticmethod
+    def _absent(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Group -> rows that tell nothing of it, (n_rows,), where there are some."""
+        rows = {g: np.isnan(x.reshape(len(x), -1)).all(axis=1) for g, x in batch.items()}
+        return {g: x for g, x in rows.items() if x.any()}
 
     def _drawn(
         self, params: Params, batch: Mapping[str, np.ndarray], state: PhaseState
