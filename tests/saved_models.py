@@ -79,7 +79,7 @@ def _models():
             ("predict_proba", "predict", "transform"),
         ),
         "ClassGatedRBMClassifier": (
-            fb.ClassGatedRBMClassifier(4, rank=2, momentum=0.9, **SMALL),
+            fb.ClassGatedRBMClassifier(4, n_factors=2, momentum=0.9, **SMALL),
             labelled,
             ("predict_proba", "predict"),
         ),

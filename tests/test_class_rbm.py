@@ -23,7 +23,7 @@ MODELS = {
     "class, Gaussian": (RBMClassifier, {"visible": "gaussian"}),
     "class, spins": (RBMClassifier, {"hidden": "spin"}),
     "gated": (ClassGatedRBMClassifier, {}),
-    "gated, factored": (ClassGatedRBMClassifier, {"rank": 2}),
+    "gated, factored": (ClassGatedRBMClassifier, {"n_factors": 2}),
     "two groups": (TwoGroupRBMClassifier, {"n_nuisance": 2}),
     "two groups, second order": (TwoGroupRBMClassifier, {"n_nuisance": 2, "order": 2}),
 }
@@ -186,7 +186,7 @@ def _digits():
         (RBMClassifier(50, n_iter=40, learning_rate=1.0), 0.95),
         (RBMClassifier(50, objective="generative", n_iter=40), 0.91),
         (ClassGatedRBMClassifier(30, n_iter=20), 0.95),
-        (ClassGatedRBMClassifier(30, rank=50, n_iter=20), 0.91),
+        (ClassGatedRBMClassifier(30, n_factors=50, n_iter=20), 0.91),
         (TwoGroupRBMClassifier(30, n_nuisance=30, n_iter=20), 0.95),
         (TwoGroupRBMClassifier(30, n_nuisance=30, order=2, n_iter=40), 0.91),
     ],
@@ -374,7 +374,7 @@ def test_weights_are_where_they_are_said_to_be():
     assert _fitted("two groups").components_.shape == (3, 2, 3)
     assert _fitted("two groups, second order").components_.shape == (2, 3)
     assert _fitted("two groups").nuisance_components_.shape == (2, 3)
-    with pytest.raises(AttributeError, match="with rank=2 the weights are never formed"):
+    with pytest.raises(AttributeError, match="with n_factors=2 the weights are never formed"):
         _ = _fitted("gated, factored").components_
     with pytest.raises(AttributeError, match="call fit first"):
         _ = RBMClassifier().components_
@@ -438,8 +438,8 @@ def test_parameters_that_make_no_sense_are_refused(options, error, sentence):
 
 def test_parameters_of_one_model_that_make_no_sense_are_refused():
     X, y = _data()
-    with _says("rank must be a whole number >= 1; got 0."):
-        ClassGatedRBMClassifier(2, rank=0).fit(X, y)
+    with _says("n_factors must be a whole number >= 1; got 0."):
+        ClassGatedRBMClassifier(2, n_factors=0).fit(X, y)
     with _says("order must be 3 (the label gates the weights of h) or 2 (it adds to the field"):
         TwoGroupRBMClassifier(2, order=4).fit(X, y)
     with _says("objective='discriminative' learns nothing of the n_nuisance units, which cancel"):

@@ -108,7 +108,7 @@ CHECKED = [
     ),
     (RBMClassifier(visible="gaussian", objective="semi-supervised", **LEARNING), SEMI_SUPERVISED),
     (ClassGatedRBMClassifier(visible="gaussian", **LEARNING), UNEQUAL_DRAWS),
-    (ClassGatedRBMClassifier(visible="gaussian", rank=3, **LEARNING), UNEQUAL_DRAWS),
+    (ClassGatedRBMClassifier(visible="gaussian", n_factors=3, **LEARNING), UNEQUAL_DRAWS),
     (TwoGroupRBMClassifier(visible="gaussian", n_nuisance=3, **LEARNING), UNEQUAL_DRAWS),
     (
         TwoGroupRBMClassifier(visible="gaussian", n_nuisance=3, order=2, **LEARNING),

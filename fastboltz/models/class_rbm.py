@@ -836,8 +836,8 @@ class ClassGatedRBMClassifier(_LabelMachine):
     ----------
     n_components : int, default=256
         Number of hidden units.
-    rank : int, default=None
-        Number of factors F; None keeps the full array of weights.
+    n_factors : int, default=None
+        Rank-one factors F of the weights; None keeps the full array.
     objective : {"hybrid", "discriminative", "generative", "semi-supervised"}, default="hybrid"
         What is maximised: ``log p(y|v) + alpha log p(v,y)``; ``log p(y|v)``; ``log p(v,y)``; or
         the hybrid on labelled rows ``+ beta log p(v)`` on those labelled -1. Each sum runs over
@@ -874,7 +874,7 @@ class ClassGatedRBMClassifier(_LabelMachine):
     ----------
     classes_ : ndarray of shape (n_classes,)
     components_ : ndarray of shape (n_classes, n_components, n_features)
-        W; with ``rank`` the factors are in ``params_``.
+        W; with ``n_factors`` the factors are in ``params_``.
     intercept_hidden_, intercept_visible_, intercept_class_ : ndarray
     energy_ : Energy
         The declared energy, with groups "v", "h" and "y".
@@ -897,7 +897,7 @@ class ClassGatedRBMClassifier(_LabelMachine):
     >>> import numpy as np
     >>> from fastboltz import ClassGatedRBMClassifier
     >>> X = np.array([[0, 0, 1], [0, 1, 1], [1, 0, 0], [1, 1, 0]], dtype=np.float32)
-    >>> model = ClassGatedRBMClassifier(4, rank=3, n_iter=200, batch_size=4, random_state=0)
+    >>> model = ClassGatedRBMClassifier(4, n_factors=3, n_iter=200, batch_size=4, random_state=0)
     >>> model.fit(X, [3, 3, 5, 5]).predict(X).tolist()
     [3, 3, 5, 5]
     """
@@ -906,7 +906,7 @@ class ClassGatedRBMClassifier(_LabelMachine):
         self,
         n_components: int = 256,
         *,
-        rank: int | None = None,
+        n_factors: int | None = None,
         objective: str = "hybrid",
         alpha: float = 0.01,
         beta: float = 0.1,
@@ -963,23 +963,24 @@ class ClassGatedRBMClassifier(_LabelMachine):
             verbose=verbose,
             random_state=random_state,
         )
-        self.rank = rank
+        self.n_factors = n_factors
 
     def _check_parameters(self) -> None:
         super()._check_parameters()
-        if self.rank is not None:
-            check_count("rank", self.rank)
+        if self.n_factors is not None:
+            check_count("n_factors", self.n_factors)
 
     def _terms(self, slots: dict[str, str]) -> list[str]:
-        return [_gated(slots) + (f" | {self.rank}" if self.rank else "")]
+        return [_gated(slots) + (f" | {self.n_factors}" if self.n_factors else "")]
 
     @property
     def components_(self) -> np.ndarray:
         """Weights of each class, (n_classes, n_components, n_features)."""
         params = self._learnt("components_")
-        if self.rank:
+        if self.n_factors:
             raise AttributeError(
-                f"with rank={self.rank} the weights are never formed; their factors are in params_."
+                f"with n_factors={self.n_factors} the weights are never formed; their factors are "
+                f"in params_."
             )
         w = params[self.energy_.terms[0].name]
         return w.reshape(len(self.classes_), self.energy_.groups["h"].size, -1)
