@@ -644,6 +644,8 @@ BOTH = [DeepBoltzmannMachine, DeepBeliefNetwork]
         ),
         ({"layers": 500}, X0, "layers must be the sizes of the hidden layers"),
         ({"layers": "500"}, X0, "layers must be the sizes of the hidden layers"),
+        ({"layers": np.array([])}, X0, "e.g. (500, 1000); got array([], dtype=float64)."),
+        ({"layers": np.array([[3, 2]])}, X0, "layers[0] must be a whole number >= 1; got [3, 2]."),
         ({"layers": (3, 0)}, X0, "layers[1] must be a whole number >= 1; got 0."),
         ({"visible": "bits"}, X0, "visible must be one of"),
         ({"method": "tempering"}, X0, "method must be one of"),
@@ -652,12 +654,21 @@ BOTH = [DeepBoltzmannMachine, DeepBeliefNetwork]
     ],
 )
 def test_bad_input_gets_a_sentence(model, options, X, sentence):
-    with pytest.raises(ValueError, match=re.escape(sentence)):
+    with pytest.raises((ValueError, TypeError), match=re.escape(sentence)):
         model(**{"layers": (3, 2), **options}).fit(X)
 
 
 @pytest.mark.parametrize("model", BOTH)
-@pytest.mark.parametrize("depth", [0, 3, -1, 1.5, True, "top"])
+def test_sizes_of_layers_may_come_in_an_array(model):
+    one, other = (
+        clone(model(layers, n_iter=1, random_state=0)).fit(X0)
+        for layers in ((3, 2), np.array([3, 2]))
+    )
+    np.testing.assert_array_equal(one.transform(X0), other.transform(X0))
+
+
+@pytest.mark.parametrize("model", BOTH)
+@pytest.mark.parametrize("depth", [0, 3, -1, 1.5, 1.0, True, "top", np.array([1, 2])])
 def test_a_layer_that_does_not_exist_is_named(model, depth):
     fitted = model((3, 2), n_iter=0).fit(X0)
     sentence = (

@@ -626,6 +626,8 @@ def test_bad_rows_labels_and_masks_get_a_sentence():
         for ask in (one.masks, one.transform):
             with _says("component must be a whole number from 0, the task-relevant one, to 1;"):
                 ask(X, component=2)
+            with _says("component must be a whole number from 0, the task-relevant one, to 1;"):
+                ask(X, component=np.array([0, 1]))
             # A mask of another shape has nowhere to go: rows of another width are refused.
             with pytest.raises(ValueError, match=r"X has 2 features, but .* is expecting 3"):
                 ask(X[:, :2])

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from saved_models import MODELS, learnt
 from scipy import sparse
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
@@ -321,6 +322,35 @@ def test_set_output_gives_named_columns_and_keeps_the_index():
         "bernoullirbm0",
         "bernoullirbm1",
     ]
+
+
+@pytest.mark.parametrize(
+    ("model", "options"),
+    [
+        (DeepBoltzmannMachine((4, 3), n_iter=1, n_pretraining=1), {"depth": 1}),
+        (DeepBeliefNetwork((4, 3), n_iter=1), {"depth": 1}),
+        (SigmoidBeliefNetwork((4, 3), n_iter=1), {"depth": 1}),
+        (PointwiseGatedRBM((4, 3), n_iter=1, n_pretraining=1), {"component": 1}),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_columns_without_names_are_no_named_table(model, options):
+    """pandas would say that lengths do not match."""
+    X = _bits()
+    ((name, value),) = options.items()
+    sentence = f"{name}={value} picks other columns than those that get_feature_names_out names"
+    model.fit(X)
+    plain = model.transform(X, **options)
+    with config_context(transform_output="pandas"), pytest.raises(ValueError, match=sentence):
+        model.transform(X, **options)
+    model.set_output(transform="pandas")
+    with pytest.raises(ValueError, match=sentence):
+        model.transform(X, **options)
+    assert list(model.transform(X).columns) == list(model.get_feature_names_out())
+    if name == "depth":
+        assert model.transform(X, depth=2).shape == (60, 3)
+    model.set_output(transform="default")
+    np.testing.assert_array_equal(model.transform(X, **options), plain)
 
 
 def test_polars_frames_go_in_and_come_out():

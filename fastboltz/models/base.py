@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
@@ -886,6 +887,17 @@ class _Survey:
                 old[0] + share * (new[0] - old[0]),
                 old[1] + share * (new[1] - old[1]),
             )
+
+
+def refuse_unnamed(model: BaseEstimator, argument: str) -> None:
+    """Raise a sentence if columns are to be named that `get_feature_names_out` does not know."""
+    chosen = getattr(model, "_sklearn_output_config", {}).get("transform")
+    kind = chosen or get_config()["transform_output"]
+    if kind != "default":
+        raise ValueError(
+            f"{argument} picks other columns than those that get_feature_names_out names, so the "
+            f"answer is no {kind} table; call set_output(transform='default') before."
+        )
 
 
 def _precision(data: Data) -> np.dtype:

@@ -392,8 +392,8 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
         depth : int, optional
-            1 is the layer next to the data; the default is the top one. (The names of
-            `get_feature_names_out`, and so `set_output`, are those of the top layer.)
+            1 is the layer next to the data; the default is the top one, which alone has names
+            (`get_feature_names_out`), and so tables by ``set_output``.
 
         Returns
         -------
@@ -401,7 +401,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         """
         check_is_fitted(self, "params_")
         net = self.network_
-        depth = _check_depth(depth, net.top)
+        depth = _check_depth(self, depth, net.top)
         X = self._check_rows(X)
         parts = []
         with threads.computing():

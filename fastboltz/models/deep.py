@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from ..terms import Params
 from ..training import Callback
 from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
-from .base import Data
+from .base import Data, refuse_unnamed
 from .boltzmann_machine import BoltzmannMachine
 from .chunks import is_chunked, parts_of, passes_over, real_types, take_names
 from .rbm import RBM
@@ -53,23 +54,27 @@ _OF_EACH_RBM = (
 
 def _check_layers(layers: Any) -> tuple[int, ...]:
     """Sizes of the hidden layers, or a sentence."""
+    given, layers = layers, layers.tolist() if isinstance(layers, np.ndarray) else layers
     if isinstance(layers, (str, bytes)) or not isinstance(layers, Sequence) or not layers:
         raise ValueError(
             f"layers must be the sizes of the hidden layers from the data upwards, e.g. "
-            f"(500, 1000); got {layers!r}."
+            f"(500, 1000); got {given!r}."
         )
     return tuple(check_count(f"layers[{k}]", n) for k, n in enumerate(layers))
 
 
-def _check_depth(depth: int | None, n_layers: int) -> int:
+def _check_depth(model: BaseEstimator, depth: Any, n_layers: int) -> int:
     """Number of a hidden layer, the top one by default."""
     if depth is None:
         return n_layers
-    if isinstance(depth, bool) or depth not in range(1, n_layers + 1):
+    is_number = isinstance(depth, Integral) and not isinstance(depth, bool)
+    if not is_number or depth not in range(1, n_layers + 1):
         raise ValueError(
             f"depth must be a whole number from 1, the layer next to the data, to {n_layers}, the "
             f"top; got {depth!r}."
         )
+    if depth != n_layers:
+        refuse_unnamed(model, f"depth={depth}")
     return int(depth)
 
 
@@ -286,15 +291,15 @@ n_threads, callbacks, verbose, random_state
         X : array-like or CSR matrix of shape (n_samples, n_features)
             NaN marks unknown units.
         depth : int, optional
-            1 is the layer next to the data; the default is the top one. (The names of
-            `get_feature_names_out`, and so `set_output`, are those of the top layer.)
+            1 is the layer next to the data; the default is the top one, which alone has names
+            (`get_feature_names_out`), and so tables by ``set_output``.
 
         Returns
         -------
         ndarray of shape (n_samples, layers[depth - 1])
         """
         check_is_fitted(self, "params_")
-        depth = _check_depth(depth, len(self._hidden))
+        depth = _check_depth(self, depth, len(self._hidden))
         return self.infer(X)[f"h{depth}"]
 
     def reconstruct(self, X: Any) -> np.ndarray:
@@ -693,15 +698,15 @@ centered, n_threads, callbacks, verbose, random_state
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
         depth : int, optional
-            1 is the layer next to the data; the default is the top one. (The names of
-            `get_feature_names_out`, and so `set_output`, are those of the top layer.)
+            1 is the layer next to the data; the default is the top one, which alone has names
+            (`get_feature_names_out`), and so tables by ``set_output``.
 
         Returns
         -------
         ndarray of shape (n_samples, layers[depth - 1])
         """
         check_is_fitted(self, "rbms_")
-        depth = _check_depth(depth, len(self.rbms_))
+        depth = _check_depth(self, depth, len(self.rbms_))
         x = self._check_rows(X, reset=False)
         for rbm in self.rbms_[:depth]:
             x = RBM._plain(rbm.transform, x)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..terms import Params
 from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
-from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed
 from .chunks import is_chunked, real_types
 from .class_rbm import _LabelMachine
 from .labels import UNLABELLED, is_unlabelled, plain_labels
@@ -363,7 +364,8 @@ class _PointwiseGated(EnergyEstimator):
 
     def _check_component(self, component: Any) -> int:
         n = len(self._sizes())
-        if isinstance(component, bool) or component not in range(n):
+        is_number = isinstance(component, Integral) and not isinstance(component, bool)
+        if not is_number or component not in range(n):
             raise ValueError(
                 f"component must be a whole number from 0, the task-relevant one, to {n - 1}; "
                 f"got {component!r}."
@@ -466,6 +468,7 @@ class _PointwiseGated(EnergyEstimator):
     def _means_of_hidden(self, data: Data, component: int | None) -> np.ndarray:
         wanted = range(len(self._sizes()))
         if component is not None:
+            refuse_unnamed(self, f"component={component!r}")
             wanted = range(self._check_component(component), component + 1)
         groups = [g for g in _hidden(self.energy_) if int(g[1:]) in wanted]
         if not groups:
@@ -784,14 +787,15 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
 
     # -- answers -------------------------------------------------------------------------------
 
-    def transform(self, X: Any, component: int | None = None) -> np.ndarray:
+    def transform(self, X: Any, *, component: int | None = None) -> np.ndarray:
         """Posterior means of the hidden units.
 
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
         component : int, optional
-            The hidden units of one component; all by default, component after component.
+            The hidden units of one component; all by default, component after component, which
+            alone have names (`get_feature_names_out`), and so tables by ``set_output``.
 
         Returns
         -------
@@ -800,7 +804,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         check_is_fitted(self, "params_")
         return self._means_of_hidden({"v": self._check_rows_of(X)}, component)
 
-    def masks(self, X: Any, component: int = 0) -> np.ndarray:
+    def masks(self, X: Any, *, component: int = 0) -> np.ndarray:
         """Posterior probability that each visible unit is switched to a component.
 
         Where a visible unit is zero its switch matters to nothing, and the probability is that of
@@ -1142,7 +1146,7 @@ n_gibbs, n_chains, optimizer, momentum
         """Probability of each label in the order of ``classes_``: (n_samples, n_classes)."""
         return super().predict_proba(X)
 
-    def transform(self, X: Any, y: Any = None, component: int | None = None) -> np.ndarray:
+    def transform(self, X: Any, y: Any = None, *, component: int | None = None) -> np.ndarray:
         """Posterior means of the hidden units, given the labels too where there are some.
 
         Parameters
@@ -1151,7 +1155,8 @@ n_gibbs, n_chains, optimizer, momentum
         y : array-like of shape (n_samples,), optional
             Labels to be taken as known.
         component : int, optional
-            The hidden units of one component; all by default, component after component.
+            The hidden units of one component; all by default, component after component, which
+            alone have names (`get_feature_names_out`), and so tables by ``set_output``.
 
         Returns
         -------
@@ -1159,7 +1164,7 @@ n_gibbs, n_chains, optimizer, momentum
         """
         return self._means_of_hidden(self._check_data(X, y), component)
 
-    def masks(self, X: Any, y: Any = None, component: int = 0) -> np.ndarray:
+    def masks(self, X: Any, y: Any = None, *, component: int = 0) -> np.ndarray:
         """Posterior probability that each visible unit is switched to a component.
 
         Where a visible unit is zero its switch matters to nothing, and the probability is that of
