@@ -556,6 +556,12 @@ SENTENCES = [
         ValueError,
         "X['x'] is known in part in row 0, but objective has a likelihood given 'x', which it",
     ),
+    (
+        {"visible": ("x", "y"), "given": (), "objective": [LogLikelihood(("x", "y"))]},
+        {"x": D["x"], "y": np.full((6, 2), np.nan)},
+        ValueError,
+        "no row has what a likelihood of objective needs: all 6 lack a group that it names.",
+    ),
     ({"given": ("x", "y")}, D, ValueError, "group 'y' is named twice"),
     (
         {"method": "pdc"},

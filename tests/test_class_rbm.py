@@ -428,6 +428,7 @@ def test_a_training_goes_on_with_another_objective(method):
             "n_iter_no_change must be a whole number >= 1; got 0.",
         ),
         ({"n_components": 0}, ValueError, "n_components must be a whole number >= 1; got 0."),
+        ({"early_stopping": "yes"}, TypeError, "early_stopping must be True or False; got 'yes'."),
     ],
     ids=repr,
 )
@@ -444,6 +445,10 @@ def test_parameters_of_one_model_that_make_no_sense_are_refused():
         TwoGroupRBMClassifier(2, order=4).fit(X, y)
     with _says("objective='discriminative' learns nothing of the n_nuisance units, which cancel"):
         TwoGroupRBMClassifier(2, objective="discriminative").fit(X, y)
+    with _says("objective='hybrid' with alpha=0 learns nothing of the n_nuisance units, which"):
+        TwoGroupRBMClassifier(2, alpha=0).fit(X, y)
+    semi = TwoGroupRBMClassifier(2, alpha=0, objective="semi-supervised", n_iter=1)
+    assert semi.fit(X, np.where(y == 0, -1, y)).n_iter_ == 1
     with _says("hidden=Categorical(2, 3) has a shape of its own; both groups of hidden units"):
         TwoGroupRBMClassifier(2, hidden=fb.Categorical(2, 3)).fit(X, y)
 

@@ -194,6 +194,18 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             groups[g] = kind
         return Energy(groups, self.terms)
 
+    def _check_rows_apply(self, data: Data) -> None:
+        """Raise a sentence if no likelihood of `objective` has a row that tells what it needs."""
+        n = data[self._visible[0]].shape[0]
+        dense = {g: x for g, x in data.items() if not hasattr(x, "toarray")}
+        absent = {g: np.isnan(x).all(axis=1) for g, x in dense.items()}
+        parts = [Objective._rows(one, absent, n) for one in self._likelihoods()]
+        if all(rows is not None and len(rows) == 0 for rows in parts):
+            raise ValueError(
+                f"no row has what a likelihood of objective needs: all {n} lack a group that it "
+                f"names. Give rows whose groups are known, or a likelihood of the others."
+            )
+
     def _likelihoods(self) -> Sequence[LogLikelihood]:
         if self.objective is None:
             return [self._likelihood(self._visible, self._given)]
@@ -438,6 +450,8 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             return self
         self._check_parameters()
         data = self._check_data(X, reset=True)
+        if self.objective is not None:
+            self._check_rows_apply(data)
         self._fit(data, self._check_weights(sample_weight, data[self._visible[0]]))
         return self
 

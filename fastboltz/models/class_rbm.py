@@ -31,7 +31,7 @@ from ..optimizers import Linear, Schedule, as_optimizer
 from ..terms import FactoredTerm, Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
-from ..validation import check_count, check_number, one_of
+from ..validation import check_count, check_flag, check_number, one_of
 from .base import Data, EnergyEstimator
 from .chunks import is_chunked, parts_of, real_types
 from .labels import is_unlabelled, listed_labels, plain_labels
@@ -360,6 +360,7 @@ class _LabelMachine(
         check_number("sparsity", self.sparsity, 0)
         check_number("activity", self.activity, 0, below=1, strict=True)
         check_number("validation_fraction", self.validation_fraction, 0, below=1, strict=True)
+        check_flag("early_stopping", self.early_stopping)
         check_count("n_iter_no_change", self.n_iter_no_change)
 
     def _check_size(self) -> None:
@@ -753,8 +754,9 @@ class RBMClassifier(_LabelMachine):
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
     activity : float, default=0.1
-    method : {"cd", "pcd", "exact"}, default="cd"
-        Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
+    method : {"cd", "pcd", "exact", "tempered", "trajectory"}, default="cd"
+        Negative phase of ``log p(v,y)`` and ``log p(v)``, as in `RBM`; that of ``log p(y|v)`` is
+        always exact.
     learning_rate : "auto", float or schedule, default="auto"
         As in `RBM`, but "auto" is 0.5 (0.1 where units are real-valued or weights factored),
         falling linearly: the exact gradient has no noise of sampling.
@@ -854,8 +856,9 @@ class ClassGatedRBMClassifier(_LabelMachine):
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
     activity : float, default=0.1
-    method : {"cd", "pcd", "exact"}, default="cd"
-        Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
+    method : {"cd", "pcd", "exact", "tempered", "trajectory"}, default="cd"
+        Negative phase of ``log p(v,y)`` and ``log p(v)``, as in `RBM`; that of ``log p(y|v)`` is
+        always exact.
     learning_rate : "auto", float or schedule, default="auto"
         As in `RBM`, but "auto" is 0.5 (0.1 where units are real-valued or weights factored),
         falling linearly: the exact gradient has no noise of sampling.
@@ -1019,8 +1022,9 @@ class TwoGroupRBMClassifier(_LabelMachine):
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
     activity : float, default=0.1
-    method : {"cd", "pcd", "exact"}, default="cd"
-        Negative phase of ``log p(v,y)`` and ``log p(v)``; that of ``log p(y|v)`` is always exact.
+    method : {"cd", "pcd", "exact", "tempered", "trajectory"}, default="cd"
+        Negative phase of ``log p(v,y)`` and ``log p(v)``, as in `RBM`; that of ``log p(y|v)`` is
+        always exact.
     learning_rate : "auto", float or schedule, default="auto"
         As in `RBM`, but "auto" is 0.5 (0.1 where units are real-valued or weights factored),
         falling linearly: the exact gradient has no noise of sampling.
@@ -1144,10 +1148,13 @@ class TwoGroupRBMClassifier(_LabelMachine):
                 f"order must be 3 (the label gates the weights of h) or 2 (it adds to the field of "
                 f"h); got {self.order!r}."
             )
-        if self.objective == "discriminative":
+        of_v = self._generative_weight or (self.objective == "semi-supervised" and self.beta)
+        if not of_v:
+            alpha = "" if self.objective == "discriminative" else f" with alpha={self.alpha!r}"
             raise ValueError(
-                "objective='discriminative' learns nothing of the n_nuisance units, which cancel "
-                "in p(y|v). Use objective='hybrid' or 'generative', or a model without them."
+                f"objective={self.objective!r}{alpha} learns nothing of the n_nuisance units, "
+                f"which cancel in p(y|v). Use objective='hybrid' with alpha > 0 or 'generative', or a "
+                f"model without them."
             )
 
     def _hidden_groups(self) -> dict[str, Unit]:

@@ -601,8 +601,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         (Lee, Ekanadham & Ng 2007), in the pretraining too. Without it an RBM of noisy data uses a
         few of its units and leaves the others without weights.
     activity : float, default=0.1
-    method : {"cd", "pcd", "exact"}, default="cd"
-        Negative phase; "exact" enumerates, in the positive phase too.
+    method : {"cd", "pcd", "exact", "tempered", "trajectory"}, default="cd"
+        Negative phase, as in `RBM`; "exact" enumerates, in the positive phase too.
     n_gibbs, n_chains : int
         As in `RBM`.
     learning_rate : "auto", float or schedule, default="auto"
