@@ -237,12 +237,33 @@ def test_data_outside_of_the_support_are_refused_with_the_remedy(visible, values
         rbm.fit(X)
     if X.min() >= 0:
         # Sparse rows are looked at some thousands at a time, so that others may be named.
-        with pytest.raises(ValueError, match="units need"):
+        with pytest.raises(ValueError, match=r"units need|spins are -1 or 1\. Map \{0, 1\}"):
             rbm.fit(sparse.csr_array(X))
-    rbm.fit(fine)
+    rbm.fit(2 * fine - 1 if visible == "spin" else fine)
     for name in ("transform", "score_samples", "free_energy", "reconstruct", "partial_fit"):
         with _says(sentence):
             getattr(rbm, name)(X)
+
+
+@pytest.mark.parametrize("kind", [np.float64, np.uint8, sparse.csr_array])
+def test_bits_are_not_taken_for_spins_of_unknown_sign(kind):
+    """They lie in [-1, 1], and would be learnt as half of the pixels grey."""
+    X = kind(_bits())
+    rbm = RBM(2, visible="spin", n_iter=0)
+    sentence = (
+        "X holds 0 and 1 alone, but spins are -1 or 1. Map {0, 1} data by 2 * X - 1, or use "
+        "visible='bernoulli'."
+    )
+    with _says(sentence):
+        rbm.fit(X)
+    rbm.fit(2 * _bits() - 1)
+    for ask in (rbm.transform, rbm.score_samples, rbm.partial_fit):
+        with _says(sentence):
+            ask(X)
+    assert rbm.transform(np.ones((2, 5))).shape == (2, 2)
+    assert rbm.transform(np.full((2, 5), 0.0)).shape == (2, 2)
+    with _says(sentence.replace("X holds", "Y holds")):
+        fb.GatedRBM(2, visible="spin").fit(2 * _bits() - 1, _bits())
 
 
 def test_a_gaussian_takes_every_finite_value():

@@ -53,7 +53,7 @@ from ..training import (
     run,
     states_of_callbacks,
 )
-from ..units import BY_NAME, Own, Unit
+from ..units import BY_NAME, Own, Spin, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
 
@@ -138,11 +138,13 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         """Raise a sentence if rows hold values that the units cannot take."""
         if not hasattr(X, "toarray") and X.dtype.kind == "f":
             unit.check_support(name, X.reshape(len(X), *unit.shape))
+            refuse_bits(unit, X, name)
             return
         for start in range(0, X.shape[0], CHUNK_ROWS):
             rows = X[start : start + CHUNK_ROWS]
             rows = rows.toarray() if hasattr(rows, "toarray") else rows.astype(np.float32)
             unit.check_support(name, rows.reshape(len(rows), *unit.shape))
+            refuse_bits(unit, rows, name)
 
     # -- training ------------------------------------------------------------------------------
 
@@ -887,6 +889,20 @@ class _Survey:
                 old[0] + share * (new[0] - old[0]),
                 old[1] + share * (new[1] - old[1]),
             )
+
+
+def refuse_bits(unit: Unit, X: np.ndarray, name: str, parameter: str = "visible") -> None:
+    """Raise a sentence on data of spins that were meant for units in {0, 1}.
+
+    A spin of 0 is one whose sign is not known, which rows of zeros and ones are not meant to be.
+    """
+    if not isinstance(unit, Spin) or not ((X == 0).any() and (X == 1).any()):
+        return
+    if ((X == 0) | (X == 1) | np.isnan(X)).all():
+        raise ValueError(
+            f"{name} holds 0 and 1 alone, but spins are -1 or 1. Map {{0, 1}} data by 2 * X - 1, "
+            f"or use {parameter}='bernoulli'."
+        )
 
 
 def refuse_unnamed(model: BaseEstimator, argument: str) -> None:

@@ -1153,8 +1153,8 @@ class TwoGroupRBMClassifier(_LabelMachine):
             alpha = "" if self.objective == "discriminative" else f" with alpha={self.alpha!r}"
             raise ValueError(
                 f"objective={self.objective!r}{alpha} learns nothing of the n_nuisance units, "
-                f"which cancel in p(y|v). Use objective='hybrid' with alpha > 0 or 'generative', or a "
-                f"model without them."
+                f"which cancel in p(y|v). Use objective='hybrid' with alpha > 0 or 'generative', "
+                f"or a model without them."
             )
 
     def _hidden_groups(self) -> dict[str, Unit]:

@@ -16,7 +16,7 @@ from ..training import Callback
 from ..units import Bernoulli, Spin, Unit
 from ..units.base import check_range
 from ..validation import check_count, one_of
-from .base import Data
+from .base import Data, refuse_bits
 from .boltzmann_machine import BoltzmannMachine
 from .chunks import real_types
 
@@ -200,9 +200,7 @@ centered, n_threads, callbacks, verbose, random_state
         }
         low = -1 if self.units == "spin" else 0
         check_range(name, X, low, 1, type(unit).__name__, f"[{low}, 1]", hints[self.units])
-        # A spin of 0 is one of unknown sign, which whole rows of bits are not meant to be.
-        if self.units == "spin" and (X == 0).any() and ((X == 0) | (X == 1) | np.isnan(X)).all():
-            raise ValueError(f"{name} holds 0 and 1 alone, but spins are -1 or 1. {hints['spin']}")
+        refuse_bits(unit, X, name, "units")
 
     def _beside_hidden(self, X: np.ndarray) -> np.ndarray:
         """A hidden unit is one that no row tells."""
