@@ -557,6 +557,13 @@ SENTENCES = [
         "X['x'] is known in part in row 0, but objective has a likelihood given 'x', which it",
     ),
     (
+        {"groups": {"x": fb.Bernoulli(3), "y": fb.Categorical(4), "h": fb.Bernoulli(2)}},
+        {"x": D["x"], "y": D["y"][:, :1]},
+        ValueError,
+        "X['y'] has 1 columns, but group 'y' is Categorical(4); expected 4, one an entry. "
+        "Encode the columns with sklearn.preprocessing.OneHotEncoder.",
+    ),
+    (
         {"visible": ("x", "y"), "given": (), "objective": [LogLikelihood(("x", "y"))]},
         {"x": D["x"], "y": np.full((6, 2), np.nan)},
         ValueError,

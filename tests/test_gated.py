@@ -7,6 +7,7 @@ import re
 
 import numpy as np
 import oracles
+import pandas as pd
 import pytest
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
@@ -288,6 +289,28 @@ def test_tables_of_other_widths_are_refused_by_name():
         sentence = f"{name} has {width} columns, but the model was fitted with"
         with pytest.raises(ValueError, match=sentence):
             call()
+
+
+def test_columns_in_another_order_are_refused_by_their_names():
+    _, X, Y = _fitted({})
+    named = pd.DataFrame(X, columns=["a", "b", "c"])
+    turned = named[["c", "b", "a"]]
+    gated = GatedRBM(2, n_iter=1, random_state=0).fit(named, Y)
+    assert list(gated.feature_names_in_) == ["a", "b", "c"]
+    H = gated.transform(named, pd.DataFrame(Y))
+    np.testing.assert_array_equal(gated.analogy(named, Y, named), gated.predict(named, H))
+    for call in (
+        lambda: gated.transform(turned, Y),
+        lambda: gated.predict(turned, H),
+        lambda: gated.analogy(named, Y, turned),
+        lambda: gated.sample(turned),
+        lambda: gated.partial_fit(turned, Y),
+    ):
+        with pytest.raises(ValueError, match="Feature names must be in the same order"):
+            call()
+    chunks = GatedRBM(2, n_iter=1, random_state=0).fit(lambda: iter([(named, Y), (named, Y)]))
+    assert list(chunks.feature_names_in_) == ["a", "b", "c"]
+    assert not hasattr(chunks.fit(X, Y), "feature_names_in_")
 
 
 def test_arguments_that_do_not_belong_together_are_refused():

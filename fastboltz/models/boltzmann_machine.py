@@ -386,9 +386,12 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             name = f"X[{g!r}]" if by_group else "X"
             unit = energy.groups[g]
             if x.shape[1] != unit.size:
+                encode = ""
+                if unit.event_axes and x.shape[1] == unit.n_units:
+                    encode = " Encode the columns with sklearn.preprocessing.OneHotEncoder."
                 raise ValueError(
                     f"{name} has {x.shape[1]} columns, but group {g!r} is {unit}; expected "
-                    f"{unit.size}, one an entry."
+                    f"{unit.size}, one an entry.{encode}"
                 )
             self._check_known(name, g, unit, x)
             self._check_support(unit, x, name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..energy import Energy
@@ -57,6 +57,8 @@ n_threads, callbacks, verbose, random_state
     n_iter_ : int
     n_features_in_, n_features_y_ : int
         Columns of X and of Y.
+    feature_names_in_ : ndarray of str
+        Where the columns of X have names.
 
     References
     ----------
@@ -197,6 +199,10 @@ n_threads, callbacks, verbose, random_state
         if len(set(rows.values())) > 1:
             listed = " and ".join(f"{name} has {n}" for name, n in rows.items())
             raise ValueError(f"pairs need as many rows of one as of the other; {listed} rows.")
+        for name in tables:
+            if name[0] == "X":
+                # The names of columns, where there are some.
+                validate_data(self, tables[name], reset=reset, skip_check_array=True)
         return data
 
     # -- fitting -------------------------------------------------------------------------------
@@ -329,13 +335,13 @@ n_threads, callbacks, verbose, random_state
         ndarray of shape (n_samples, n_features_y)
         """
         H = self.transform(X, Y)
-        new = self._check_images(X_new=X_new)["x"]
-        if len(H) not in (1, len(new)):
+        n = len(self._check_images(X_new=X_new)["x"])
+        if len(H) not in (1, n):
             raise ValueError(
-                f"X_new has {len(new)} rows, but there are {len(H)} pairs of X and Y; give as "
+                f"X_new has {n} rows, but there are {len(H)} pairs of X and Y; give as "
                 f"many, or one pair for all."
             )
-        return self._applied(X_new=new, H=H)
+        return self._applied(X_new=X_new, H=H)
 
     # -- likelihood and samples ----------------------------------------------------------------
 
