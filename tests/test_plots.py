@@ -185,6 +185,16 @@ def test_rows_of_images_have_names_and_may_be_of_different_length(X):
     assert display.image_.get_clim() == (-3, 3)
 
 
+def test_images_of_another_size_are_named(X):
+    sentence = (
+        r"the images 'truth' have shape \(5, 4\); expected \(n_images, 12\), for 4 x 3 pixels"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        ImagesDisplay({"image": X[:5], "truth": X[:5, :4]}, SHAPE)
+    with pytest.raises(ValueError, match=r"the images 'one' have shape \(12,\)"):
+        ImagesDisplay({"one": X[0]}, SHAPE)
+
+
 def test_unknown_pixels_have_a_colour_of_their_own(X):
     """Deliberate bug that this catches: empty places taken for unknown pixels."""
     known = X[:3].copy()

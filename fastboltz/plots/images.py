@@ -170,6 +170,13 @@ class ImagesDisplay(MosaicDisplay):
     def __init__(self, rows: Mapping[str, Any], image_shape: tuple[int, int]) -> None:
         self.rows = {name: dense(x) for name, x in rows.items()}
         self.image_shape = image_shape
+        n_pixels = image_shape[0] * image_shape[1]
+        for name, x in self.rows.items():
+            if x.ndim != 2 or x.shape[1] != n_pixels:
+                raise ValueError(
+                    f"the images {name!r} have shape {x.shape}; expected (n_images, {n_pixels}), "
+                    f"for {image_shape[0]} x {image_shape[1]} pixels."
+                )
 
     def plot(
         self,
