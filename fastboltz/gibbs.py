@@ -21,7 +21,7 @@ from fastboltz_ext import layers, packed, site_gibbs
 
 from . import products, rng, threads
 from .energy import Energy
-from .terms import DenseTerm, Hyperedges, Params, Term, as_rows
+from .terms import DenseTerm, Hyperedges, Params, RowMatrices, Term, as_rows
 from .units import Categorical
 from .units.binary import Binary
 from .validation import check_count, check_rows, check_state, one_of, unknown_group
@@ -119,12 +119,12 @@ class Fixed:
     ----------
     field : ndarray of shape (n_rows, *shape)
         From terms whose other groups are all held.
-    moving : tuple of Term
-        The group's other terms.
+    moving : tuple of Term or RowMatrices
+        The group's other terms, or what is left of them.
     """
 
     field: np.ndarray
-    moving: tuple[Term, ...]
+    moving: tuple[Term | RowMatrices, ...]
 
     def add(
         self, params: Params, values: Mapping[str, np.ndarray], group: str, n_threads: int
@@ -532,22 +532,28 @@ class Gibbs:
     ) -> dict[str, Fixed]:
         """What groups receive from groups that are held, computed once for many sweeps.
 
-        Only groups are in it that terms with held groups alone reach, and that are drawn as a
-        block.
+        Only groups are in it that terms with held groups reach, alone or with one other group, and
+        that are drawn as a block.
         """
         found = {}
+        left: dict[Term, RowMatrices] = {}
+        for t in self.energy.terms if held else ():
+            if isinstance(t, DenseTerm):
+                matrices = t.row_matrices(params, values, held, self.n_threads)
+                if matrices is not None:
+                    left[t] = matrices
         for g, unit in self.energy.groups.items():
             if g in held or g in self._sites:
                 continue
             terms = self.energy._of_group[g]
             still = [t for t in terms if all(other in held for other in t.groups if other != g)]
-            if not any(len(t.groups) > 1 for t in still):
+            if not any(len(t.groups) > 1 for t in still) and not any(t in left for t in terms):
                 continue
-            n = len(next(values[h] for t in still for h in t.groups if h != g))
+            n = len(next(values[h] for t in terms for h in t.groups if h in held))
             field = np.zeros((n, *unit.shape), dtype=params[g].dtype)
             for t in still:
                 t.add_field(params, values, g, field, self.n_threads)
-            found[g] = Fixed(field, tuple(t for t in terms if t not in still))
+            found[g] = Fixed(field, tuple(left.get(t, t) for t in terms if t not in still))
         return found
 
     def draw(

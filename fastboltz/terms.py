@@ -26,6 +26,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations, permutations
 from numbers import Integral
@@ -48,6 +49,8 @@ State = Mapping[str, np.ndarray]
 _CHUNK_BYTES = 1 << 26
 #: The same for intermediates that are read again at once.
 _CACHE_BYTES = 1 << 21
+#: Matrices of every row are kept up to so many bytes.
+_ROW_MATRICES_BYTES = 1 << 28
 #: Absolute weights of a unit may sum to this for exact sums (see `fastboltz_ext.packed`).
 _FIXED_POINT_SUM = 1999.0
 #: Up to so many states, a dense term is taken apart into one for each of them.
@@ -273,6 +276,38 @@ def _check_distinct_units(name: str, slots: Sequence[Slot], groups: Groups) -> N
             )
 
 
+# -- what is left of a term while groups are held --------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class RowMatrices:
+    """A matrix between two groups for every row: ``-E(x_n) = x_n' W_n y_n``.
+
+    A term of three groups is that while one of them is held, ``W_n = sum_r u_nr W_r``. Sums over
+    the held units are made once then, and not in every sweep.
+
+    Attributes
+    ----------
+    groups : (str, str)
+    matrices : ndarray of shape (n_rows, size of the first, size of the second)
+    """
+
+    groups: tuple[str, str]
+    matrices: np.ndarray
+
+    def add_field(
+        self, params: Params, state: State, group: str, out: np.ndarray, n_threads: int = 1
+    ) -> None:
+        """Add the part of the field of ``group`` to ``out``, as `Term.add_field`."""
+        first, second = self.groups
+        target, dtype = as_rows(out), self.matrices.dtype
+        # One small product a row, each by BLAS at one thread: no threads of ours pay here.
+        if group == second:
+            target += (as_rows(state[first], dtype)[:, None, :] @ self.matrices)[:, 0]
+        else:
+            target += (self.matrices @ as_rows(state[second], dtype)[:, :, None])[:, :, 0]
+
+
 # -- dense -----------------------------------------------------------------------------------------
 
 
@@ -475,6 +510,30 @@ class DenseTerm(Term):
             if self.lateral:
                 part = part * self._distinct
             target += (scale * part).astype(target.dtype, copy=False)
+
+    def row_matrices(
+        self, params: Params, state: State, held: Sequence[str], n_threads: int = 1
+    ) -> RowMatrices | None:
+        """What is left of the term while some groups are held; None of one that is no such term.
+
+        That is three slots or more without a shared letter, of which two are free, and rows whose
+        matrices fit into memory.
+        """
+        free = [s for s in self.slots if s.group not in held]
+        still = [s for s in self.slots if s.group in held]
+        distinct = len(self.letters) == sum(len(s.letters) for s in self.slots)
+        if self.lateral or not distinct or len(free) != 2 or not still:
+            return None
+        w = params[self.name]
+        gate = np.ascontiguousarray(self._gate(state, still, w.dtype))
+        first, second = (self.units[s.group].size for s in free)
+        if len(gate) * first * second * w.itemsize > _ROW_MATRICES_BYTES:
+            return None
+        flat = np.ascontiguousarray(self._arranged(w, [*free, *still])).reshape(first * second, -1)
+        matrices = np.empty((len(gate), first * second), w.dtype)
+        layers.product(gate, flat, matrices, transpose=True, n_threads=n_threads)
+        groups = (free[0].group, free[1].group)
+        return RowMatrices(groups, matrices.reshape(-1, first, second))
 
     # -- shared indices: a plain matrix between products, unit by unit --------------------------
 

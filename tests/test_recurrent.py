@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 
 import fastboltz as fb
 from fastboltz import likelihood
+from fastboltz import terms as terms_module
 from fastboltz.likelihood import conditional_ais
 from fastboltz.objectives import LogLikelihood, Objective
 from fastboltz.optimizers import Constant, as_optimizer
@@ -290,6 +291,63 @@ def test_fields_that_stay_are_the_fields():
     assert [t.name for t in fixed["v"].moving] == ["h_j v_i", "h_j v_i x_r | 2"]
     found = fixed["v"].add(params, state, "v", 1)
     np.testing.assert_allclose(found, energy.field(params, state, "v"), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("terms", "held"),
+    [
+        (["h_j v_i", "h_j v_i x_r", "v_i x_r"], "x"),
+        (["x_r v_i h_j"], "x"),
+        (["v_i z_ks h_j x_r", "h_j v_i z_ks"], "zx"),
+        (["z_ks x_r v_i"], "v"),
+    ],
+    ids=str,
+)
+def test_a_term_of_three_groups_is_a_matrix_for_every_row_while_one_is_held(terms, held, dtype):
+    """Its fields are the declared ones, and sweeps, with the same random numbers, the same states.
+
+    Deliberate bugs that this catches: the matrix the wrong way round, gates of several held groups
+    in another order than the weights.
+    """
+    units = UNITS | {"z": fb.Categorical(2, 3)}
+    named = {letter for t in terms for letter in t if letter in units}
+    units = {g: u for g, u in units.items() if g in named}
+    energy = fb.Energy(units, terms)
+    params = {k: x.astype(dtype) for k, x in _random_params(energy).items()}
+    held = list(held)
+    sampler = fb.Gibbs(energy, held)
+    given = dict(fb.Gibbs(energy).init(params, 200, random_state=1).values)
+    given = {g: given[g] for g in held}
+    state = sampler.init(params, values=given, random_state=1)
+    fixed = sampler.fixed(params, state.values, held)
+    kinds = {g: [type(t).__name__ for t in one.moving] for g, one in fixed.items()}
+    assert all("RowMatrices" in names for names in kinds.values()) and len(kinds) == 2
+    for g, one in fixed.items():
+        np.testing.assert_allclose(
+            one.add(params, state.values, g, 1),
+            energy.field(params, state.values, g),
+            rtol=1e-12 if dtype == np.float64 else 1e-4,
+            atol=1e-13 if dtype == np.float64 else 1e-5,
+        )
+    if dtype == np.float64:
+        found = sampler.step(params, state, 3)
+        plain = sampler.step(params, state, 3, fixed={})
+        for g, x in plain.values.items():
+            np.testing.assert_allclose(found.values[g], x, rtol=1e-10)
+
+
+def test_matrices_of_every_row_that_do_not_fit_are_not_made(monkeypatch):
+    energy = fb.Energy(UNITS, ["h_j v_i x_r"])
+    params, sampler = _random_params(energy), fb.Gibbs(energy, "x")
+    given = np.random.default_rng(0).standard_normal((50, 2))
+    state = sampler.init(params, values={"x": given}, random_state=0)
+    assert set(sampler.fixed(params, state.values, ["x"])) == {"v", "h"}
+    found = sampler.step(params, state, 2)
+    monkeypatch.setattr(terms_module, "_ROW_MATRICES_BYTES", 100)
+    assert not sampler.fixed(params, state.values, ["x"])
+    for g, x in sampler.step(params, state, 2).values.items():
+        np.testing.assert_array_equal(found.values[g], x)
 
 
 # ------------------------------------------------------------------------- conditional annealing

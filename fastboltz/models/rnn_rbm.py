@@ -775,7 +775,8 @@ class RNNRBM(EnergyEstimator):
         Where the hidden side of the RBM is small it is exact; else a mean over annealed chains with
         their importance weights, which finds the modes of an RBM where chains at its own
         temperature would have to cross between them. What the last row of a sequence holds has no
-        part in its own prediction: a row of zeros at the end asks for the step that follows.
+        part in its own prediction: one more row at the end, of any values that the units can take,
+        asks for the step that follows.
 
         Parameters
         ----------
