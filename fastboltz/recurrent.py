@@ -166,10 +166,31 @@ class Recurrent(ABC):
         resets = reset.sum(axis=1).tolist()
         for t in range(len(x)):
             before[t] = np.where(reset[t][:, None], start, state) if resets[t] else state
-            state, kept = self.step(params, before[t], drive[t])
+            made = self.step(params, before[t], drive[t])
+            if t == 0:
+                what = "u(t), one row a sequence, and what back() wants to see again (or None)"
+                self._check_made("step", what, made, 0, state.shape)
+            state, kept = made
             tape.after[t] = state
             tape.kept.append(kept)
         return tape
+
+    def _check_made(
+        self, method: str, what: str, made: Any, at: int, shape: tuple[int, ...]
+    ) -> None:
+        """Raise a sentence if a subclass returns no pair with an array of this shape in it."""
+        is_pair = isinstance(made, tuple) and len(made) == 2
+        if is_pair and np.shape(made[at]) == shape:
+            return
+        if is_pair:
+            got = f"shape {np.shape(made[at])}"
+        else:
+            size = f" of {len(made)}" if isinstance(made, tuple) else ""
+            got = f"a {type(made).__name__}{size}"
+        raise ValueError(
+            f"{method}() of {type(self).__name__} must return a tuple of two, {what}; the "
+            f"{('first', 'second')[at]} of shape {shape}. Got {got}."
+        )
 
     def backward(
         self,
@@ -194,7 +215,11 @@ class Recurrent(ABC):
         resets = tape.reset.sum(axis=1).tolist()
         for t in reversed(range(len(grad))):
             kept = tape.kept[t]
-            drive, carry = self.back(params, tape.before[t], tape.after[t], kept, carry)
+            made = self.back(params, tape.before[t], tape.after[t], kept, carry)
+            if drives is None:
+                what = "the gradients by the step's drive and by u(t - 1)"
+                self._check_made("back", what, made, 1, carry.shape)
+            drive, carry = made
             carry = carry + grad[t]
             if drives is None:
                 drives = np.empty((len(grad), *drive.shape), drive.dtype)

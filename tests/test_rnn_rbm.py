@@ -466,6 +466,27 @@ def test_a_network_whose_parameters_have_no_place_gets_a_sentence(shapes):
         RNNRBM(H, R, recurrent=Cell()).fit(_sequences())
 
 
+@pytest.mark.parametrize(
+    ("method", "answer", "sentence"),
+    [
+        (
+            "step",
+            lambda u: u,
+            "step() of Cell must return a tuple of two, u(t), one row a sequence",
+        ),
+        ("step", lambda u: (u[0], None), "the first of shape (2, 4). Got shape (4,)."),
+        ("back", lambda u: (u, u, u), "the second of shape (2, 4). Got a tuple of 3."),
+        ("back", lambda u: (u, u[:, :2]), "the second of shape (2, 4). Got shape (2, 2)."),
+    ],
+)
+def test_a_network_that_answers_otherwise_gets_a_sentence(method, answer, sentence):
+    """Of two sequences, an array in place of a pair would be unpacked into their rows."""
+    cell = type("Cell", (Tanh,), {method: lambda self, params, before, *rest: answer(before)})
+    rnn = RNNRBM(H, R, recurrent=cell(), n_iter=1, n_gibbs=1)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        rnn.fit(_sequences((3, 3)))
+
+
 # --------------------------------------------------------------------------------------- samples
 
 
