@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 
@@ -13,6 +14,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 
 from fastboltz import Categorical, GatedRBM, NotEnumerableError
+from fastboltz.models.gated import _Coupling
 from fastboltz.optimizers import Linear
 
 Z_LIMIT = 4.5
@@ -35,6 +37,7 @@ FORMS = [
     {"mode": "joint", "n_factors": 4, "method": "pcd"},
     {"visible": "gaussian"},
     {"visible": "gaussian", "n_factors": 4},
+    {"visible": "gaussian", "mode": "joint", "learning_rate": 0.003},
 ]
 
 
@@ -76,7 +79,7 @@ def test_answers_are_those_of_enumeration(form):
     # One transformation for all images.
     same = gated.predict(X, np.repeat(H[3:4], len(X), axis=0))
     np.testing.assert_array_equal(gated.predict(X, H[3:4]), same)
-    np.testing.assert_array_equal(gated.analogy(X[3:4], Y[3:4], X), same)
+    np.testing.assert_allclose(gated.analogy(X[3:4], Y[3:4], X), same, rtol=1e-9, atol=1e-12)
 
 
 def test_samples_have_the_conditional_distribution():
@@ -129,6 +132,111 @@ def test_exact_learning_raises_the_likelihood_of_a_transformation():
     gated = GatedRBM(3, method="exact", pairs=True, learning_rate=0.3, n_iter=1500, random_state=0)
     gated.fit(X, X[:, ::-1])
     assert gated.score(X, X[:, ::-1]) > np.log(0.8)
+
+
+# ------------------------------------------------------------------------------ real-valued images
+
+
+def _states_of_hidden(model):
+    unit = model.energy_.groups["h"]
+    table = unit.states().reshape(len(unit.states()), -1)
+    return (np.concatenate(s) for s in itertools.product(table, repeat=unit.n_units))
+
+
+def _weights(model):
+    """W as one array (I, J, K), whether it is factored or not."""
+    params = model.params_
+    if model.n_factors is None:
+        return params["x_i y_j h_k"]
+    a, b, c = (params[f"x_i y_j h_k | {model.n_factors} @ {s}"] for s in ("x_i", "y_j", "h_k"))
+    return np.einsum("if,jf,kf->ijk", a, b, c)
+
+
+REAL = [
+    {},
+    {"n_factors": 3},
+    {"hidden": "spin"},
+    {"hidden": Categorical(5)},
+    {"mode": "conditional", "n_factors": 7},
+]
+
+
+@pytest.mark.parametrize("options", REAL, ids=str)
+def test_the_strongest_coupling_of_real_images_is_that_of_all_states(options):
+    """By the singular values for every state of h; and it grows with the weights."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(40, 4)), rng.normal(size=(40, 3)) * [1, 10, 100]
+    options = {"n_iter": 0, "mode": "joint", "random_state": 0} | options
+    n = 1 if "Categorical" in str(options) else 5
+    gated = GatedRBM(n, visible="gaussian", **options).fit(X, Y)
+    for key, w in gated.params_.items():
+        w[...] += 0.3 * rng.normal(size=w.shape) * (w.std() if " " in key else 1)
+    px, py = (np.exp(gated.params_[f"{g}.log_precision"]) for g in "xy")
+    scaled = _weights(gated) / np.sqrt(px)[:, None, None] / np.sqrt(py)[None, :, None]
+    true = max(np.linalg.svd(scaled @ h)[1][0] for h in _states_of_hidden(gated))
+    assert _Coupling(gated.energy_).strongest(gated.params_) == pytest.approx(true, rel=1e-3)
+    _Coupling(gated.energy_).bound(gated.params_, true / 2)
+    assert _Coupling(gated.energy_).strongest(gated.params_) == pytest.approx(true / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("mode", ["conditional", "joint"])
+@pytest.mark.parametrize("n_factors", [None, 6])
+def test_the_start_is_the_same_in_other_units_of_the_images(mode, n_factors):
+    """Deliberate bug that this catches: weights that know nothing of the size of pixels."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(200, 5)), rng.normal(size=(200, 4))
+    options = {"visible": "gaussian", "pairs": True, "n_iter": 0, "random_state": 0}
+    one, other = (
+        GatedRBM(6, mode=mode, n_factors=n_factors, **options).fit(a * X, b * Y)
+        for a, b in ((1, 1), (1000, 0.01))
+    )
+    np.testing.assert_allclose(other.transform(1000 * X, 0.01 * Y), one.transform(X, Y), rtol=1e-6)
+    if mode == "joint":
+        shift = 5 * np.log(1000) + 4 * np.log(0.01)
+        score = one.score(X, Y)
+        assert other.score(1000 * X, 0.01 * Y) + shift == pytest.approx(score, abs=0.01)
+
+
+def test_the_likelihood_of_real_pairs_is_that_of_normal_distributions():
+    """Z in closed form: a normal integral for each state of h."""
+    rng = np.random.default_rng(1)
+    X, Y = rng.normal(size=(60, 3)), rng.normal(size=(60, 2))
+    gated = GatedRBM(3, visible="gaussian", mode="joint", n_iter=2, random_state=0).fit(X, Y)
+    params = {key: x.astype(float) for key, x in gated.params_.items()}
+    precision = np.exp(np.r_[params["x.log_precision"], params["y.log_precision"]])
+    bias = np.r_[params["x"], params["y"]]
+    log_z = []
+    for h in _states_of_hidden(gated):
+        full = np.diag(precision)
+        full[:3, 3:] -= _weights(gated) @ h
+        full[3:, :3] = full[:3, 3:].T
+        log_det = np.linalg.slogdet(full / (2 * np.pi))[1]
+        log_z.append(params["h"] @ h - log_det / 2 + bias @ np.linalg.solve(full, bias) / 2)
+    found = gated.log_partition_
+    exact = np.logaddexp.reduce(log_z)
+    assert abs(found.value - exact) < 5 * max(found.standard_error, 1e-4)
+
+
+def test_images_that_are_coupled_too_strongly_have_no_joint_distribution():
+    """And so no likelihood: annealing would give any number, or none."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 5))
+    options = {"visible": "gaussian", "mode": "joint", "random_state": 0}
+    gated = GatedRBM(4, learning_rate=0.3, n_iter=30, **options)
+    sentence = "there is no joint distribution of x and y: in some state of h their coupling is"
+    with pytest.warns(RuntimeWarning, match=sentence):
+        gated.fit(X, X)
+    for call in (
+        lambda: gated.score(X, X),
+        lambda: gated.log_partition_,
+        lambda: gated.sample(n_samples=3),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            call()
+    assert np.isfinite(gated.analogy(X, X, X)).all()
+    assert gated.sample(X[:3]).shape == (3, 5)
+    with pytest.raises(ValueError, match="a product of three real units has no bound"):
+        GatedRBM(4, hidden="relu", **options).fit(X, X)
 
 
 # --------------------------------------------------------------------------- shifts of random dots

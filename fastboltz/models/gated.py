@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,12 +11,19 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..energy import Energy
+from ..likelihood import LogPartition
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
+from ..units import Gaussian, ReLU
 from ..validation import check_count, check_flag, one_of
 from .base import Data, EnergyEstimator
 from .chunks import is_chunked, real_types
+
+#: How strongly real images are coupled at the start; at 1 there is no distribution left.
+_FIRST_COUPLING = 0.5
+#: Units that take every real number, or every one >= 0, so that their squares have to be bounded.
+_UNBOUNDED = (Gaussian, ReLU)
 
 
 class GatedRBM(EnergyEstimator):
@@ -32,7 +40,11 @@ class GatedRBM(EnergyEstimator):
     n_factors : int, default=None
         Rank-one factors of the weights; None keeps the full tensor.
     mode : {"conditional", "joint"}, default="conditional"
-        Maximise ``log p(y | x)``, with x clamped in both phases, or ``log p(x, y)``.
+        Maximise ``log p(y | x)``, with x clamped in both phases, or ``log p(x, y)``. A joint
+        distribution of real-valued images exists only while in every state of h their coupling is
+        weaker than their precisions. Contrastive divergence may lead beyond, of which `fit` warns:
+        then `transform`, `predict` and `analogy` answer, but there is no likelihood and no sample
+        of pairs.
     visible, hidden : str or unit type, default="bernoulli"
         Units of both images, and of the hidden group, as in `RBM`.
     pairs : bool, default=False
@@ -139,6 +151,53 @@ n_threads, callbacks, verbose, random_state
             return self._likelihood(of=("x", "y"))
         return self._likelihood(of="y", given="x")
 
+    def _has_bounds(self, energy: Energy) -> bool:
+        """Whether there is a distribution for some weights only."""
+        groups = energy.groups
+        if not all(isinstance(groups[g], _UNBOUNDED) for g in ("x", "y")):
+            return False
+        if self.mode == "joint" and isinstance(groups["h"], _UNBOUNDED):
+            raise ValueError(
+                f"visible={self.visible!r} and hidden={self.hidden!r} with mode='joint' have no "
+                f"distribution, because a product of three real units has no bound. Use "
+                f"hidden='bernoulli', or mode='conditional'."
+            )
+        return not isinstance(groups["h"], _UNBOUNDED)
+
+    def _check_coupling(self) -> None:
+        """Raise a sentence where there is no joint distribution."""
+        if not self._has_bounds(self.energy_):
+            return
+        found = _Coupling(self.energy_).strongest(self.params_)
+        if found >= 1:
+            raise ValueError(
+                f"there is no joint distribution of x and y: in some state of h their coupling is "
+                f"{found:.3g} times what their precisions hold, and it must be below 1. Learn with "
+                f"a stronger l2 or a lower learning rate, or with mode='conditional', which needs "
+                f"none; transform, predict and analogy do not either."
+            )
+
+    def _begin_at(self, energy: Energy, *args: Any) -> None:
+        super()._begin_at(energy, *args)
+        # Weights in the units of the data, so that a change of these changes nothing.
+        for term in energy.terms:
+            for g in ("x", "y"):
+                unit = energy.groups[g]
+                if g not in term.groups or not isinstance(unit, _UNBOUNDED):
+                    continue
+                scale = np.exp(self.params_[f"{g}.log_precision"] / 2)
+                if isinstance(term, FactoredTerm):
+                    key = next(term.key(s) for s in term.slots if s.group == g)
+                    self.params_[key] *= scale[..., None]
+                    continue
+                before = [u for u in term.groups[: term.groups.index(g)]]
+                axes = sum(len(energy.groups[u].shape) for u in before)
+                w = self.params_[term.name]
+                shape = (1,) * axes + unit.shape
+                w *= scale.reshape(shape + (1,) * (w.ndim - len(shape)))
+        if self._has_bounds(energy) and self.mode == "joint":
+            _Coupling(energy).bound(self.params_, _FIRST_COUPLING)
+
     def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
         """Weights at which a field is of order one, whatever the number of products in it."""
         params = energy.init(self._seed, 1.0, dtype)
@@ -232,6 +291,11 @@ n_threads, callbacks, verbose, random_state
             data = self._check_images(reset=True, X=X, Y=Y)
             self._fit(data, self._check_weights(sample_weight, data["x"]))
         self._count_features()
+        if self.mode == "joint":
+            try:
+                self._check_coupling()
+            except ValueError as error:
+                warnings.warn(str(error), RuntimeWarning, stacklevel=2)
         return self
 
     def partial_fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
@@ -345,6 +409,18 @@ n_threads, callbacks, verbose, random_state
 
     # -- likelihood and samples ----------------------------------------------------------------
 
+    def log_partition(self, method: str = "auto", **options: Any) -> LogPartition:
+        """Log Z of all three groups, with its 95 % interval; see `RBM.log_partition`.
+
+        Raises
+        ------
+        ValueError
+            Where real-valued images are coupled so strongly that there is no distribution.
+        """
+        check_is_fitted(self, "params_")
+        self._check_coupling()
+        return super().log_partition(method, **options)
+
     def score_samples(self, X: Any, Y: Any) -> np.ndarray:
         """``log p(y | x)`` of each pair (``log p(x, y)`` with ``mode="joint"``), in nats.
 
@@ -440,6 +516,7 @@ n_threads, callbacks, verbose, random_state
             )
         else:
             n = check_count("n_samples", 1 if n_samples is None else n_samples)
+            self._check_coupling()
             if (chains := self._chain_state()) is not None:
                 chosen = np.arange(n) % chains.n_chains
                 start = {g: values[chosen] for g, values in chains.values.items()}
@@ -453,3 +530,91 @@ n_threads, callbacks, verbose, random_state
         if info is not None:
             return (*drawn, info)
         return drawn if len(drawn) > 1 else drawn[0]
+
+
+class _Coupling:
+    """How strongly two real images are coupled, in the state of h in which they are most.
+
+    Given h, x and y are normal with the precision matrix ``[[P, -M], [-M', Q]]``, where P and Q are
+    diagonal and ``M_ij = sum_k W_ijk h_k``. It is positive definite where the largest singular
+    value of ``P^(-1/2) M Q^(-1/2)`` is below 1 (for rectified units: the largest ``u' . v`` over
+    unit vectors without negative entries). The largest over the states of h is approached from
+    below, by ascent in turns over u, v and h from a few fixed starts.
+
+    Parameters
+    ----------
+    energy : Energy
+        Of a `GatedRBM`.
+    """
+
+    def __init__(self, energy: Energy) -> None:
+        self.energy = energy
+        self.term = energy.terms[0]
+        self.is_positive = {g: isinstance(energy.groups[g], ReLU) for g in ("x", "y")}
+        unit = energy.groups["h"]
+        table = unit.states()
+        # Where units fill an interval the ends are the strongest.
+        table = np.array([0.0, 1.0]) if table is None else table
+        self.table = table.reshape(len(table), -1)
+        sizes = (energy.groups["x"].size, energy.groups["y"].size)
+        starts = np.random.default_rng(0)
+        self.starts = [tuple(starts.standard_normal(n) for n in sizes) for _ in range(32)]
+
+    def bound(self, params: Params, largest: float) -> None:
+        """Scale the weights down, in place, where the coupling is stronger than this."""
+        found = self.strongest(params)
+        if found > largest:
+            keys = list(self.term.parameter_shapes)
+            for key in keys:
+                params[key] *= params[key].dtype.type((largest / found) ** (1 / len(keys)))
+
+    def strongest(self, params: Params, n_steps: int = 16) -> float:
+        """The largest value that is found."""
+        scale = {g: np.exp(-params[f"{g}.log_precision"].reshape(-1) / 2) for g in ("x", "y")}
+        if isinstance(self.term, FactoredTerm):
+            keys = {s.group: self.term.key(s) for s in self.term.slots}
+            a, b, c = (params[keys[g]].reshape(-1, self.term.rank) for g in ("x", "y", "h"))
+            a, b = a * scale["x"][:, None], b * scale["y"][:, None]
+
+            def gains(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+                return c @ ((u @ a) * (v @ b))
+
+            def matrix(h: np.ndarray) -> np.ndarray:
+                return (a * (h @ c)) @ b.T
+
+        else:
+            w = params[self.term.name].reshape(len(scale["x"]), len(scale["y"]), -1)
+            w = w * (scale["x"][:, None, None] * scale["y"][None, :, None])
+
+            def gains(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+                return v @ np.tensordot(u, w, axes=1)
+
+            def matrix(h: np.ndarray) -> np.ndarray:
+                return w @ h
+
+        best = 0.0
+        for u, v in self.starts:
+            u, v = self._unit("x", u), self._unit("y", v)
+            for _ in range(n_steps):
+                m = matrix(self._state(gains(u, v)))
+                for _ in range(2):
+                    u = self._unit("x", m @ v)
+                    v = self._unit("y", u @ m)
+                best = max(best, float(u @ m @ v))
+        return best
+
+    def _state(self, gain: np.ndarray) -> np.ndarray:
+        """The state of h in which the products of these weights are largest."""
+        per_unit = gain.reshape(-1, self.table.shape[1]) @ self.table.T
+        if not any(self.is_positive.values()):
+            # Then -u is as good as u.
+            turned = -gain.reshape(-1, self.table.shape[1]) @ self.table.T
+            if turned.max(axis=1).sum() > per_unit.max(axis=1).sum():
+                per_unit = turned
+        return self.table[per_unit.argmax(axis=1)].reshape(-1).astype(gain.dtype)
+
+    def _unit(self, group: str, x: np.ndarray) -> np.ndarray:
+        """A vector of length one that these units can take the direction of."""
+        if self.is_positive[group]:
+            x = np.maximum(x, 0)
+        return x / max(float(np.linalg.norm(x)), 1e-30)
