@@ -345,14 +345,16 @@ def _adapted(
     n_chains = _PILOT_CHAINS // n_rows * n_rows
     chains = _walk(path, n_chains, at, n_threads, given=held)
     last = len(coarse) - 1
-    steps = np.array(
-        [chains.advance(coarse[k - 1], coarse[k], k, move=k < last) for k in range(1, last + 1)]
-    )
     ends = np.linspace(0, last, _STRETCHES + 1).round().astype(int)
-    gathered = np.array([steps[a:b].sum(axis=0) for a, b in pairwise(ends)])
-    variance = gathered.reshape(_STRETCHES, n_rows, -1).var(axis=2).mean(axis=1)
-    length = np.append(0, np.cumsum(np.sqrt(variance * np.diff(ends))))
-    if not length[-1] > 0:
+    # Where there is no distribution chains leave all numbers, which annealing then says.
+    with np.errstate(over="ignore", invalid="ignore"):
+        steps = np.array(
+            [chains.advance(coarse[k - 1], coarse[k], k, move=k < last) for k in range(1, last + 1)]
+        )
+        gathered = np.array([steps[a:b].sum(axis=0) for a, b in pairwise(ends)])
+        variance = gathered.reshape(_STRETCHES, n_rows, -1).var(axis=2).mean(axis=1)
+        length = np.append(0, np.cumsum(np.sqrt(variance * np.diff(ends))))
+    if not 0 < length[-1] < np.inf:
         return annealing_ladder(n_betas)
     share = _BY_LENGTH * length / length[-1] + (1 - _BY_LENGTH) * ends / last
     ladder = np.interp(np.linspace(0, 1, n_betas), share, coarse[ends])
@@ -761,10 +763,17 @@ def _anneal(
     """Logs of the chains' weights over the whole ladder."""
     log_w: Any = 0.0
     last = len(ladder) - 1
-    for k in range(1, last + 1):
-        log_w = log_w + chains.advance(ladder[k - 1], ladder[k], k, move=k < last)
-        if progress is not None and (k % 64 == 0 or k == last):
-            progress(k, last)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for k in range(1, last + 1):
+            log_w = log_w + chains.advance(ladder[k - 1], ladder[k], k, move=k < last)
+            if progress is not None and (k % 64 == 0 or k == last):
+                progress(k, last)
+    if not np.isfinite(log_w).all():
+        raise FloatingPointError(
+            "annealed chains have left all numbers: the energy falls without end where real-valued "
+            "units grow, so that there is no distribution and no log Z. Learn with a stronger l2 "
+            "or a lower learning rate, or let no two groups of real-valued units share a term."
+        )
     return np.asarray(log_w)
 
 

@@ -659,3 +659,16 @@ def test_an_option_that_annealing_does_not_have_is_refused(method):
     energy = fb.Energy({"v": fb.Bernoulli(2), "h": fb.Bernoulli(2)}, ["v_i h_j"])
     with pytest.raises(TypeError, match=r"has no option 'bats'; annealing takes .*betas"):
         likelihood.log_partition(energy, energy.init(0), method, bats=3)
+
+
+def test_an_energy_without_a_distribution_has_no_log_z():
+    """Two groups of Gaussian units whose product outgrows their squares: no NaN, no warnings."""
+    groups = {"x": fb.Gaussian(3), "y": fb.Gaussian(3), "h": fb.Bernoulli(2)}
+    energy = fb.Energy(groups, ["x_i y_j h_k"])
+    params = energy.init(random_state=0, scale=0.1)
+    assert np.isfinite(fb.likelihood.ais(energy, params, betas=200, n_chains=100).value)
+    params["x_i y_j h_k"] *= 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FloatingPointError, match="annealed chains have left all numbers"):
+            fb.likelihood.ais(energy, params, betas=2000, n_chains=20)
