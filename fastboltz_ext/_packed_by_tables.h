@@ -4,7 +4,7 @@
  *     TABLES(name)    the name of a function of this instruction set
  *     TABLES_TARGET   the attribute of its functions
  *
- * What is looked up, and how, is in _packed_tables.h and _packed_bytes.h.
+ * What is looked up, and how, is in _packed_tables.h, _packed_lists.h and _packed_bytes.h.
  */
 
 /* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. */
@@ -34,7 +34,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets
                 continue;
             groups = groups < room * PACKED_BLOCK ? groups : room * PACKED_BLOCK;
             free = packed_part_place(parts + n_parts, done[i], groups, w->n_in, free);
-            TABLES(packed_part_fill)(parts + n_parts, sets[i].x, w->n_in);
+            TABLES(packed_part_fill)(parts + n_parts, sets[i].x, w->n_in, w->low);
             set[n_parts++] = sets + i;
             done[i] += groups;
             room -= packed_blocks(groups);
@@ -75,7 +75,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_product_tables)(const packed_p
         packed_part part;
         packed_part_place(&part, from / 16, packed_groups(to) - from / 16, p->n_rows,
                           tables + PACKED_TABLES_ROOM);
-        TABLES(packed_part_fill)(&part, p->turned, p->n_rows);
+        TABLES(packed_part_fill)(&part, p->turned, p->n_rows, 0);
         PACKED_PRODUCT(TABLES(packed_panel_sums)(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
                                                  largest, 0, tables),
                        d = (int32_t(*)[PACKED_PANEL][16])part.sums + (i - from) / 16)
@@ -159,7 +159,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_gated_tables)(const packed_gat
         float *sum = (float *)packed_part_place(
             &part, g, n_groups - g < at_once ? n_groups - g : at_once, p->n_in,
             tables + PACKED_TABLES_ROOM);
-        TABLES(packed_part_fill)(&part, p->x, p->n_in);
+        TABLES(packed_part_fill)(&part, p->x, p->n_in, 0);
         TABLES(packed_gated_some)(p, &part, begin, end, values, tables, sum);
     }
 }
@@ -177,8 +177,8 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
     packed_part_place(parts + 1, group, groups, n1, free);
     if (!q->real)
-        TABLES(packed_part_fill)(parts, q->v0_turned, n0);
-    TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1);
+        TABLES(packed_part_fill)(parts, q->v0_turned, n0, 0);
+    TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1, 0);
     PACKED_UPDATE_BODY(
         {
             packed_fetch(q->w + first * V + from, 1, V, to - from, columns);

@@ -1,9 +1,11 @@
-/* Sums over the ones of binary rows by table look-up, with AVX2. Part of _packed_core.h.
+/* What AVX2 has of its own: sums of 16 bits over the ones of binary rows, by table look-up, and what is
+ * made of sums. Part of _packed_core.h.
  *
  * Four inputs of a row choose one of 16 partial sums of four numbers. A register of 16 entries holds
  * bytes, so the sums are cut into planes of six bits, and a plane is looked up for 32 rows by one
  * shuffle. Four look-ups are added up as bytes (4 * 63 < 256), and then even and odd bytes to sums of
- * 16 bits: ten instructions a plane for 512 multiply-adds. Numbers of 24 bits make four planes.
+ * 16 bits: ten instructions a plane for 512 multiply-adds. Numbers of 16 bits make two planes or three;
+ * where they have more, tables in memory are faster (_packed_lists.h).
  *
  *     x + 2^(6 planes - 1) = sum over planes p of 64^p digit_p,     0 <= digit_p < 64
  *
@@ -13,6 +15,8 @@
 #ifndef FASTBOLTZ_PACKED_BYTES_H
 #define FASTBOLTZ_PACKED_BYTES_H
 
+#include "_packed_lists.h"
+
 #if FB_X86
 
 /* Indices of a part, a byte for four inputs of a row, [block][step of 16 inputs][four inputs][32 rows
@@ -20,13 +24,15 @@
  * stand in the order 0-3, 8-11, 4-7, 12-15, in which unpacking puts them right. */
 FB_AVX2 FB_UNUSED static void packed_part_fill_avx2(packed_part *part,
                                                     const uint32_t *bits,
-                                                    ptrdiff_t n_in)
+                                                    ptrdiff_t n_in, int bytes)
 {
     const ptrdiff_t n_words = packed_words(n_in), steps = packed_steps(n_in);
     const __m256i low = _mm256_set1_epi8(15);
     const __m256i by_byte =
         _mm256_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15, 0, 4, 8, 12, 1, 5, 9,
                          13, 2, 6, 10, 14, 3, 7, 11, 15);
+    if (packed_lists_fill(part, bits, n_in, bytes))
+        return;
     for (ptrdiff_t b = 0; b < packed_blocks(part->n_groups); b++)
         for (ptrdiff_t w = 0; w < n_words; w++) {
             const ptrdiff_t step = 2 * w, here = steps - step < 2 ? 1 : 2;
@@ -151,8 +157,7 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_byte_tables(
     const __m256i bit1 = _mm256_setr_epi32(0, 0, -1, -1, 0, 0, -1, -1);
     const __m256i bit3 = _mm256_setr_epi32(0, 0, 0, 0, -1, -1, -1, -1);
     const __m256i twelve = _mm256_set1_epi32(0xfff), six = _mm256_set1_epi16(63);
-    const __m256i positive =
-        _mm256_set1_epi32(planes < 6 ? (int32_t)((uint32_t)1 << (6 * planes - 1)) : 0);
+    const __m256i positive = _mm256_set1_epi32((int32_t)1 << (6 * planes - 1));
     for (ptrdiff_t g = 0; g < fours; g++, values += 4 * k_step, tables += 32) {
         __m256i digits[2][PACKED_PLANES];
 #pragma GCC unroll 2
@@ -165,7 +170,7 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_byte_tables(
                 _mm256_add_epi32(_mm256_and_si256(_mm256_set1_epi32(v[3 * k_step]), bit3),
                                  positive));
             __m256i u = _mm256_add_epi32(t, _mm256_set1_epi32(v[2 * k_step]));
-#pragma GCC unroll 3
+#pragma GCC unroll 2
             for (int p = 0; p < planes; p += 2) {
                 __m256i low = t, high = u;
                 if (p + 2 < planes) {
@@ -180,7 +185,7 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_byte_tables(
                     digits[c][p + 1] = _mm256_srli_epi16(both, 6);
             }
         }
-#pragma GCC unroll 6
+#pragma GCC unroll 3
         for (int p = 0; p < planes; p++)
             _mm256_storeu_si256((__m256i *)(tables + p * stride),
                                 _mm256_permute4x64_epi64(
@@ -190,7 +195,7 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_byte_tables(
     for (ptrdiff_t g = fours; g % 4 != 0; g++, tables += 32)
         for (int p = 0; p < planes; p++)
             _mm256_storeu_si256((__m256i *)(tables + p * stride),
-                                _mm256_set1_epi8(p == planes - 1 && planes < 6 ? 32 : 0));
+                                _mm256_set1_epi8(p == planes - 1 ? 32 : 0));
 }
 
 /* One step of one plane: two columns of 64 rows, sums t (even bytes + 256 odd bytes) and o (odd
@@ -330,6 +335,8 @@ FB_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
     const int planes = packed_planes(largest);
     uint8_t *t = (uint8_t *)tables;
     __m256i found[PACKED_PLANES * 8];
+    if (!packed_lists_panel(parts, n_parts, n_in, values, k_step, c_step, columns, up, tables))
+        return;
     for (ptrdiff_t c = 0; c < columns; c += 2) {
         const ptrdiff_t two = columns - c < 2 ? 1 : 2;
         ptrdiff_t s = 0;
@@ -345,13 +352,12 @@ FB_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
                 PACKED_CASE(1)
                 PACKED_CASE(2)
                 PACKED_CASE(3)
-                PACKED_CASE(4)
-                PACKED_CASE(5)
-                PACKED_CASE(6)
 #undef PACKED_CASE
             }
             for (int i = 0; i < n_parts; i++) {
                 const packed_part *part = parts + i;
+                if (part->by != PACKED_BY_LANES)
+                    continue;
                 for (ptrdiff_t g = 0, b = 0; g < part->n_groups; g += PACKED_BLOCK, b++) {
                     const uint8_t *index = (const uint8_t *)part->index + (b * steps + s) * 256;
                     const uint8_t *any = part->any + b * steps + s;
@@ -365,9 +371,8 @@ FB_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
                     else
                         for (int p = 0; p < planes; p++)
                             packed_byte_look_up_half(index, any, more, t + p * stride, found + 8 * p);
-                    const uint32_t constant =
-                        planes < 6 ? 4 * (uint32_t)looked << (6 * planes - 1) : 0;
-                    packed_byte_combine(found, planes, two, vectors, (int32_t)constant, up,
+                    const int32_t constant = 4 * looked << (6 * planes - 1);
+                    packed_byte_combine(found, planes, two, vectors, constant, up,
                                         part->sums + (g * PACKED_PANEL + c) * 16, s == 0);
                 }
             }

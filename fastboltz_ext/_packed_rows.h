@@ -1,7 +1,7 @@
 /* Products of binary units one row after the other, with units in the lanes: the rows of the
- * weights that belong to ones are added up. It runs on any processor, and it is the faster way for
- * few rows, which would not pay for the tables of _packed_tables.h. Its integers are the same, and so
- * is every float that is made of them: which of the two ways was taken never shows in a result.
+ * weights that belong to ones are added up. It runs on any processor, and with AVX-512 it is the
+ * faster way for few rows, which would not pay for the tables of _packed_tables.h. Its integers are the
+ * same, and so is every float that is made of them: which way was taken never shows in a result.
  */
 #ifndef FASTBOLTZ_PACKED_ROWS_H
 #define FASTBOLTZ_PACKED_ROWS_H
@@ -871,8 +871,15 @@ FB_UNUSED static int packed_open_blocks(const packed_part *whole, const float *g
         for (ptrdiff_t r = 16 * g; r < 16 * (g + groups); r++)
             on |= gate[r] != 0;
         if (on) {
-            const packed_part part = {g, groups, whole->index + b * words * 16 * PACKED_BLOCK,
-                                      whole->any + b * words, whole->sums + g * PACKED_PANEL * 16};
+            packed_part part = *whole;
+            part.first_group = g;
+            part.n_groups = groups;
+            part.sums += g * PACKED_PANEL * 16;
+            if (part.by == PACKED_BY_LANES) {
+                part.index += b * words * 16 * PACKED_BLOCK;
+                part.any += b * words;
+            } else
+                part.first_row = 16 * g;
             open[n++] = part;
         }
     }

@@ -23,17 +23,30 @@
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
-/* With AVX2 (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of 16 bits overflows
- * (252 a step), and its tables, of two columns and one plane, stay in the first cache with the
- * indices of 64 rows. */
+/* With AVX2, words of 32 inputs whose numbers, or the tables of whose fours, are in the first cache
+ * at a time, 20 and 24 KB (_packed_lists.h). */
+#define PACKED_ONES_WORDS 20
+#define PACKED_FOURS_WORDS 6
+/* Those numbers, with zeros for one more input, and those tables. */
+#define PACKED_ONES_NUMBERS ((32 * PACKED_ONES_WORDS + 1) * PACKED_PANEL)
+#define PACKED_FOURS_TABLES (8 * PACKED_FOURS_WORDS * 16 * PACKED_PANEL)
+/* With AVX2 and sums of 16 bits (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of
+ * bytes overflows (252 a step), and its tables, of two columns and one plane, stay in the first cache
+ * with the indices of 64 rows. Planes at the most: 18 bits hold four numbers of 16. */
 #define PACKED_BYTE_STEPS 28
-/* Planes at the most: 36 bits hold any sum of 32. */
-#define PACKED_PLANES 6
+#define PACKED_PLANES 3
 #define PACKED_BYTE_TABLES (PACKED_BYTE_STEPS * 4 * 2 * 16 * PACKED_PLANES / 4)
-/* Room for tables, of either kind. */
-#define PACKED_TABLES_ROOM (PACKED_TABLES > PACKED_BYTE_TABLES ? PACKED_TABLES : PACKED_BYTE_TABLES)
+/* Room for tables of any kind, or numbers. */
+#define PACKED_LARGER_ROOM(a, b) ((a) > (b) ? (a) : (b))
+#define PACKED_TABLES_ROOM                                                 \
+    PACKED_LARGER_ROOM(PACKED_LARGER_ROOM(PACKED_TABLES, PACKED_BYTE_TABLES), \
+                       PACKED_LARGER_ROOM(PACKED_ONES_NUMBERS, PACKED_FOURS_TABLES))
 /* Blocks that are worked on together: their indices and sums should stay in the second cache. */
 #define PACKED_BLOCKS 32
+
+/* Ways to the sums of a part's rows: by tables of one column with rows in the lanes; by lists of ones, or
+ * by tables of four inputs, with columns in the lanes (AVX2). */
+enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FOURS };
 
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
@@ -43,6 +56,10 @@ typedef struct {
     uint32_t *index;
     uint8_t *any; /* [block][word of 20 or step of 16 inputs]: whether some row has a one there */
     int32_t *sums;   /* [group][column of a panel][lane] */
+    int by; /* what stands in the place of indices, see _packed_lists.h */
+    uint16_t *ones;
+    uint32_t *start;
+    ptrdiff_t all_rows, first_row; /* of which the part is rows from first_row on */
 } packed_part;
 
 FB_INLINE ptrdiff_t packed_twenties(ptrdiff_t n_in)
@@ -60,26 +77,52 @@ FB_INLINE ptrdiff_t packed_blocks(ptrdiff_t n_groups)
     return (n_groups + PACKED_BLOCK - 1) / PACKED_BLOCK;
 }
 
-/* Integers that the indices, flags and sums of some blocks take: more with AVX2, whose indices hold
- * four inputs where the others hold five. */
+/* Chunks of inputs, of at most `most` words, and the words of each but the last. */
+FB_INLINE ptrdiff_t packed_chunks(ptrdiff_t n_in, ptrdiff_t most)
+{
+    return (packed_words(n_in) + most - 1) / most;
+}
+
+FB_INLINE ptrdiff_t packed_chunk_words(ptrdiff_t n_in, ptrdiff_t most)
+{
+    const ptrdiff_t chunks = packed_chunks(n_in, most);
+    return chunks == 0 ? 1 : (packed_words(n_in) + chunks - 1) / chunks;
+}
+
+/* Integers that the indices of some blocks take: more with AVX2, whose indices hold four inputs where
+ * the others hold five. Or a list of ones in their place: room for half of all bits, filled up to
+ * fours, and where each row's begin. */
+FB_INLINE ptrdiff_t packed_index_size(ptrdiff_t n_in, ptrdiff_t blocks)
+{
+    const ptrdiff_t rows = 16 * PACKED_BLOCK * blocks, chunks = packed_chunks(n_in, PACKED_ONES_WORDS);
+    const ptrdiff_t index = rows * 2 * packed_words(n_in) + 16;
+    const ptrdiff_t ones = rows * ((n_in + 3) / 4 + 2 * chunks) + chunks * rows + 32;
+    return index > ones ? index : ones;
+}
+
+/* Integers that indices, flags and sums of some blocks take. */
 FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
 {
-    const ptrdiff_t words = packed_steps(n_in);
-    return blocks * (words * 16 * PACKED_BLOCK + 16 * PACKED_BLOCK * PACKED_PANEL) + 16 +
-           (blocks * words + 63) / 64 * 16;
+    return (packed_index_size(n_in, blocks) + 15) / 16 * 16 +
+           blocks * 16 * PACKED_BLOCK * PACKED_PANEL + (blocks * packed_steps(n_in) + 63) / 64 * 16;
 }
 
 /* Lays a part out from `memory`; returns what is behind it. */
 FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, ptrdiff_t n_groups,
                                      ptrdiff_t n_in, int32_t *memory)
 {
-    const ptrdiff_t blocks = packed_blocks(n_groups), words = packed_steps(n_in);
+    const ptrdiff_t blocks = packed_blocks(n_groups);
     part->first_group = first_group;
     part->n_groups = n_groups;
     part->sums = memory;
     part->index = (uint32_t *)(memory + blocks * 16 * PACKED_BLOCK * PACKED_PANEL);
     /* indices are read up to three bytes past their end */
-    part->any = (uint8_t *)(part->index + blocks * words * 16 * PACKED_BLOCK + 16);
+    part->any = (uint8_t *)(part->index + (packed_index_size(n_in, blocks) + 15) / 16 * 16);
+    part->by = PACKED_BY_LANES;
+    part->ones = NULL;
+    part->start = NULL;
+    part->all_rows = 16 * n_groups;
+    part->first_row = 0;
     return memory + packed_part_size(n_in, blocks);
 }
 
@@ -126,8 +169,9 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
 FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
                                                         const uint32_t *bits,
-                                                        ptrdiff_t n_in)
+                                                        ptrdiff_t n_in, int low)
 {
+    (void)low;
     const ptrdiff_t n_words = packed_words(n_in), twenties = packed_twenties(n_in);
     const __m512i m0 = _mm512_set1_epi32(0x1f), m1 = _mm512_set1_epi32(0x1f00);
     const __m512i m2 = _mm512_set1_epi32(0x1f0000), m3 = _mm512_set1_epi32(0x1f000000);

@@ -230,6 +230,7 @@ cdef extern from "_packed_loop.h" nogil:
     ptrdiff_t packed_words(ptrdiff_t n)
     ptrdiff_t packed_panels(ptrdiff_t n)
     int packed_low_shift(const float* w, ptrdiff_t n, ptrdiff_t m)
+    int packed_only_tables
     int64_t packed_ones(const uint32_t* bits, ptrdiff_t n)
     float packed_largest(const float* w, ptrdiff_t n)
     int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
@@ -269,34 +270,33 @@ cdef extern from "_packed_loop.h" nogil:
 
 # Multiply-adds of a product below which threads cost more than they bring.
 cdef double TINY = 1 << 23
-# Rows up to which adding rows of weights up is faster than tables, which take 32 rows at a time,
-# with AVX-512 and with AVX2: measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones.
-cdef Py_ssize_t FEW_ROWS = 20, FEW_ROWS_AVX2 = 6
-# Share of ones below which adding rows up is faster for any number of them: one-hot units, say.
-cdef double SPARSE = 0.08, SPARSE_AVX2 = 0.04
+# With AVX-512, rows up to which adding rows of weights up is faster than tables, which take 32 rows
+# at a time: measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones. And the share of
+# ones below which it is faster for any number of rows: one-hot units, say.
+cdef Py_ssize_t FEW_ROWS = 20
+cdef double SPARSE = 0.08
 
 LEVELS = {"portable": PACKED_ANY, "avx2": PACKED_AVX2, "avx512": PACKED_AVX512}
 
 # The instruction set in use.
 cdef int level = packed_best_level()
-# Tables for all sizes: tests want them where they would not pay.
-cdef bint only_tables = False
 
 
 cdef bint is_sparse(Bits x):
-    """Whether so few bits are ones that the rows of the weights that they choose are added up."""
-    if only_tables:
+    """With AVX-512, whether so few bits are ones that the rows of the weights that they choose are
+    added up. The code for AVX2 decides by itself (_packed_ones.h)."""
+    if level != PACKED_AVX512 or packed_only_tables:
         return False
     cdef double size = <double>x.n_rows * <double>x.n_units
-    cdef double few = SPARSE if level == PACKED_AVX512 else SPARSE_AVX2
-    return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < few * size
+    return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < SPARSE * size
 
 
 cdef bint goes_by_rows(Py_ssize_t n):
     """Whether rows of weights are added up rather than looked up in tables: on portable code, and
-    where few rows would not pay for the tables. Results are the same."""
-    cdef Py_ssize_t few = FEW_ROWS if level == PACKED_AVX512 else FEW_ROWS_AVX2
-    return level == PACKED_ANY or (n <= few and not only_tables)
+    with AVX-512 where few rows would not pay for the tables. Results are the same."""
+    if level == PACKED_AVX512:
+        return n <= FEW_ROWS and not packed_only_tables
+    return level == PACKED_ANY
 
 
 def kernels():
@@ -312,7 +312,8 @@ def kernels():
 
 def kernel(name=None):
     """Which code sums binary units: ``"avx512"``, ``"avx2"`` or ``"portable"``; the first two with
-    ``" tables"`` behind use tables for few rows too, where adding up rows of weights is faster.
+    ``" tables"`` behind use tables where adding up rows of weights is faster, too: for few rows, or
+    few ones.
     Results are the same bits.
 
     Parameters
@@ -324,7 +325,7 @@ def kernel(name=None):
     -------
     str
     """
-    global only_tables, level
+    global level, packed_only_tables
     if name is not None:
         if name not in kernels():
             raise ValueError(
@@ -332,9 +333,9 @@ def kernel(name=None):
                 f"{kernels()}."
             )
         level = LEVELS[name.removesuffix(" tables")]
-        only_tables = name.endswith(" tables")
+        packed_only_tables = name.endswith(" tables")
     (current,) = (name for name, at in LEVELS.items() if at == level)
-    return f"{current} tables" if only_tables else current
+    return f"{current} tables" if packed_only_tables else current
 
 
 if os.environ.get("FASTBOLTZ_KERNEL"):

@@ -357,8 +357,7 @@ def test_saturated_units_are_certain_and_nan_stays(spin, each_kernel):
 @pytest.mark.parametrize("scale", [1e-7, 1e-5, 1e-3, 0.02, 0.5, 3, 40, 900])
 @pytest.mark.parametrize("shape", [(3, 70, 9), (65, 33, 17), (130, 460, 10)], ids=str)
 def test_weights_of_every_size_give_the_same_bytes(shape, scale):
-    """With AVX2 sums are cut into planes of six bits, as many as the weights ask for. Catches a
-    plane too few, signs lost in the highest, the constant of a look-up taken off once too often."""
+    """Sums of 32 bits up to the last. Catches one that is made of fewer, and a sign lost."""
     n, n_in, n_out = shape
     random = np.random.default_rng(shape)
     x = packed.Bits.pack((random.random((n, n_in)) < 0.5).astype(np.float32))
@@ -375,6 +374,35 @@ def test_weights_of_every_size_give_the_same_bytes(shape, scale):
     exact = x.unpack(dtype=np.float64) @ (np.rint(w.astype(float) * 2**20) / 2**20)
     np.testing.assert_allclose(made[0], exact, rtol=2**-23)
     assert all(f.tobytes() == made[0].tobytes() for f in made)
+
+
+@both_kernels
+@pytest.mark.parametrize("p", [0, 0.02, 0.13, 0.5, 1])
+@pytest.mark.parametrize("n_in", [1, 63, 192, 193, 640, 641, 1290])
+def test_few_ones_and_many_give_the_same_bytes(n_in, p):
+    """With AVX2 ones are added up, 640 inputs at a time, where that costs less than tables, of 192
+    inputs at a time. Catches a list that ends a place too soon, a chunk's sums lost, the zeros
+    behind it forgotten, an entry of another four."""
+    random = np.random.default_rng([n_in, int(100 * p)])
+    w = random.standard_normal((n_in, 21)).astype(np.float32)
+    for n in (1, 16, 33, 130):
+        x = (random.random((n, n_in)) < p).astype(np.float32)
+        exact = x @ rounded(w)
+        for transpose in (False, True):
+            made = []
+            for name in KERNELS:
+                field = np.empty((n, 21), np.float32)
+                with kernel(name):
+                    packed.layer(
+                        packed.Bits.pack(x),
+                        np.ascontiguousarray(w.T) if transpose else w,
+                        None,
+                        transpose=transpose,
+                        field=field,
+                    )
+                made.append(field)
+            np.testing.assert_allclose(made[0], exact, rtol=2**-23)
+            assert all(f.tobytes() == made[0].tobytes() for f in made)
 
 
 @pytest.mark.parametrize("sign", [-1, 1])
@@ -711,16 +739,19 @@ def test_clamped_and_unfit_chains_are_not_made_on_bits(on_bits):
 
 @pytest.mark.parametrize("transpose", [False, True])
 @pytest.mark.parametrize("low_in", [0.0, -1.0])
+@pytest.mark.parametrize("scale", [0.3, 1e-4])
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1), (33, 31, 9), (64, 32, 8), (100, 70, 50), (97, 200, 40)], ids=str
 )
 def test_low_precision_is_the_rounded_product_with_the_same_bytes_everywhere(
-    shape, low_in, transpose
+    shape, low_in, transpose, scale
 ):
-    """Catches a table of another half of the word, a sum that overflows, a shift forgotten."""
+    """Catches a table of another half of the word, a sum that overflows, a shift forgotten; with
+    AVX2, where sums are cut into planes of six bits, as many as the weights ask for, a plane too
+    few, signs lost in the highest, the constant of a look-up taken off once too often."""
     n, i, j = shape
     random = np.random.default_rng(shape)
-    w = (0.3 * random.standard_normal((j, i) if transpose else (i, j))).astype(np.float32)
+    w = (scale * random.standard_normal((j, i) if transpose else (i, j))).astype(np.float32)
     shift = packed.low_shift(w)
     assert 4 <= shift <= 14
     wide = w.T if transpose else w

@@ -28,7 +28,9 @@ def numbers(*shape, dtype=np.float32, scale=0.3):
 
 
 def bits(n, m, low=0.0):
-    return packed.Bits.pack(np.where(random.random((n, m)) < 0.5, 1.0, low), low=low)
+    """As many ones as zeros, or few, or ones alone: ones are added up where they are few enough."""
+    p = (0.5, 0.1, 1.0)[(n + m) % 3]
+    return packed.Bits.pack(np.where(random.random((n, m)) < p, 1.0, low), low=low)
 
 
 def same(results):
@@ -147,6 +149,9 @@ def drive_packed_layers():
         *itertools.product((0, *FEW), (0, *FEW), (0, *SIZES)),
         (33, 300, 517),
         (300, 200, 290),
+        (65, 640, 9),
+        (16, 641, 33),
+        (130, 1284, 8),
     ]
     for n, n_in, n_out in shapes:
         spin_in, spin, transpose = bool(n % 2), bool(n_in % 3), bool(n_out % 2)

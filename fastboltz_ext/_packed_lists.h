@@ -1,0 +1,382 @@
+/* Sums over the ones of binary rows with AVX2, eight columns in the lanes. Part of _packed_core.h.
+ *
+ * For each row there is a list of what to add up, made once for all columns:
+ * - by ones: of the numbers that belong to its ones;
+ * - by fours: of one of the 16 partial sums of every four inputs, which are made for all rows.
+ * The first is faster where ones are few, or rows. One addition from memory makes 8 multiply-adds of
+ * ones, or 32 of any bits; with a list's entry it takes half a cycle of a processor that loads two
+ * registers in one. Tables of a column in a register, as with AVX-512, have no room for entries of more
+ * than a byte, and took twice the time (they are left where sums have 16 bits, in _packed_bytes.h).
+ *
+ * The numbers, or tables, of a chunk of inputs stay in the first cache while all rows go by.
+ */
+#ifndef FASTBOLTZ_PACKED_LISTS_H
+#define FASTBOLTZ_PACKED_LISTS_H
+
+/* Whether tables are to be used in any case: for tests, and for comparisons. */
+static int packed_only_tables;
+
+#if FB_X86
+
+/* Bytes of the numbers of an input, and of the table of four. */
+#define PACKED_ONES_STEP (PACKED_PANEL * 4)
+#define PACKED_FOURS_STEP (16 * PACKED_ONES_STEP)
+
+/* sum += eight numbers. Assembly, since compilers would rather add two of them to each other first and
+ * then to the sums: half as many instructions again. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PACKED_PLUS(sum, from) (sum) = _mm256_add_epi32(sum, *(const __m256i *)(from))
+#else
+#define PACKED_PLUS(sum, from) \
+    __asm__("vpaddd %[x], %[s], %[s]" : [s] "+x"(sum) : [x] "m"(*(const __m256i *)(from)))
+#endif
+
+/* -- lists ------------------------------------------------------------------------------------- */
+
+/* Whether ones are the faster way, by the processor's cycles a panel, as measured with an AMD Zen 3: a
+ * one takes 0.86, a row 5 in each chunk, and an input 1; by fours an input of a row takes 0.167, a row 5
+ * in each chunk, and an input's share of a table 6.5. */
+FB_INLINE int packed_ones_pay(double ones, double rows, ptrdiff_t n_in)
+{
+    const double inputs = (double)n_in;
+    const double by_ones = 0.86 * ones + 5.0 * rows * (double)packed_chunks(n_in, PACKED_ONES_WORDS);
+    const double by_fours =
+        0.167 * inputs * rows + 5.0 * rows * (double)packed_chunks(n_in, PACKED_FOURS_WORDS);
+    return by_ones + inputs < by_fours + 6.5 * inputs;
+}
+
+/* Ones of a part: bytes from the first number of a chunk to the one's, filled up to a number of four
+ * with the place of zeros, right behind the chunk's numbers. Those of a row are
+ *
+ *     ones[start[chunk][row]], ones[start[chunk][row] + 1], ..., ones[start[chunk][row + 1] - 1]
+ */
+FB_AVX2 FB_UNUSED static void packed_ones_fill(packed_part *part, const uint32_t *bits,
+                                               ptrdiff_t n_in)
+{
+    const ptrdiff_t n_words = packed_words(n_in), rows = part->all_rows;
+    const ptrdiff_t chunks = packed_chunks(n_in, PACKED_ONES_WORDS);
+    const ptrdiff_t words = packed_chunk_words(n_in, PACKED_ONES_WORDS);
+    const uint64_t each = 0x0001000100010001u; /* four numbers of 16 bits */
+    uint64_t places[16];
+    part->by = PACKED_BY_ONES;
+    part->start = part->index;
+    part->ones = (uint16_t *)(part->start + chunks * rows + 16);
+    for (int e = 0; e < 16; e++) { /* where the ones of four inputs are */
+        int n = 0;
+        places[e] = 0;
+        for (int k = 0; k < 4; k++)
+            if (e >> k & 1)
+                places[e] |= (uint64_t)(k * PACKED_ONES_STEP) << 16 * n++;
+    }
+    uint16_t *to = part->ones;
+    for (ptrdiff_t q = 0; q < chunks; q++) {
+        const ptrdiff_t begin = q * words, end = begin + words < n_words ? begin + words : n_words;
+        const ptrdiff_t inputs = 32 * end < n_in ? 32 * (end - begin) : n_in - 32 * begin;
+        const uint64_t zeros = each * (uint64_t)(inputs * PACKED_ONES_STEP);
+        for (ptrdiff_t r = 0; r < rows; r++) {
+            const uint32_t *word = bits + (r / 16 * n_words + begin) * 16 + r % 16;
+            part->start[q * rows + r] = (uint32_t)(to - part->ones);
+            for (ptrdiff_t w = begin; w < end; w++, word += 16) {
+                const uint32_t x = *word & packed_mask(w, n_in);
+                uint64_t place = each * (uint64_t)((w - begin) * 32 * PACKED_ONES_STEP);
+                if (x == 0)
+                    continue;
+#pragma GCC unroll 8
+                for (int k = 0; k < 32; k += 4) {
+                    const uint64_t four = place + places[x >> k & 15];
+                    memcpy(to, &four, sizeof four);
+                    to += __builtin_popcount(x >> k & 15);
+                    place += each * (4 * PACKED_ONES_STEP);
+                }
+            }
+            memcpy(to, &zeros, sizeof zeros);
+            to = part->ones + ((to - part->ones) + 3) / 4 * 4;
+        }
+    }
+    part->start[chunks * rows] = (uint32_t)(to - part->ones);
+}
+
+/* Fours of a part, [chunk][row][word of the chunk][eight fours]: four times the number of an entry, so
+ * that eight times that is its place in the table. */
+FB_AVX2 FB_UNUSED static void packed_fours_fill(packed_part *part, const uint32_t *bits,
+                                                ptrdiff_t n_in)
+{
+    const ptrdiff_t n_words = packed_words(n_in), rows = part->all_rows;
+    const ptrdiff_t words = packed_chunk_words(n_in, PACKED_FOURS_WORDS);
+    const __m256i low = _mm256_set1_epi8(15);
+    part->by = PACKED_BY_FOURS;
+    for (ptrdiff_t begin = 0; begin < n_words; begin += words) {
+        const ptrdiff_t here = n_words - begin < words ? n_words - begin : words;
+        uint8_t *chunk = (uint8_t *)part->index + 8 * begin * rows;
+        for (ptrdiff_t r = 0; r < rows; r += 8)
+            for (ptrdiff_t w = 0; w < here; w++) {
+                const uint32_t *word = bits + (r / 16 * n_words + begin + w) * 16 + r % 16;
+                const __m256i x =
+                    _mm256_and_si256(_mm256_loadu_si256((const __m256i *)word),
+                                     _mm256_set1_epi32((int)packed_mask(begin + w, n_in)));
+                const __m256i even = _mm256_slli_epi32(_mm256_and_si256(x, low), 2);
+                const __m256i odd =
+                    _mm256_slli_epi32(_mm256_and_si256(_mm256_srli_epi32(x, 4), low), 2);
+                const __m256i a = _mm256_unpacklo_epi8(even, odd); /* rows 0, 1, 4, 5 */
+                const __m256i b = _mm256_unpackhi_epi8(even, odd); /* rows 2, 3, 6, 7 */
+                uint64_t rows_of[8];
+                _mm256_storeu_si256((__m256i *)rows_of, _mm256_permute2x128_si256(a, b, 0x20));
+                _mm256_storeu_si256((__m256i *)(rows_of + 4), _mm256_permute2x128_si256(a, b, 0x31));
+                for (ptrdiff_t l = 0; l < 8; l++)
+                    memcpy(chunk + ((r + l) * here + w) * 8, rows_of + l, 8);
+            }
+    }
+}
+
+/* The list of a part. Returns 0 where sums of 16 bits, `low`, are to be made by bytes. */
+FB_AVX2 FB_UNUSED static int packed_lists_fill(packed_part *part, const uint32_t *bits,
+                                               ptrdiff_t n_in, int low)
+{
+    const ptrdiff_t n_words = packed_words(n_in);
+    int64_t ones = 0;
+    bits += part->first_group * n_words * 16;
+    if (!packed_only_tables) {
+        for (ptrdiff_t i = 0; i < part->all_rows * n_words; i++)
+            ones += __builtin_popcount(bits[i]);
+        /* and there has to be room */
+        if (2 * ones <= 16 * PACKED_BLOCK * packed_blocks(part->n_groups) * n_in &&
+            packed_ones_pay((double)ones, (double)part->all_rows, n_in)) {
+            packed_ones_fill(part, bits, n_in);
+            return 1;
+        }
+    }
+    if (low)
+        return 0;
+    packed_fours_fill(part, bits, n_in);
+    return 1;
+}
+
+/* -- numbers ----------------------------------------------------------------------------------- */
+
+__attribute__((always_inline)) FB_AVX2 static inline void packed_transpose_avx2(__m256i x[8])
+{
+    __m256i y[8];
+#pragma GCC unroll 4
+    for (int k = 0; k < 8; k += 2) {
+        y[k] = _mm256_unpacklo_epi32(x[k], x[k + 1]);
+        y[k + 1] = _mm256_unpackhi_epi32(x[k], x[k + 1]);
+    }
+#pragma GCC unroll 2
+    for (int k = 0; k < 8; k += 4) {
+        x[k] = _mm256_unpacklo_epi64(y[k], y[k + 2]);
+        x[k + 1] = _mm256_unpackhi_epi64(y[k], y[k + 2]);
+        x[k + 2] = _mm256_unpacklo_epi64(y[k + 1], y[k + 3]);
+        x[k + 3] = _mm256_unpackhi_epi64(y[k + 1], y[k + 3]);
+    }
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; k++) {
+        y[k] = _mm256_permute2x128_si256(x[k], x[k + 4], 0x20);
+        y[k + 4] = _mm256_permute2x128_si256(x[k], x[k + 4], 0x31);
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++)
+        x[k] = y[k];
+}
+
+/* The numbers of eight inputs, of which `inputs` are real, columns in the lanes. */
+__attribute__((always_inline)) FB_AVX2 static inline void packed_eight_inputs(
+    const int32_t *values, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t inputs, ptrdiff_t columns,
+    __m256i x[8])
+{
+    const __m256i zero = _mm256_setzero_si256();
+    if (k_step != 1) {
+#pragma GCC unroll 8
+        for (int k = 0; k < 8; k++)
+            x[k] = k < inputs ? _mm256_loadu_si256((const __m256i *)(values + k * k_step)) : zero;
+        return;
+    }
+    if (inputs >= 8) {
+#pragma GCC unroll 8
+        for (int c = 0; c < 8; c++)
+            x[c] = c < columns ? _mm256_loadu_si256((const __m256i *)(values + c * c_step)) : zero;
+    } else {
+        int32_t some[8][8] = {{0}};
+        for (ptrdiff_t c = 0; c < columns; c++)
+            for (ptrdiff_t k = 0; k < inputs; k++)
+                some[c][k] = values[c * c_step + k];
+#pragma GCC unroll 8
+        for (int c = 0; c < 8; c++)
+            x[c] = _mm256_loadu_si256((const __m256i *)some[c]);
+    }
+    packed_transpose_avx2(x);
+}
+
+/* The numbers of some inputs, [input][column], and zeros behind them. */
+FB_AVX2 FB_UNUSED static void packed_ones_numbers(const int32_t *values, ptrdiff_t k_step,
+                                                  ptrdiff_t c_step, ptrdiff_t inputs,
+                                                  ptrdiff_t columns, int32_t *to)
+{
+    for (ptrdiff_t k = 0; k < inputs; k += 8, to += 8 * PACKED_PANEL) {
+        const ptrdiff_t real = inputs - k < 8 ? inputs - k : 8;
+        __m256i x[8];
+        packed_eight_inputs(values + k * k_step, k_step, c_step, real, columns, x);
+#pragma GCC unroll 8
+        for (int l = 0; l < 8; l++)
+            if (l < real)
+                _mm256_store_si256((__m256i *)(to + l * PACKED_PANEL), x[l]);
+    }
+    to -= (8 - inputs % 8) % 8 * PACKED_PANEL;
+    _mm256_store_si256((__m256i *)to, _mm256_setzero_si256());
+}
+
+/* The tables of the fours of some words, [four][entry][column]; entry e is the sum of the numbers whose
+ * bits are set in e. */
+FB_AVX2 FB_UNUSED static void packed_fours_tables(const int32_t *values, ptrdiff_t k_step,
+                                                  ptrdiff_t c_step, ptrdiff_t inputs,
+                                                  ptrdiff_t words, ptrdiff_t columns, int32_t *to)
+{
+    for (ptrdiff_t k = 0; k < 32 * words; k += 8) {
+        __m256i x[8];
+        packed_eight_inputs(values + k * k_step, k_step, c_step, inputs - k, columns, x);
+#pragma GCC unroll 2
+        for (int four = 0; four < 2; four++, to += 16 * PACKED_PANEL) {
+            __m256i t[16];
+            t[0] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+            for (int l = 0; l < 4; l++)
+#pragma GCC unroll 8
+                for (int e = 0; e < 1 << l; e++)
+                    t[(1 << l) + e] = e == 0 ? x[4 * four + l]
+                                             : _mm256_add_epi32(t[e], x[4 * four + l]);
+#pragma GCC unroll 16
+            for (int e = 0; e < 16; e++)
+                _mm256_store_si256((__m256i *)(to + e * PACKED_PANEL), t[e]);
+        }
+    }
+}
+
+/* -- sums -------------------------------------------------------------------------------------- */
+
+/* The sums of one row of a chunk. */
+__attribute__((always_inline)) FB_AVX2 static inline __m256i packed_ones_row(
+    const packed_part *part, const uint32_t *start, const char *numbers)
+{
+    const uint16_t *one = part->ones + start[0], *end = part->ones + start[1];
+    __m256i a = _mm256_setzero_si256(), b = a;
+    for (; one < end; one += 4) { /* places by twos: loads are what there is least of */
+        uint32_t two[2];
+        memcpy(two, one, sizeof two);
+        PACKED_PLUS(a, numbers + (two[0] & 0xffff));
+        PACKED_PLUS(b, numbers + (two[0] >> 16));
+        PACKED_PLUS(a, numbers + (two[1] & 0xffff));
+        PACKED_PLUS(b, numbers + (two[1] >> 16));
+    }
+    return _mm256_add_epi32(a, b);
+}
+
+/* a and b += entries of eight fours. Two bytes of a list with one shift: compilers take two. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PACKED_PLUS_EIGHT(a, b, list, tables)                                       \
+    for (int k_ = 0; k_ < 8; k_ += 2) {                                             \
+        PACKED_PLUS(a, (tables) + k_ * PACKED_FOURS_STEP + 8 * (list)[k_]);         \
+        PACKED_PLUS(b, (tables) + (k_ + 1) * PACKED_FOURS_STEP + 8 * (list)[k_ + 1]); \
+    }
+#else
+#define PACKED_PLUS_TWO(k)                                                          \
+    "movzbl %%al, %%ecx\n\tmovzbl %%ah, %%edx\n\t"                                  \
+    "vpaddd 1024*" k "(%[t],%%rcx,8), %[s], %[s]\n\t"                               \
+    "vpaddd 1024*" k "+512(%[t],%%rdx,8), %[r], %[r]\n\t"
+#define PACKED_PLUS_EIGHT(a, b, list, tables)                                       \
+    __asm__("movq %[i], %%rax\n\t" PACKED_PLUS_TWO("0") "shrq $16, %%rax\n\t"       \
+                PACKED_PLUS_TWO("1") "shrq $16, %%rax\n\t"                          \
+                PACKED_PLUS_TWO("2") "shrl $16, %%eax\n\t"                          \
+                PACKED_PLUS_TWO("3")                                                \
+            : [s] "+x"(a), [r] "+x"(b)                                              \
+            : [i] "m"(*(const char(*)[8])(list)), [t] "r"(tables),                  \
+              "m"(*(const char(*)[8 * PACKED_FOURS_STEP])(tables))                  \
+            : "rax", "rcx", "rdx", "cc")
+#endif
+
+__attribute__((always_inline)) FB_AVX2 static inline __m256i packed_fours_row(
+    const uint8_t *fours, ptrdiff_t words, const char *tables)
+{
+    __m256i a = _mm256_setzero_si256(), b = a;
+    for (ptrdiff_t w = 0; w < words; w++, fours += 8, tables += 8 * PACKED_FOURS_STEP)
+        PACKED_PLUS_EIGHT(a, b, fours, tables);
+    return _mm256_add_epi32(a, b);
+}
+
+/* Eight rows, set or added to what is there: [column][row]. */
+__attribute__((always_inline)) FB_AVX2 static inline void packed_store_eight(__m256i x[8], int up,
+                                                                             int begins, int32_t *to)
+{
+    packed_transpose_avx2(x);
+#pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++) {
+        __m256i *at = (__m256i *)(to + c * 16);
+        x[c] = _mm256_sll_epi32(x[c], _mm_cvtsi32_si128(up));
+        _mm256_store_si256(at, begins ? x[c] : _mm256_add_epi32(x[c], _mm256_load_si256(at)));
+    }
+}
+
+/* Where the sums of eight rows from r on are. */
+FB_INLINE int32_t *packed_sums_of_eight(const packed_part *part, ptrdiff_t r)
+{
+    return part->sums + r / 16 * PACKED_PANEL * 16 + r % 16;
+}
+
+FB_AVX2 FB_UNUSED static void packed_ones_add(const packed_part *part, ptrdiff_t chunk,
+                                              const int32_t *numbers, int up)
+{
+    const uint32_t *start = part->start + chunk * part->all_rows + part->first_row;
+    for (ptrdiff_t r = 0; r < 16 * part->n_groups; r += 8) {
+        __m256i x[8];
+#pragma GCC unroll 8
+        for (int l = 0; l < 8; l++)
+            x[l] = packed_ones_row(part, start + r + l, (const char *)numbers);
+        packed_store_eight(x, up, chunk == 0, packed_sums_of_eight(part, r));
+    }
+}
+
+FB_AVX2 FB_UNUSED static void packed_fours_add(const packed_part *part, ptrdiff_t begin,
+                                               ptrdiff_t words, const int32_t *tables, int up)
+{
+    const uint8_t *fours =
+        (const uint8_t *)part->index + 8 * (begin * part->all_rows + words * part->first_row);
+    for (ptrdiff_t r = 0; r < 16 * part->n_groups; r += 8) {
+        __m256i x[8];
+#pragma GCC unroll 8
+        for (int l = 0; l < 8; l++)
+            x[l] = packed_fours_row(fours + 8 * words * (r + l), words, (const char *)tables);
+        packed_store_eight(x, up, begin == 0, packed_sums_of_eight(part, r));
+    }
+}
+
+/* The sums of a panel for all rows of those parts that have lists; as packed_panel_sums_avx2. Returns
+ * whether there are other parts. */
+FB_AVX2 FB_UNUSED static int packed_lists_panel(const packed_part *parts, int n_parts,
+                                                ptrdiff_t n_in, const int32_t *values,
+                                                ptrdiff_t k_step, ptrdiff_t c_step,
+                                                ptrdiff_t columns, int up, int32_t *room)
+{
+    const ptrdiff_t n_words = packed_words(n_in);
+    ptrdiff_t words = packed_chunk_words(n_in, PACKED_ONES_WORDS);
+    int by[3] = {0, 0, 0};
+    for (int i = 0; i < n_parts; i++)
+        by[parts[i].by]++;
+    for (ptrdiff_t q = 0; q * words < n_words && by[PACKED_BY_ONES]; q++) {
+        const ptrdiff_t k = 32 * q * words, inputs = n_in - k < 32 * words ? n_in - k : 32 * words;
+        packed_ones_numbers(values + k * k_step, k_step, c_step, inputs, columns, room);
+        for (int i = 0; i < n_parts; i++)
+            if (parts[i].by == PACKED_BY_ONES)
+                packed_ones_add(parts + i, q, room, up);
+    }
+    words = packed_chunk_words(n_in, PACKED_FOURS_WORDS);
+    for (ptrdiff_t w = 0; w < n_words && by[PACKED_BY_FOURS]; w += words) {
+        const ptrdiff_t k = 32 * w, here = n_words - w < words ? n_words - w : words;
+        packed_fours_tables(values + k * k_step, k_step, c_step, n_in - k, here, columns, room);
+        for (int i = 0; i < n_parts; i++)
+            if (parts[i].by == PACKED_BY_FOURS)
+                packed_fours_add(parts + i, w, here, room, up);
+    }
+    return by[PACKED_BY_LANES] > 0;
+}
+
+#endif /* FB_X86 */
+
+#endif
