@@ -162,7 +162,7 @@ class _Metrics:
             return each * self.X.shape[0] * self.X.shape[1]
         if name != "log_likelihood":
             return 0.0
-        if isinstance(model, _sequential()):
+        if _learns_sequences(model):
             few, times = _few(self.X[0] if isinstance(self.X, tuple) else self.X)
             begin = time.perf_counter()
             with warnings.catch_warnings():
@@ -204,7 +204,7 @@ class _Metrics:
             return {name: float(np.mean((rows - model.reconstruct(self.X)) ** 2))}
         if name == "pseudo_likelihood":
             return {name: float(np.mean(_call(model.pseudo_likelihood, self.X)))}
-        if isinstance(model, _sequential()):
+        if _learns_sequences(model):
             # Every step has a log Z of its own.
             X = self.X if isinstance(self.X, tuple) else (self.X,)
             steps = model.log_likelihood(*X, **self.given)
@@ -229,11 +229,9 @@ class _Metrics:
         }
 
 
-def _sequential() -> Any:
-    """What learns sequences, a step given those before it."""
-    from .models.rnn_rbm import RNNRBM
-
-    return RNNRBM
+def _learns_sequences(model: Any) -> bool:
+    """Whether a model learns sequences, each step given those before it."""
+    return getattr(model, "_of_sequences", False)
 
 
 def _with_log_partition(model: Any, log_partition: Callable[[], LogPartition]) -> Any:

@@ -357,8 +357,11 @@ FB_AVX2 FB_UNUSED static int packed_lists_panel(const packed_part *parts, int n_
     const ptrdiff_t n_words = packed_words(n_in);
     ptrdiff_t words = packed_chunk_words(n_in, PACKED_ONES_WORDS);
     int by[3] = {0, 0, 0};
-    for (int i = 0; i < n_parts; i++)
+    for (int i = 0; i < n_parts; i++) {
         by[parts[i].by]++;
+        if (n_in == 0) /* a share without rows, say */
+            memset(parts[i].sums, 0, (size_t)(parts[i].n_groups * PACKED_PANEL * 16) * 4);
+    }
     for (ptrdiff_t q = 0; q * words < n_words && by[PACKED_BY_ONES]; q++) {
         const ptrdiff_t k = 32 * q * words, inputs = n_in - k < 32 * words ? n_in - k : 32 * words;
         packed_ones_numbers(values + k * k_step, k_step, c_step, inputs, columns, room);

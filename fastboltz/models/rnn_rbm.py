@@ -206,6 +206,7 @@ class RNNRBM(EnergyEstimator):
     [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
     """
 
+    _of_sequences = True
     _methods = ("cd", "pcd", "exact")
     n_chains = None
 
