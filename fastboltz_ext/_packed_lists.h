@@ -2,9 +2,9 @@
  *
  * For each row there is a list of what to add up, made once for all columns:
  * - by ones: of the numbers that belong to its ones;
- * - by fours: of one of the 16 partial sums of every four inputs, which are made for all rows.
+ * - by fives: of one of the 32 partial sums of every five inputs, which are made for all rows.
  * The first is faster where ones are few, or rows. One addition from memory makes 8 multiply-adds of
- * ones, or 32 of any bits; with a list's entry it takes half a cycle of a processor that loads two
+ * ones, or 40 of any bits; with a list's entry it takes half a cycle of a processor that loads two
  * registers in one. Tables of a column in a register, as with AVX-512, have no room for entries of more
  * than a byte, and took twice the time (they are left where sums have 16 bits, in _packed_bytes.h).
  *
@@ -18,9 +18,9 @@ static int packed_only_tables;
 
 #if FB_X86
 
-/* Bytes of the numbers of an input, and of the table of four. */
+/* Bytes of the numbers of an input, and of the table of five. */
 #define PACKED_ONES_STEP (PACKED_PANEL * 4)
-#define PACKED_FOURS_STEP (16 * PACKED_ONES_STEP)
+#define PACKED_FIVES_STEP (32 * PACKED_ONES_STEP)
 
 /* sum += eight numbers. Assembly, since compilers would rather add two of them to each other first and
  * then to the sums: half as many instructions again. */
@@ -34,15 +34,12 @@ static int packed_only_tables;
 /* -- lists ------------------------------------------------------------------------------------- */
 
 /* Whether ones are the faster way, by the processor's cycles a panel, as measured with an AMD Zen 3: a
- * one takes 0.86, a row 5 in each chunk, and an input 1; by fours an input of a row takes 0.167, a row 5
- * in each chunk, and an input's share of a table 6.5. */
+ * one takes 0.72, and a row 5 in each chunk; by fives an input of a row takes 0.15, and an input 10 more
+ * than with ones, for its share of a table. */
 FB_INLINE int packed_ones_pay(double ones, double rows, ptrdiff_t n_in)
 {
-    const double inputs = (double)n_in;
-    const double by_ones = 0.86 * ones + 5.0 * rows * (double)packed_chunks(n_in, PACKED_ONES_WORDS);
-    const double by_fours =
-        0.167 * inputs * rows + 5.0 * rows * (double)packed_chunks(n_in, PACKED_FOURS_WORDS);
-    return by_ones + inputs < by_fours + 6.5 * inputs;
+    const double chunks = (double)packed_chunks(packed_words(n_in), PACKED_ONES_WORDS);
+    return 0.72 * ones + 5.0 * rows * chunks < (0.15 * rows + 10.0) * (double)n_in;
 }
 
 /* Ones of a part: bytes from the first number of a chunk to the one's, filled up to a number of four
@@ -54,8 +51,8 @@ FB_AVX2 FB_UNUSED static void packed_ones_fill(packed_part *part, const uint32_t
                                                ptrdiff_t n_in)
 {
     const ptrdiff_t n_words = packed_words(n_in), rows = part->all_rows;
-    const ptrdiff_t chunks = packed_chunks(n_in, PACKED_ONES_WORDS);
-    const ptrdiff_t words = packed_chunk_words(n_in, PACKED_ONES_WORDS);
+    const ptrdiff_t chunks = packed_chunks(n_words, PACKED_ONES_WORDS);
+    const ptrdiff_t words = packed_chunk_size(n_words, PACKED_ONES_WORDS);
     const uint64_t each = 0x0001000100010001u; /* four numbers of 16 bits */
     uint64_t places[16];
     part->by = PACKED_BY_ONES;
@@ -96,34 +93,42 @@ FB_AVX2 FB_UNUSED static void packed_ones_fill(packed_part *part, const uint32_t
     part->start[chunks * rows] = (uint32_t)(to - part->ones);
 }
 
-/* Fours of a part, [chunk][row][word of the chunk][eight fours]: four times the number of an entry, so
- * that eight times that is its place in the table. */
-FB_AVX2 FB_UNUSED static void packed_fours_fill(packed_part *part, const uint32_t *bits,
+/* Fives of a part, [chunk][row][twenty of the chunk][four fives]: eight times the number of an entry, so
+ * that four times that is its place in the table. */
+FB_AVX2 FB_UNUSED static void packed_fives_fill(packed_part *part, const uint32_t *bits,
                                                 ptrdiff_t n_in)
 {
     const ptrdiff_t n_words = packed_words(n_in), rows = part->all_rows;
-    const ptrdiff_t words = packed_chunk_words(n_in, PACKED_FOURS_WORDS);
-    const __m256i low = _mm256_set1_epi8(15);
-    part->by = PACKED_BY_FOURS;
-    for (ptrdiff_t begin = 0; begin < n_words; begin += words) {
-        const ptrdiff_t here = n_words - begin < words ? n_words - begin : words;
-        uint8_t *chunk = (uint8_t *)part->index + 8 * begin * rows;
+    const ptrdiff_t twenties = packed_twenties(n_in);
+    const ptrdiff_t most = packed_chunk_size(twenties, PACKED_FIVES_TWENTIES);
+    part->by = PACKED_BY_FIVES;
+    for (ptrdiff_t begin = 0; begin < twenties; begin += most) {
+        const ptrdiff_t here = twenties - begin < most ? twenties - begin : most;
+        uint32_t *chunk = part->index + begin * rows;
         for (ptrdiff_t r = 0; r < rows; r += 8)
-            for (ptrdiff_t w = 0; w < here; w++) {
-                const uint32_t *word = bits + (r / 16 * n_words + begin + w) * 16 + r % 16;
-                const __m256i x =
-                    _mm256_and_si256(_mm256_loadu_si256((const __m256i *)word),
-                                     _mm256_set1_epi32((int)packed_mask(begin + w, n_in)));
-                const __m256i even = _mm256_slli_epi32(_mm256_and_si256(x, low), 2);
-                const __m256i odd =
-                    _mm256_slli_epi32(_mm256_and_si256(_mm256_srli_epi32(x, 4), low), 2);
-                const __m256i a = _mm256_unpacklo_epi8(even, odd); /* rows 0, 1, 4, 5 */
-                const __m256i b = _mm256_unpackhi_epi8(even, odd); /* rows 2, 3, 6, 7 */
-                uint64_t rows_of[8];
-                _mm256_storeu_si256((__m256i *)rows_of, _mm256_permute2x128_si256(a, b, 0x20));
-                _mm256_storeu_si256((__m256i *)(rows_of + 4), _mm256_permute2x128_si256(a, b, 0x31));
+            for (ptrdiff_t t = 0; t < here; t++) {
+                const ptrdiff_t w = (begin + t) * 20 / 32;
+                const int shift = (int)((begin + t) * 20 % 32);
+                const uint32_t *word = bits + (r / 16 * n_words + w) * 16 + r % 16;
+                __m256i x = _mm256_and_si256(_mm256_loadu_si256((const __m256i *)word),
+                                             _mm256_set1_epi32((int)packed_mask(w, n_in)));
+                x = _mm256_srl_epi32(x, _mm_cvtsi32_si128(shift));
+                if (shift > 12 && w + 1 < n_words) {
+                    const __m256i more =
+                        _mm256_and_si256(_mm256_loadu_si256((const __m256i *)(word + 16)),
+                                         _mm256_set1_epi32((int)packed_mask(w + 1, n_in)));
+                    x = _mm256_or_si256(x, _mm256_sll_epi32(more, _mm_cvtsi32_si128(32 - shift)));
+                }
+                __m256i fives = _mm256_setzero_si256(); /* a byte each, from bit 3 on */
+#pragma GCC unroll 4
+                for (int k = 0; k < 4; k++)
+                    fives = _mm256_or_si256(
+                        fives, _mm256_slli_epi32(_mm256_and_si256(x, _mm256_set1_epi32(31 << 5 * k)),
+                                                 3 + 3 * k));
+                uint32_t of[8];
+                _mm256_storeu_si256((__m256i *)of, fives);
                 for (ptrdiff_t l = 0; l < 8; l++)
-                    memcpy(chunk + ((r + l) * here + w) * 8, rows_of + l, 8);
+                    chunk[(r + l) * here + t] = of[l];
             }
     }
 }
@@ -147,7 +152,7 @@ FB_AVX2 FB_UNUSED static int packed_lists_fill(packed_part *part, const uint32_t
     }
     if (low)
         return 0;
-    packed_fours_fill(part, bits, n_in);
+    packed_fives_fill(part, bits, n_in);
     return 1;
 }
 
@@ -224,40 +229,45 @@ FB_AVX2 FB_UNUSED static void packed_ones_numbers(const int32_t *values, ptrdiff
     _mm256_store_si256((__m256i *)to, _mm256_setzero_si256());
 }
 
-/* The tables of the fours of some words, [four][entry][column]; entry e is the sum of the numbers whose
- * bits are set in e. */
-FB_AVX2 FB_UNUSED static void packed_fours_tables(const int32_t *values, ptrdiff_t k_step,
+/* The tables of the fives of some twenties, [five][entry][column]; entry e is the sum of the numbers
+ * whose bits are set in e. */
+FB_AVX2 FB_UNUSED static void packed_fives_tables(const int32_t *values, ptrdiff_t k_step,
                                                   ptrdiff_t c_step, ptrdiff_t inputs,
-                                                  ptrdiff_t words, ptrdiff_t columns, int32_t *to)
+                                                  ptrdiff_t twenties, ptrdiff_t columns, int32_t *to)
 {
-    for (ptrdiff_t k = 0; k < 32 * words; k += 8) {
-        __m256i x[8];
-        packed_eight_inputs(values + k * k_step, k_step, c_step, inputs - k, columns, x);
-#pragma GCC unroll 2
-        for (int four = 0; four < 2; four++, to += 16 * PACKED_PANEL) {
+    for (ptrdiff_t k = 0; k < 20 * twenties; k += 40) {
+        const ptrdiff_t fives = 20 * twenties - k < 40 ? 4 : 8;
+        __m256i x[40];
+        for (ptrdiff_t i = 0; i < 5 * fives; i += 8)
+            packed_eight_inputs(values + (k + i) * k_step, k_step, c_step, inputs - k - i, columns,
+                                x + i);
+        for (ptrdiff_t five = 0; five < fives; five++, to += 32 * PACKED_PANEL) {
+            const __m256i *const own = x + 5 * five;
             __m256i t[16];
             t[0] = _mm256_setzero_si256();
 #pragma GCC unroll 4
             for (int l = 0; l < 4; l++)
 #pragma GCC unroll 8
                 for (int e = 0; e < 1 << l; e++)
-                    t[(1 << l) + e] = e == 0 ? x[4 * four + l]
-                                             : _mm256_add_epi32(t[e], x[4 * four + l]);
+                    t[(1 << l) + e] = e == 0 ? own[l] : _mm256_add_epi32(t[e], own[l]);
 #pragma GCC unroll 16
-            for (int e = 0; e < 16; e++)
+            for (int e = 0; e < 16; e++) {
                 _mm256_store_si256((__m256i *)(to + e * PACKED_PANEL), t[e]);
+                _mm256_store_si256((__m256i *)(to + (16 + e) * PACKED_PANEL),
+                                   _mm256_add_epi32(t[e], own[4]));
+            }
         }
     }
 }
 
 /* -- sums -------------------------------------------------------------------------------------- */
 
-/* The sums of one row of a chunk. */
+/* a, the sums of one row so far, and those of a chunk. */
 __attribute__((always_inline)) FB_AVX2 static inline __m256i packed_ones_row(
-    const packed_part *part, const uint32_t *start, const char *numbers)
+    const packed_part *part, const uint32_t *start, const char *numbers, __m256i a)
 {
     const uint16_t *one = part->ones + start[0], *end = part->ones + start[1];
-    __m256i a = _mm256_setzero_si256(), b = a;
+    __m256i b = _mm256_setzero_si256();
     for (; one < end; one += 4) { /* places by twos: loads are what there is least of */
         uint32_t two[2];
         memcpy(two, one, sizeof two);
@@ -269,81 +279,98 @@ __attribute__((always_inline)) FB_AVX2 static inline __m256i packed_ones_row(
     return _mm256_add_epi32(a, b);
 }
 
-/* a and b += entries of eight fours. Two bytes of a list with one shift: compilers take two. */
+/* a and b += entries of four or eight fives. Two bytes of a list with one shift: compilers take two. */
 #if defined(__SANITIZE_ADDRESS__)
-#define PACKED_PLUS_EIGHT(a, b, list, tables)                                       \
-    for (int k_ = 0; k_ < 8; k_ += 2) {                                             \
-        PACKED_PLUS(a, (tables) + k_ * PACKED_FOURS_STEP + 8 * (list)[k_]);         \
-        PACKED_PLUS(b, (tables) + (k_ + 1) * PACKED_FOURS_STEP + 8 * (list)[k_ + 1]); \
+#define PACKED_PLUS_SOME(n, a, b, list, tables)                                     \
+    for (int k_ = 0; k_ < (n); k_ += 2) {                                           \
+        const uint8_t *e_ = (const uint8_t *)(list) + k_;                           \
+        PACKED_PLUS(a, (tables) + k_ * PACKED_FIVES_STEP + 4 * e_[0]);              \
+        PACKED_PLUS(b, (tables) + (k_ + 1) * PACKED_FIVES_STEP + 4 * e_[1]);        \
     }
+#define PACKED_PLUS_FOUR(a, b, list, tables) PACKED_PLUS_SOME(4, a, b, list, tables)
+#define PACKED_PLUS_EIGHT(a, b, list, tables) PACKED_PLUS_SOME(8, a, b, list, tables)
 #else
 #define PACKED_PLUS_TWO(k)                                                          \
     "movzbl %%al, %%ecx\n\tmovzbl %%ah, %%edx\n\t"                                  \
-    "vpaddd 1024*" k "(%[t],%%rcx,8), %[s], %[s]\n\t"                               \
-    "vpaddd 1024*" k "+512(%[t],%%rdx,8), %[r], %[r]\n\t"
+    "vpaddd 2048*" k "(%[t],%%rcx,4), %[s], %[s]\n\t"                               \
+    "vpaddd 2048*" k "+1024(%[t],%%rdx,4), %[r], %[r]\n\t"
+#define PACKED_PLUS_OPERANDS(n, a, b, list, tables)                                 \
+    : [s] "+x"(a), [r] "+x"(b)                                                      \
+    : [i] "m"(*(const char(*)[n])(list)), [t] "r"(tables),                          \
+      "m"(*(const char(*)[(n) * PACKED_FIVES_STEP])(tables))                        \
+    : "rax", "rcx", "rdx", "cc"
+#define PACKED_PLUS_FOUR(a, b, list, tables)                                        \
+    __asm__("movl %[i], %%eax\n\t" PACKED_PLUS_TWO("0") "shrl $16, %%eax\n\t"       \
+                PACKED_PLUS_TWO("1") PACKED_PLUS_OPERANDS(4, a, b, list, tables))
 #define PACKED_PLUS_EIGHT(a, b, list, tables)                                       \
     __asm__("movq %[i], %%rax\n\t" PACKED_PLUS_TWO("0") "shrq $16, %%rax\n\t"       \
                 PACKED_PLUS_TWO("1") "shrq $16, %%rax\n\t"                          \
                 PACKED_PLUS_TWO("2") "shrl $16, %%eax\n\t"                          \
-                PACKED_PLUS_TWO("3")                                                \
-            : [s] "+x"(a), [r] "+x"(b)                                              \
-            : [i] "m"(*(const char(*)[8])(list)), [t] "r"(tables),                  \
-              "m"(*(const char(*)[8 * PACKED_FOURS_STEP])(tables))                  \
-            : "rax", "rcx", "rdx", "cc")
+                PACKED_PLUS_TWO("3") PACKED_PLUS_OPERANDS(8, a, b, list, tables))
 #endif
 
-__attribute__((always_inline)) FB_AVX2 static inline __m256i packed_fours_row(
-    const uint8_t *fours, ptrdiff_t words, const char *tables)
+__attribute__((always_inline)) FB_AVX2 static inline __m256i packed_fives_row(
+    const uint32_t *fives, ptrdiff_t twenties, const char *tables, __m256i a)
 {
-    __m256i a = _mm256_setzero_si256(), b = a;
-    for (ptrdiff_t w = 0; w < words; w++, fours += 8, tables += 8 * PACKED_FOURS_STEP)
-        PACKED_PLUS_EIGHT(a, b, fours, tables);
+    __m256i b = _mm256_setzero_si256();
+    for (; twenties > 1; twenties -= 2, fives += 2, tables += 8 * PACKED_FIVES_STEP)
+        PACKED_PLUS_EIGHT(a, b, fives, tables);
+    if (twenties > 0)
+        PACKED_PLUS_FOUR(a, b, fives, tables);
     return _mm256_add_epi32(a, b);
 }
 
-/* Eight rows, set or added to what is there: [column][row]. */
-__attribute__((always_inline)) FB_AVX2 static inline void packed_store_eight(__m256i x[8], int up,
-                                                                             int begins, int32_t *to)
-{
-    packed_transpose_avx2(x);
-#pragma GCC unroll 8
-    for (int c = 0; c < PACKED_PANEL; c++) {
-        __m256i *at = (__m256i *)(to + c * 16);
-        x[c] = _mm256_sll_epi32(x[c], _mm_cvtsi32_si128(up));
-        _mm256_store_si256(at, begins ? x[c] : _mm256_add_epi32(x[c], _mm256_load_si256(at)));
-    }
-}
-
-/* Where the sums of eight rows from r on are. */
+/* Where the sums of eight rows from r on are: [column][row], and until all chunks are through
+ * [row][column] in the same places. */
 FB_INLINE int32_t *packed_sums_of_eight(const packed_part *part, ptrdiff_t r)
 {
     return part->sums + r / 16 * PACKED_PANEL * 16 + r % 16;
 }
 
+FB_AVX2 FB_INLINE __m256i packed_sums_so_far(const int32_t *at, int row, int begins)
+{
+    return begins ? _mm256_setzero_si256() : _mm256_load_si256((const __m256i *)(at + 16 * row));
+}
+
+__attribute__((always_inline)) FB_AVX2 static inline void packed_store_eight(__m256i x[8], int up,
+                                                                             int ends, int32_t *at)
+{
+    if (ends)
+        packed_transpose_avx2(x);
+#pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++)
+        _mm256_store_si256((__m256i *)(at + 16 * c),
+                           ends ? _mm256_sll_epi32(x[c], _mm_cvtsi32_si128(up)) : x[c]);
+}
+
 FB_AVX2 FB_UNUSED static void packed_ones_add(const packed_part *part, ptrdiff_t chunk,
-                                              const int32_t *numbers, int up)
+                                              const int32_t *numbers, int up, int ends)
 {
     const uint32_t *start = part->start + chunk * part->all_rows + part->first_row;
     for (ptrdiff_t r = 0; r < 16 * part->n_groups; r += 8) {
+        int32_t *const at = packed_sums_of_eight(part, r);
         __m256i x[8];
 #pragma GCC unroll 8
         for (int l = 0; l < 8; l++)
-            x[l] = packed_ones_row(part, start + r + l, (const char *)numbers);
-        packed_store_eight(x, up, chunk == 0, packed_sums_of_eight(part, r));
+            x[l] = packed_ones_row(part, start + r + l, (const char *)numbers,
+                                   packed_sums_so_far(at, l, chunk == 0));
+        packed_store_eight(x, up, ends, at);
     }
 }
 
-FB_AVX2 FB_UNUSED static void packed_fours_add(const packed_part *part, ptrdiff_t begin,
-                                               ptrdiff_t words, const int32_t *tables, int up)
+FB_AVX2 FB_UNUSED static void packed_fives_add(const packed_part *part, ptrdiff_t begin,
+                                               ptrdiff_t twenties, const int32_t *tables, int up,
+                                               int ends)
 {
-    const uint8_t *fours =
-        (const uint8_t *)part->index + 8 * (begin * part->all_rows + words * part->first_row);
+    const uint32_t *fives = part->index + begin * part->all_rows + twenties * part->first_row;
     for (ptrdiff_t r = 0; r < 16 * part->n_groups; r += 8) {
+        int32_t *const at = packed_sums_of_eight(part, r);
         __m256i x[8];
 #pragma GCC unroll 8
         for (int l = 0; l < 8; l++)
-            x[l] = packed_fours_row(fours + 8 * words * (r + l), words, (const char *)tables);
-        packed_store_eight(x, up, begin == 0, packed_sums_of_eight(part, r));
+            x[l] = packed_fives_row(fives + twenties * (r + l), twenties, (const char *)tables,
+                                    packed_sums_so_far(at, l, begin == 0));
+        packed_store_eight(x, up, ends, at);
     }
 }
 
@@ -354,8 +381,9 @@ FB_AVX2 FB_UNUSED static int packed_lists_panel(const packed_part *parts, int n_
                                                 ptrdiff_t k_step, ptrdiff_t c_step,
                                                 ptrdiff_t columns, int up, int32_t *room)
 {
-    const ptrdiff_t n_words = packed_words(n_in);
-    ptrdiff_t words = packed_chunk_words(n_in, PACKED_ONES_WORDS);
+    const ptrdiff_t n_words = packed_words(n_in), n_twenties = packed_twenties(n_in);
+    const ptrdiff_t words = packed_chunk_size(n_words, PACKED_ONES_WORDS);
+    const ptrdiff_t twenties = packed_chunk_size(n_twenties, PACKED_FIVES_TWENTIES);
     int by[3] = {0, 0, 0};
     for (int i = 0; i < n_parts; i++) {
         by[parts[i].by]++;
@@ -367,15 +395,14 @@ FB_AVX2 FB_UNUSED static int packed_lists_panel(const packed_part *parts, int n_
         packed_ones_numbers(values + k * k_step, k_step, c_step, inputs, columns, room);
         for (int i = 0; i < n_parts; i++)
             if (parts[i].by == PACKED_BY_ONES)
-                packed_ones_add(parts + i, q, room, up);
+                packed_ones_add(parts + i, q, room, up, (q + 1) * words >= n_words);
     }
-    words = packed_chunk_words(n_in, PACKED_FOURS_WORDS);
-    for (ptrdiff_t w = 0; w < n_words && by[PACKED_BY_FOURS]; w += words) {
-        const ptrdiff_t k = 32 * w, here = n_words - w < words ? n_words - w : words;
-        packed_fours_tables(values + k * k_step, k_step, c_step, n_in - k, here, columns, room);
+    for (ptrdiff_t t = 0; t < n_twenties && by[PACKED_BY_FIVES]; t += twenties) {
+        const ptrdiff_t k = 20 * t, here = n_twenties - t < twenties ? n_twenties - t : twenties;
+        packed_fives_tables(values + k * k_step, k_step, c_step, n_in - k, here, columns, room);
         for (int i = 0; i < n_parts; i++)
-            if (parts[i].by == PACKED_BY_FOURS)
-                packed_fours_add(parts + i, w, here, room, up);
+            if (parts[i].by == PACKED_BY_FIVES)
+                packed_fives_add(parts + i, t, here, room, up, t + here == n_twenties);
     }
     return by[PACKED_BY_LANES] > 0;
 }

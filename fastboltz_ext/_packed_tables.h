@@ -23,13 +23,13 @@
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
-/* With AVX2, words of 32 inputs whose numbers, or the tables of whose fours, are in the first cache
- * at a time, 20 and 24 KB (_packed_lists.h). */
+/* With AVX2, words of 32 inputs whose numbers are in the first cache at a time, 20 KB, or twenties whose
+ * fives' tables are, 24 KB (_packed_lists.h). */
 #define PACKED_ONES_WORDS 20
-#define PACKED_FOURS_WORDS 6
+#define PACKED_FIVES_TWENTIES 6
 /* Those numbers, with zeros for one more input, and those tables. */
 #define PACKED_ONES_NUMBERS ((32 * PACKED_ONES_WORDS + 1) * PACKED_PANEL)
-#define PACKED_FOURS_TABLES (8 * PACKED_FOURS_WORDS * 16 * PACKED_PANEL)
+#define PACKED_FIVES_TABLES (4 * PACKED_FIVES_TWENTIES * 32 * PACKED_PANEL)
 /* With AVX2 and sums of 16 bits (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of
  * bytes overflows (252 a step), and its tables, of two columns and one plane, stay in the first cache
  * with the indices of 64 rows. Planes at the most: 18 bits hold four numbers of 16. */
@@ -40,13 +40,13 @@
 #define PACKED_LARGER_ROOM(a, b) ((a) > (b) ? (a) : (b))
 #define PACKED_TABLES_ROOM                                                 \
     PACKED_LARGER_ROOM(PACKED_LARGER_ROOM(PACKED_TABLES, PACKED_BYTE_TABLES), \
-                       PACKED_LARGER_ROOM(PACKED_ONES_NUMBERS, PACKED_FOURS_TABLES))
+                       PACKED_LARGER_ROOM(PACKED_ONES_NUMBERS, PACKED_FIVES_TABLES))
 /* Blocks that are worked on together: their indices and sums should stay in the second cache. */
 #define PACKED_BLOCKS 32
 
 /* Ways to the sums of a part's rows: by tables of one column with rows in the lanes; by lists of ones, or
- * by tables of four inputs, with columns in the lanes (AVX2). */
-enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FOURS };
+ * by tables of five inputs, with columns in the lanes (AVX2). */
+enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FIVES };
 
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
@@ -77,16 +77,16 @@ FB_INLINE ptrdiff_t packed_blocks(ptrdiff_t n_groups)
     return (n_groups + PACKED_BLOCK - 1) / PACKED_BLOCK;
 }
 
-/* Chunks of inputs, of at most `most` words, and the words of each but the last. */
-FB_INLINE ptrdiff_t packed_chunks(ptrdiff_t n_in, ptrdiff_t most)
+/* Chunks of at most `most` of n words, or twenties, and how many are in each chunk but the last. */
+FB_INLINE ptrdiff_t packed_chunks(ptrdiff_t n, ptrdiff_t most)
 {
-    return (packed_words(n_in) + most - 1) / most;
+    return (n + most - 1) / most;
 }
 
-FB_INLINE ptrdiff_t packed_chunk_words(ptrdiff_t n_in, ptrdiff_t most)
+FB_INLINE ptrdiff_t packed_chunk_size(ptrdiff_t n, ptrdiff_t most)
 {
-    const ptrdiff_t chunks = packed_chunks(n_in, most);
-    return chunks == 0 ? 1 : (packed_words(n_in) + chunks - 1) / chunks;
+    const ptrdiff_t chunks = packed_chunks(n, most);
+    return chunks == 0 ? 1 : (n + chunks - 1) / chunks;
 }
 
 /* Integers that the indices of some blocks take: more with AVX2, whose indices hold four inputs where
@@ -94,7 +94,7 @@ FB_INLINE ptrdiff_t packed_chunk_words(ptrdiff_t n_in, ptrdiff_t most)
  * fours, and where each row's begin. */
 FB_INLINE ptrdiff_t packed_index_size(ptrdiff_t n_in, ptrdiff_t blocks)
 {
-    const ptrdiff_t rows = 16 * PACKED_BLOCK * blocks, chunks = packed_chunks(n_in, PACKED_ONES_WORDS);
+    const ptrdiff_t rows = 16 * PACKED_BLOCK * blocks, chunks = packed_chunks(packed_words(n_in), PACKED_ONES_WORDS);
     const ptrdiff_t index = rows * 2 * packed_words(n_in) + 16;
     const ptrdiff_t ones = rows * ((n_in + 3) / 4 + 2 * chunks) + chunks * rows + 32;
     return index > ones ? index : ones;
