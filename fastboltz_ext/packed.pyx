@@ -6,6 +6,7 @@ on the number of threads or on the instruction set. `fits` tells whether weights
 absolute weights of every unit sum to less than 2000).
 """
 
+import math
 import os
 
 import numpy as np
@@ -505,10 +506,16 @@ def row_words(x, *, double low=0.0):
 
 cdef object aligned_words(tuple shape):
     """Zeros that begin at a multiple of 64 bytes, as whole registers are loaded from them."""
-    count = int(np.prod(shape))
-    raw = np.zeros(count + 16, dtype=np.uint32)
-    start = (-raw.ctypes.data // 4) % 16
-    return raw[start:start + count].reshape(shape)
+    words = working_memory(math.prod(shape))
+    words.fill(0)
+    return words.reshape(shape)
+
+
+cdef object working_memory(Py_ssize_t count):
+    """Words of any values that begin at a multiple of 64 bytes."""
+    cdef cnp.ndarray raw = np.empty(count + 16, dtype=np.uint32)
+    cdef Py_ssize_t start = (16 - (<size_t>cnp.PyArray_DATA(raw) // 4) % 16) % 16
+    return raw[start:start + count]
 
 
 def layer(
@@ -627,7 +634,7 @@ def layer(
     # Biases of rows are read with rows in lanes.
     cdef bint by_rows = goes_by_rows(n) or (o.row_bias == NULL and is_sparse(x))
     cdef Py_ssize_t size = (n_in + 1) * padded + 64 if by_rows else n_threads * scratch
-    cdef cnp.ndarray memory = aligned_words((max(size, 1),))
+    cdef cnp.ndarray memory = working_memory(max(size, 1))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     cdef const uint32_t* px = <const uint32_t*>cnp.PyArray_DATA(x.words)
     with nogil:
@@ -690,9 +697,8 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
     cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16
-    cdef cnp.ndarray memory = aligned_words(
-        (max((p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch, 1),)
-    )
+    cdef Py_ssize_t size = (p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch
+    cdef cnp.ndarray memory = working_memory(max(size, 1))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     with nogil:
         packed_one_gated(&p, by_rows, level, pm, scratch, n_threads)
@@ -752,7 +758,7 @@ def outer(
     if not by_rows:
         turned = aligned_words((2 * packed_words(n_units) * (packed_groups(n) // 2) * 16 + 16,))
         p.turned = <uint32_t*>cnp.PyArray_DATA(turned)
-    cdef cnp.ndarray memory = aligned_words((n_threads * scratch,))
+    cdef cnp.ndarray memory = working_memory(n_threads * scratch)
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
     with nogil:
         packed_one_product(&p, by_rows, level, pm, scratch, n_threads)
