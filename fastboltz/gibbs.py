@@ -456,7 +456,7 @@ class Gibbs:
             for g in order:
                 first = as_rows(state.values[g][rows], np.float32)
                 bits[g] = packed.Bits.pack(first, low=products.low(units[g]))
-                bias[g] = _row_bias(fixed[g].field[rows], params[g], scale)
+                bias[g] = _row_bias(fixed[g].field[rows], params[g], scale, self.n_threads)
             mean = as_rows(kept[order[-1]])[rows] if means else None
             for s in range(n_steps):
                 for g, other in (order, order[::-1]):
@@ -510,7 +510,7 @@ class Gibbs:
         packed.layer(
             bits,
             w,
-            _row_bias(fixed.field, params[group], scale),
+            _row_bias(fixed.field, params[group], scale, self.n_threads),
             transpose=term.slots[0].group == group,
             scale=scale,
             spin=unit.spin,
@@ -656,11 +656,11 @@ class Gibbs:
         return drawn
 
 
-def _row_bias(field: np.ndarray, own: np.ndarray, scale: float) -> np.ndarray:
+def _row_bias(field: np.ndarray, own: np.ndarray, scale: float, n_threads: int) -> np.ndarray:
     """Scaled fields of rows with the own bias, (n_units, n_rows), as kernels on bits take them."""
-    bias = as_rows(field) * np.float32(scale)
-    bias += own.reshape(-1)
-    return np.ascontiguousarray(bias.T)
+    return packed.row_bias(
+        as_rows(field, np.float32), own.reshape(-1), scale=scale, n_threads=n_threads
+    )
 
 
 def _joint_pairs(energy: Energy) -> dict[str, str]:

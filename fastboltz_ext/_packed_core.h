@@ -246,6 +246,50 @@ FB_CLONES FB_UNUSED static void packed_turn(const uint32_t *from, ptrdiff_t n_gr
         }
 }
 
+/* Real rows with units in front, to[unit][row] = x[row][unit] * scale + own[unit] (own: may be NULL), for
+ * rows [begin, end). A tile at a time, so that what is read and what is written are lines of the cache. */
+FB_CLONES FB_UNUSED static void packed_turn_real(const float *x, ptrdiff_t n_units,
+                                                 const float *own, float scale, float *to,
+                                                 ptrdiff_t n_rows, ptrdiff_t begin, ptrdiff_t end)
+{
+    enum { TILE = 16 };
+    float tile[TILE][TILE];
+    for (ptrdiff_t r = begin; r < end; r += TILE) {
+        const ptrdiff_t rows = end - r < TILE ? end - r : TILE;
+        for (ptrdiff_t u = 0; u < n_units; u += TILE) {
+            const ptrdiff_t units = n_units - u < TILE ? n_units - u : TILE;
+            for (ptrdiff_t i = 0; i < rows; i++) {
+                const float *row = x + (r + i) * n_units + u;
+                for (ptrdiff_t j = 0; j < units; j++)
+                    tile[i][j] = row[j] * scale + (own != NULL ? own[u + j] : 0.0f);
+            }
+            if (rows == TILE)
+                for (ptrdiff_t j = 0; j < units; j++)
+                    for (ptrdiff_t i = 0; i < TILE; i++)
+                        to[(u + j) * n_rows + r + i] = tile[i][j];
+            else
+                for (ptrdiff_t j = 0; j < units; j++)
+                    for (ptrdiff_t i = 0; i < rows; i++)
+                        to[(u + j) * n_rows + r + i] = tile[i][j];
+        }
+    }
+}
+
+FB_UNUSED static void packed_turn_rows(const float *x, ptrdiff_t n_units, const float *own,
+                                       float scale, float *to, ptrdiff_t n_rows, int n_threads)
+{
+    const int parallel = n_threads > 1;
+    ptrdiff_t t;
+    (void)parallel;
+    FB_PARALLEL_FOR
+    for (t = 0; t < n_threads; t++) {
+        const ptrdiff_t blocks = (n_rows + 15) / 16;
+        const ptrdiff_t end = 16 * (blocks * (t + 1) / n_threads);
+        packed_turn_real(x, n_units, own, scale, to, n_rows, 16 * (blocks * t / n_threads),
+                         end < n_rows ? end : n_rows);
+    }
+}
+
 /* Bits of rows [begin, end) of 32-row blocks from values: one where x > threshold. */
 #define PACKED_FROM(name, type)                                                                 \
     FB_CLONES FB_UNUSED static void name(const type *x, type threshold, ptrdiff_t n_rows,       \

@@ -234,6 +234,8 @@ cdef extern from "_packed_loop.h" nogil:
     int packed_only_tables
     int64_t packed_ones(const uint32_t* bits, ptrdiff_t n)
     float packed_largest(const float* w, ptrdiff_t n)
+    void packed_turn_rows(const float* x, ptrdiff_t n_units, const float* own, float scale, float* to,
+                          ptrdiff_t n_rows, int n_threads)
     int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
     void packed_from_f32(const float* x, float threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
                          uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
@@ -516,6 +518,39 @@ cdef object working_memory(Py_ssize_t count):
     cdef cnp.ndarray raw = np.empty(count + 16, dtype=np.uint32)
     cdef Py_ssize_t start = (16 - (<size_t>cnp.PyArray_DATA(raw) // 4) % 16) % 16
     return raw[start:start + count]
+
+
+def row_bias(x, own=None, *, double scale=1.0, int n_threads=1):
+    """A bias of each row, as `layer` takes it: ``bias[u, n] = x[n, u] * scale + own[u]``.
+
+    Parameters
+    ----------
+    x : ndarray of float32, shape (n, J)
+    own : ndarray of float32, shape (J,), optional
+    scale : float
+    n_threads : int
+        Threads to use; no effect on the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (J, n)
+    """
+    check_threads(n_threads)
+    check_typed(x, "x", 2, False, cnp.NPY_FLOAT32)
+    cdef Py_ssize_t n = cnp.PyArray_DIM(x, 0), n_units = cnp.PyArray_DIM(x, 1)
+    cdef const float* px = <const float*>cnp.PyArray_DATA(x)
+    cdef const float* bias = NULL
+    if own is not None:
+        check_typed(own, "own", 1, False, cnp.NPY_FLOAT32)
+        check_shape1(own, "own", n_units)
+        bias = <const float*>cnp.PyArray_DATA(own)
+    out = np.empty((n_units, n), dtype=np.float32)
+    cdef float* to = <float*>cnp.PyArray_DATA(out)
+    if 32.0 * <double>n * <double>n_units < TINY:
+        n_threads = 1
+    with nogil:
+        packed_turn_rows(px, n_units, bias, <float>scale, to, n, n_threads)
+    return out
 
 
 def layer(

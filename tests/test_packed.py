@@ -377,12 +377,25 @@ def test_weights_of_every_size_give_the_same_bytes(shape, scale):
 
 
 @both_kernels
+@pytest.mark.parametrize("n_threads", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(0, 3), (5, 0), (1, 1), (7, 3), (16, 16), (33, 150), (700, 450)])
+def test_biases_of_rows_are_fields_and_own_biases_with_units_in_front(shape, n_threads):
+    rng = np.random.default_rng(0)
+    x, own = (rng.standard_normal(s).astype(np.float32) for s in (shape, shape[1:]))
+    bias = packed.row_bias(x, own, scale=0.3, n_threads=n_threads)
+    assert bias.flags.c_contiguous
+    assert np.array_equal(bias, (x * np.float32(0.3) + own).T)
+    assert np.array_equal(packed.row_bias(x, n_threads=n_threads), x.T)
+    with pytest.raises(ValueError, match="own"):
+        packed.row_bias(x, own[1:] if len(own) else np.zeros(1, np.float32))
+
+
 @pytest.mark.parametrize("p", [0, 0.02, 0.13, 0.5, 1])
-@pytest.mark.parametrize("n_in", [1, 63, 192, 193, 640, 641, 1290])
+@pytest.mark.parametrize("n_in", [1, 63, 120, 121, 192, 193, 640, 641, 1290])
 def test_few_ones_and_many_give_the_same_bytes(n_in, p):
-    """With AVX2 ones are added up, 640 inputs at a time, where that costs less than tables, of 192
+    """With AVX2 ones are added up, 640 inputs at a time, where that costs less than tables, of 120
     inputs at a time. Catches a list that ends a place too soon, a chunk's sums lost, the zeros
-    behind it forgotten, an entry of another four."""
+    behind it forgotten, an entry of another five."""
     random = np.random.default_rng([n_in, int(100 * p)])
     w = random.standard_normal((n_in, 21)).astype(np.float32)
     for n in (1, 16, 33, 130):

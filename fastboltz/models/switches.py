@@ -136,8 +136,7 @@ class TwoSwitches:
         if r == 0 and y is not None:
             field = np.empty((len(seen), len(w)), self.dtype)
             layers.product(y, self.labels, field, transpose=True, n_threads=n_threads)
-            field += bias
-            bias = np.ascontiguousarray(field.T)
+            bias = packed.row_bias(field, bias, n_threads=n_threads)
         sample = packed.Bits(len(seen), len(w), low=0.0)
         packed.layer(bits, w, bias, transpose=True, sample=sample, **how)
         return sample

@@ -164,6 +164,8 @@ def drive_packed_layers():
             for threads in (1, 3) if n * n_in * n_out > 10**6 else (1,):
                 results.append(everything_of_a_layer(x, w, bias, transpose, spin, threads))
         same(results)
+        fields = numbers(n, n_out)
+        same([packed.row_bias(fields, bias, n_threads=threads).tobytes() for threads in (1, 3)])
     # Sums that come close to 2**31 units, of both signs, between spins.
     n, m = 33, 65
     for sign in (-1, 1):
