@@ -309,8 +309,12 @@ class Gibbs:
         moving = [[g for g in block if g not in first.values()] for block in moving]
         moving = [block for block in moving if block]
         address = state.address
-        if not state.clamped and self._packs(params, state.n_chains):
-            return self._packed_step(params, state, n_steps, scale, means)
+        if not state.clamped and n_steps and self._packs(params, state.n_chains):
+            if self._reads_bits(state, moving):
+                return self._packed_step(params, state, n_steps, scale, means)
+            if n_steps > 1:  # what is drawn is bits, so the first sweep alone sees other values
+                state = self.step(params, state, scale=scale)
+                return self._packed_step(params, state, n_steps - 1, scale, means)
         values = dict(state.values)
         with threads.computing():
             if fixed is None:
@@ -352,6 +356,17 @@ class Gibbs:
             params[key].dtype == np.float32 and params[key].flags.c_contiguous
             for key in (term.name, *term.groups)
         ) and packed.fits(term.matrix(params))
+
+    def _reads_bits(self, state: ChainState, moving: Sequence[Sequence[str]]) -> bool:
+        """Whether the values that the first draw of a pair depends on are states of its units.
+
+        Probabilities, or grey values, may stand for states at the start of a chain.
+        """
+        if isinstance(state.values, PackedValues):
+            return True
+        group = moving[-1][-1]
+        rows = as_rows(state.values[group])
+        return packed.Bits.pack_exact(rows, low=products.low(self.energy.groups[group])) is not None
 
     def _packed_step(
         self, params: Params, state: ChainState, n_steps: int, scale: float, means: bool
@@ -424,6 +439,8 @@ class Gibbs:
         if not enough or w.size * state.n_chains < products.PACKED_FROM:
             return None
         if any(params[key].dtype != np.float32 for key in (term.name, *free)):
+            return None
+        if not self._reads_bits(state, moving):
             return None
         return term if packed.fits(term.matrix(params)) else None
 

@@ -706,6 +706,30 @@ def test_bits_and_floats_draw_the_same_but_for_borderline_cases(
         np.testing.assert_allclose(ours.means[g][rows], x[rows], rtol=0, atol=1e-5)
 
 
+@every_pair
+@with_every_pair
+def test_grey_values_at_the_start_are_seen_as_they_are(visible, hidden, on_bits, monkeypatch):
+    """Catches starts that are rounded to bits: large models then begin elsewhere than small ones."""
+    machine, _, sampler = _sampler(visible, hidden, (41, 35), n_threads=2)
+    random = np.random.default_rng(2)
+    params = _single(machine.random_parameters(random, scale=0.5))
+    grey = {g: random.random((70, n)).astype(F) for g, n in (("v", 41), ("h", 35))}
+    state = sampler.init(params, values=grey, random_state=9)
+    same = sampler.step(params, state, 0)
+    assert all(np.array_equal(same.values[g], x) for g, x in grey.items())
+    ours = [sampler.step(params, state, n, means=True) for n in (1, 3)]
+    assert on_bits == [1]
+    on_bits.clear()
+    monkeypatch.setattr(products, "PACKED_FROM", 10**12)
+    theirs = [sampler.step(params, state, n, means=True) for n in (1, 3)]
+    assert not on_bits
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.address == b.address
+        assert set(a.means) == set(b.means)
+        for g, x in b.values.items():
+            assert (a.values[g] == x).all(axis=1).sum() >= 68
+
+
 def test_one_call_of_many_sweeps_is_many_calls_of_one(on_bits, each_kernel):
     """Catches a sweep with another's number, and a chain that is not handed on."""
     machine, _, sampler = _sampler("bernoulli", "spin", (33, 17))
