@@ -63,6 +63,11 @@ class PackedValues(Mapping[str, np.ndarray]):
             bits[g] = packed.Bits.pack(rows, low=products.low(energy.groups[g]))
         return cls(bits, {g: energy.groups[g].shape for g in bits}, dtype)
 
+    def take(self, rows: np.ndarray) -> PackedValues:
+        """These rows, in this order."""
+        bits = {g: x.take(rows) for g, x in self.bits.items()}
+        return PackedValues(bits, self.shapes, self.dtype)
+
     def __getitem__(self, group: str) -> np.ndarray:
         x = self.bits[group].unpack(dtype=self.dtype)
         return x.reshape(len(x), *self.shapes[group])
@@ -309,7 +314,7 @@ class Gibbs:
         moving = [[g for g in block if g not in first.values()] for block in moving]
         moving = [block for block in moving if block]
         address = state.address
-        if not state.clamped and n_steps and self._packs(params, state.n_chains):
+        if n_steps and self._packs(params, state):
             if self._reads_bits(state, moving):
                 return self._packed_step(params, state, n_steps, scale, means)
             if n_steps > 1:  # what is drawn is bits, so the first sweep alone sees other values
@@ -347,10 +352,23 @@ class Gibbs:
                 address = address.at(step=address.step + 1)
         return ChainState(values, address, state.clamped, kept_means, kept_fields)
 
-    def _packs(self, params: Params, n_chains: int) -> bool:
-        """Whether sweeps are made on bits: two binary groups behind one matrix, not tiny."""
+    def bits(self, params: Params, state: ChainState) -> PackedValues | None:
+        """The chains' values as bits where `step` would make all its sweeps on these, else None."""
+        moving = [block for block in self.blocks if block]
+        if not self._packs(params, state) or not self._reads_bits(state, moving):
+            return None
+        assert self._plain_pair is not None
+        dtype = params[self._plain_pair.name].dtype
+        return PackedValues.of(self.energy, state.values, dtype)
+
+    def _packs(self, params: Params, state: ChainState) -> bool:
+        """Whether sweeps are made on bits: two binary groups behind one matrix, not tiny unless the
+        chains are bits already."""
         term = self._plain_pair
-        if term is None or params[term.name].size * n_chains < products.PACKED_FROM:
+        if term is None or state.clamped:
+            return False
+        is_tiny = params[term.name].size * state.n_chains < products.PACKED_FROM
+        if is_tiny and not isinstance(state.values, PackedValues):
             return False
         return all(
             params[key].dtype == np.float32 and params[key].flags.c_contiguous

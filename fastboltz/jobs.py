@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -32,17 +33,24 @@ def step_in_jobs(
     Returns
     -------
     ChainState
-        That of `Gibbs.step`: where two binary groups are all, to the byte; elsewhere up to what
+        That of `Gibbs.step`: to the byte where its sweeps are made on bits; elsewhere up to what
         the products of 64 chains and of all of them round differently.
     """
     from joblib import Parallel, delayed
 
     check_count("n_steps", n_steps, minimum=0)
+    # Sums on bits are rounded otherwise than those of floats: which it is, all chains decide.
+    bits = sampler.bits(params, state)
     tasks = []
     for first in range(0, state.n_chains, CHAINS_OF_A_TASK):
         rows = slice(first, min(first + CHAINS_OF_A_TASK, state.n_chains))
+        values: Mapping[str, np.ndarray]
+        if bits is None:
+            values = {g: x[rows] for g, x in state.values.items()}
+        else:
+            values = bits.take(np.arange(rows.start, rows.stop))
         part = ChainState(
-            {g: x[rows] for g, x in state.values.items()},
+            values,
             state.address._replace(row=state.address.row + first),
             {g: None if known is None else known[rows] for g, known in state.clamped.items()},
         )

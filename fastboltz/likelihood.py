@@ -403,7 +403,7 @@ def ais(
         Have joblib anneal the chains in so many workers, 64 chains a task: processes, or whatever
         ``joblib.parallel_config`` names, such as the workers of a Dask cluster. A chain's random
         numbers are those of its number, so the answer is the same for every number and kind of
-        workers, and for two binary groups the same bytes as without.
+        workers, and for two binary groups in single precision the same bytes as without.
 
     Returns
     -------

@@ -200,10 +200,7 @@ class PairLoop:
         packed_rows = PackedValues.of(energy, {g: both[g] for g in energy.groups}, dtype)
         (one,) = trainer.objective.likelihoods
         rows = np.resize(np.arange(len(v)), one.n_chains or len(v))
-        bits = {g: x.take(rows) for g, x in packed_rows.bits.items()}
-        return ChainState(
-            PackedValues(bits, packed_rows.shapes, dtype), rng.Address.of(self.seed, "chains")
-        )
+        return ChainState(packed_rows.take(rows), rng.Address.of(self.seed, "chains"))
 
     def _matrix(self, x: np.ndarray, key: str) -> np.ndarray:
         """A view as a vector or, for weights, as a matrix (hidden, visible)."""

@@ -75,6 +75,18 @@ def test_samples_are_the_same_for_every_number_of_workers(name):
         np.testing.assert_array_equal(x, y)
 
 
+def test_all_chains_decide_whether_tasks_sweep_on_bits():
+    """Of 20,000 chains sums are made on bits, of the 64 of a task alone they would not be; some
+    draws then turn out otherwise, as floats that cancel lose digits that bits keep."""
+    w = np.random.default_rng(0).normal(size=(30, 40), scale=0.6).astype(np.float32)
+    w[:, 0] = 60
+    visible = np.where(np.arange(40) == 0, 50, 0).astype(np.float32)
+    rbm = fb.RBM.from_arrays(w, np.full(30, -60, np.float32), visible)
+    plain, tasks = (rbm.sample(20_000, 3, random_state=1, n_jobs=n) for n in (None, 1))
+    np.testing.assert_array_equal(plain, tasks)
+    assert 0.2 < plain[:, 1:].mean() < 0.8
+
+
 def test_real_samples_differ_by_rounding_at_most_and_y_is_drawn_for_every_x():
     grey = np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32)
     rbm = fb.RBM(4, visible="gaussian", n_iter=2, random_state=0).fit(grey)

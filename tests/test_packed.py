@@ -709,7 +709,7 @@ def test_bits_and_floats_draw_the_same_but_for_borderline_cases(
 @every_pair
 @with_every_pair
 def test_grey_values_at_the_start_are_seen_as_they_are(visible, hidden, on_bits, monkeypatch):
-    """Catches starts that are rounded to bits: large models then begin elsewhere than small ones."""
+    """Catches starts that are rounded to bits: large models would begin elsewhere than small."""
     machine, _, sampler = _sampler(visible, hidden, (41, 35), n_threads=2)
     random = np.random.default_rng(2)
     params = _single(machine.random_parameters(random, scale=0.5))

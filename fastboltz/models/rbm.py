@@ -588,8 +588,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             Have joblib make the sweeps in so many workers, 64 chains a task: processes, or
             whatever ``joblib.parallel_config`` names, such as the workers of a Dask cluster. A
             chain's random numbers are those of its number, so the rows are the same for every
-            number and kind of workers, and for two binary groups the same bytes as without. With
-            ``method="gibbs"``, without `return_info`.
+            number and kind of workers; of sweeps on bits, those of two binary groups in single
+            precision that are not tiny, the same bytes as without. With ``method="gibbs"``,
+            without `return_info`.
 
         Returns
         -------
