@@ -362,8 +362,10 @@ class Gibbs:
         return PackedValues.of(self.energy, state.values, dtype)
 
     def _packs(self, params: Params, state: ChainState) -> bool:
-        """Whether sweeps are made on bits: two binary groups behind one matrix, not tiny unless the
-        chains are bits already."""
+        """Whether sweeps can be made on bits: two binary groups behind one matrix.
+
+        Not tiny ones, unless their chains are bits already.
+        """
         term = self._plain_pair
         if term is None or state.clamped:
             return False

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Seconds that one compiled call should take at the most, so that Ctrl-C is soon heard.
 _CALL_SECONDS = 0.1
+#: Multiply-adds of a thread in the first call, which knows nothing of the processor yet: a slow one
+#: needs a twentieth of a second for them.
+_FIRST_CALL = 2.5e8
 
 
 class PairLoop:
@@ -173,7 +176,10 @@ class PairLoop:
             if self.ranks is not None:
                 hidden = hidden.take(np.arange(mine.start, mine.stop))
             self.loop.set_chains(hidden)
-        self.at_once = 8
+        #: Updates of the next call.
+        n_chains = batch_size if self.chains is None else self.chains.n_chains
+        work = float(arrays[0].size) * (2 * batch_size + (2 * self.n_gibbs + 1) * n_chains)
+        self.at_once = int(min(max(_FIRST_CALL * trainer.n_threads / work, 1), 8))
         #: Whether the training's state has what only an update can make.
         self.has_begun = False
         #: Whether an update ended with an error, after which other processes may not be heard.
