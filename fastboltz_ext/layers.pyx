@@ -6,6 +6,7 @@ two pools of spinning threads slow each other down.
 """
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport uint32_t, uint64_t
 from scipy.linalg.cython_blas cimport dgemm, sgemm
@@ -59,6 +60,17 @@ cdef extern from "_layer_core.h" nogil:
                           double* out, ptrdiff_t n_rows, ptrdiff_t n_units, int n_threads)
     void cumulant_sum_f64(const double* field, const double* bias, double scale, int spin,
                           double* out, ptrdiff_t n_rows, ptrdiff_t n_units, int n_threads)
+
+
+# Multiply-adds between two looks at signals, some tenths of a second of one thread. What is between
+# them is part of the result, as BLAS may sum in another order for another size: so it depends on
+# the shape alone.
+cdef double PIECE = 4e9
+
+
+cdef Py_ssize_t rows_of_a_piece(double row_cost) noexcept:
+    """Rows of a long call that are worked on between two looks at signals."""
+    return 64 * <Py_ssize_t>max(min(PIECE / max(row_cost, 1.0), 2e9) / 64, 1.0)
 
 
 cdef inline void* data(object a) noexcept:
@@ -170,6 +182,14 @@ def product(
     check_shape2(out, "out", n, n_out)
     check_apart(out, "out", x, "x")
     check_apart(out, "out", w, "w")
+    cdef Py_ssize_t at, piece = rows_of_a_piece(<double>n_in * <double>n_out)
+    if n > piece:
+        for at in range(0, n, piece):
+            rows = slice(at, at + piece)
+            product(x[rows], w, out[rows], transpose=transpose, scale=scale, beta=beta,
+                    n_threads=n_threads)
+            PyErr_CheckSignals()
+        return
     cdef void* px = data(x)
     cdef void* pw = data(w)
     cdef void* po = data(out)
@@ -341,6 +361,18 @@ def layer(
         check_apart(sample, "sample", w, "w")
     cdef uint32_t first = word32(row0, "row0"), at_step = word32(step, "step")
     check_address_range(first, n, at_step, 1, n_out)
+    cdef Py_ssize_t at, piece = rows_of_a_piece(<double>n_in * <double>n_out)
+    if n > piece:
+        for at in range(0, n, piece):
+            rows = slice(at, at + piece)
+            layer(
+                x[rows], w, bias, transpose=transpose, scale=scale, spin=spin,
+                mean=None if mean is None else mean[rows],
+                sample=None if sample is None else sample[rows],
+                seed=seed, stream=stream, step=step, row0=first + at, n_threads=n_threads,
+            )
+            PyErr_CheckSignals()
+        return
     cdef philox_address address = philox_at(
         word64(seed, "seed"), word32(stream, "stream"), at_step, first
     )

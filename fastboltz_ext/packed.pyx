@@ -12,6 +12,7 @@ import os
 import numpy as np
 
 cimport numpy as cnp
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free
@@ -273,11 +274,20 @@ cdef extern from "_packed_loop.h" nogil:
 
 # Multiply-adds of a product below which threads cost more than they bring.
 cdef double TINY = 1 << 23
+# Multiply-adds of a thread between two looks at signals: some hundredths of a second, with portable
+# code some tenths.
+cdef double PIECE = 2e9
 # With AVX-512, rows up to which adding rows of weights up is faster than tables, which take 32 rows
 # at a time: measured from 64 x 100 to 784 x 500 weights, with 15 and 50 % of ones. And the share of
 # ones below which it is faster for any number of rows: one-hot units, say.
 cdef Py_ssize_t FEW_ROWS = 20
 cdef double SPARSE = 0.08
+
+
+cdef Py_ssize_t rows_of_a_piece(double row_cost, int n_threads) noexcept:
+    """Rows of a long call that are worked on between two looks at signals: whole groups."""
+    return 32 * <Py_ssize_t>max(min(PIECE * n_threads / max(row_cost, 1.0), 2e9) / 32, 1.0)
+
 
 LEVELS = {"portable": PACKED_ANY, "avx2": PACKED_AVX2, "avx512": PACKED_AVX512}
 
@@ -414,6 +424,11 @@ cdef class Bits:
         out = Bits(self.n_rows, self.n_units, low=self.low)
         out.words[...] = self.words
         return out
+
+    cdef Bits part(self, Py_ssize_t begin, Py_ssize_t end):
+        """Rows [begin, end), in the same memory; `begin` is a multiple of 32."""
+        words = self.words[packed_groups(begin):packed_groups(end)]
+        return Bits(end - begin, self.n_units, low=self.low, words=words)
 
     def take(self, rows):
         """These rows, in this order."""
@@ -655,6 +670,27 @@ def layer(
         check_shape1(other_cumulant, "other[2]", n)
         other_parts = np.zeros((packed_panels(n_out), 16 * packed_groups(n)))
         o.other_cumulant = <double*>cnp.PyArray_DATA(other_parts)
+    cdef Py_ssize_t at, end, piece = rows_of_a_piece(<double>n_in * <double>n_out, n_threads)
+    if n > piece:
+        for at in range(0, n, piece):
+            end = min(at + piece, n)
+            rows = slice(at, end)
+            if bias is not None and np.ndim(bias) == 2:
+                of_rows = np.ascontiguousarray(bias[:, rows])
+            else:
+                of_rows = bias
+            layer(
+                x.part(at, end), w, of_rows, transpose=transpose, scale=scale, spin=spin,
+                sample=None if sample is None else sample.part(at, end),
+                mean=None if mean is None else mean[rows],
+                field=None if field is None else field[rows],
+                cumulant=None if cumulant is None else cumulant[rows],
+                other=None if other is None else (other[0], other[1], other[2][rows]),
+                seed=seed, stream=stream, step=step, row0=first + at, low=low,
+                n_threads=n_threads,
+            )
+            PyErr_CheckSignals()
+        return
     cdef packed_weights weights
     weights.w = <const float*>cnp.PyArray_DATA(w)
     weights.k_step = 1 if transpose else n_out
@@ -709,6 +745,14 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
         )
     if 4 not in w.strides[1:]:
         w = np.ascontiguousarray(w)
+    cdef Py_ssize_t at, end
+    cdef Py_ssize_t piece = rows_of_a_piece(<double>x.n_units * <double>n_out * n_gates, n_threads)
+    if n > piece:
+        for at in range(0, n, piece):
+            end = min(at + piece, n)
+            gated(x.part(at, end), gate[at:end], w, out[at:end], n_threads=n_threads)
+            PyErr_CheckSignals()
+        return
     cdef packed_gated p
     p.x = <const uint32_t*>cnp.PyArray_DATA(x.words)
     p.n_rows = n

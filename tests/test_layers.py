@@ -1,5 +1,8 @@
 """Compiled layers against plain NumPy."""
 
+import signal
+import threading
+
 import numpy as np
 import philox_oracle
 import pytest
@@ -243,6 +246,53 @@ def test_shards_draw_what_one_call_would(dtype):
     layers.draw(field, None, sample=whole, seed=1, row0=100)
     layers.draw(np.ascontiguousarray(field[13:33]), None, sample=part, seed=1, row0=113)
     assert np.array_equal(part, whole[13:33])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_call_of_many_rows_is_made_in_pieces_that_change_nothing(dtype):
+    """Four billion multiply-adds are a piece. Catches rows with the random numbers of another."""
+    n, m = 4100, 1024
+    x, w, bias = numbers((n, m), dtype), numbers((m, m), dtype, 1, 0.05), numbers(m, dtype, 2)
+    field, mean, sample = (np.full((n, m), np.nan, dtype) for _ in range(3))
+    layers.product(x, w, field, n_threads=2)
+    bound = product_error(x[-7:], w, dtype).max()
+    np.testing.assert_allclose(field[-7:], x[-7:] @ w, rtol=0, atol=bound)
+    layers.draw(field, bias, mean=mean, sample=sample, **ADDRESS)
+    for n_threads in (1, 2):
+        own_mean, own_sample = (np.full((n, m), np.nan, dtype) for _ in range(2))
+        layers.layer(x, w, bias, mean=own_mean, sample=own_sample, n_threads=n_threads, **ADDRESS)
+        assert own_mean.tobytes() == mean.tobytes()
+        assert own_sample.tobytes() == sample.tobytes()
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="needs a timer that sends a signal to this process"
+)
+@pytest.mark.parametrize("call", ["layer", "product"])
+def test_a_signal_ends_a_call_of_many_rows(call):
+    """What comes after the piece in which it was heard is left as it was."""
+    assert threading.current_thread() is threading.main_thread()
+
+    class StopHere(Exception):  # noqa: N818
+        pass
+
+    def handler(signum, frame):
+        raise StopHere
+
+    x, w, out = np.ones((50_000, 1024)), np.ones((1024, 1024)), np.zeros((50_000, 1024))
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(StopHere):
+            if call == "layer":
+                layers.layer(x, w, None, mean=out)
+            else:
+                layers.product(x, w, out)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert out[0, 0] != 0
+    assert out[-1, 0] == 0
 
 
 X, W, OUT = np.zeros((3, 4)), np.zeros((4, 5)), np.zeros((3, 5))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import oracles
@@ -319,6 +322,76 @@ def test_shards_draw_what_one_call_would(each_kernel):
         address = addressed(9, 2, 3, 100 + begin)
         packed.layer(x, layer.w, layer.bias, sample=part, **address)
         assert np.array_equal(part.unpack(), whole[begin:end])
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+@pytest.mark.parametrize("of_rows", [False, True])
+def test_a_call_of_many_rows_is_made_in_pieces_that_change_nothing(of_rows, n_threads):
+    """Two billion multiply-adds of a thread are a piece. Catches rows with the random numbers,
+    outputs or biases of another piece."""
+    n, n_in, n_out = 4100, 1024, 1030
+    random = np.random.default_rng(0)
+    x = packed.Bits(n, n_in)
+    x.words[...] = random.integers(0, 2**32, x.words.shape, dtype=np.uint32)
+    w = numbers(random, (n_in, n_out), 0.05)
+    bias = numbers(random, (n_out, n) if of_rows else n_out, 1.0)
+    how = {"seed": 5, "stream": 2, "step": 3, "n_threads": n_threads, "scale": 0.7}
+
+    def outputs(rows):
+        made = {"sample": packed.Bits(rows, n_out)}
+        made |= {name: np.empty((rows, n_out), np.float32) for name in ("mean", "field")}
+        made["cumulant"], made["other"] = np.empty(rows), (None, 0.3, np.empty(rows))
+        return made
+
+    whole = outputs(n)
+    packed.layer(x, w, bias, row0=7, **whole, **how)
+    ends = [0, 1504, 2016, 4096, n]  # multiples of 32
+    for begin, end in pairwise(ends):
+        part, rows = outputs(end - begin), slice(begin, end)
+        groups = slice(begin // 16, begin // 16 + -(-(end - begin) // 32) * 2)
+        b = np.ascontiguousarray(bias[:, rows]) if of_rows else bias
+        some = x.take(np.arange(begin, end))
+        packed.layer(some, w, b, row0=7 + begin, **part, **how)
+        assert np.array_equal(whole["sample"].words[groups], part["sample"].words)
+        for name in ("mean", "field", "cumulant"):
+            assert np.array_equal(whole[name][rows], part[name])
+        assert np.array_equal(whole["other"][2][rows], part["other"][2])
+
+
+class _StopHere(Exception):  # noqa: N818
+    pass
+
+
+@pytest.mark.skipif(
+    not hasattr(signal, "setitimer"), reason="needs a timer that sends a signal to this process"
+)
+@pytest.mark.parametrize("call", ["layer", "gated"])
+def test_a_signal_ends_a_call_of_many_rows(call):
+    """What comes after the piece in which it was heard is left as it was."""
+    assert threading.current_thread() is threading.main_thread()
+
+    def handler(signum, frame):
+        raise _StopHere
+
+    n, m = 400_000, 1024
+    x, sample = packed.Bits(n, m), packed.Bits(n, m)
+    w, out = np.ones((m, m), np.float32), np.zeros((n, 64), np.float32)
+    gate = np.ones((n, 16), np.float32)
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.1)
+    try:
+        with pytest.raises(_StopHere):
+            if call == "layer":
+                packed.layer(x, w, np.full(m, 100, np.float32), sample=sample)
+            else:
+                x.words[...] = 1
+                packed.gated(x, gate, np.ones((16, m, 64), np.float32), out)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    reached = sample.words[:, 0, 0] if call == "layer" else out[:, 0]
+    assert reached[0] != 0
+    assert reached[-32] == 0
 
 
 def test_sums_are_exact_whatever_cancels(each_kernel):

@@ -157,6 +157,22 @@ def test_sentences():
         packed.outer(bits, y, out.T.copy())
 
 
+def test_a_gated_call_of_many_rows_is_made_in_pieces_that_change_nothing():
+    """Two billion multiply-adds are a piece. Catches gates or rows of another one."""
+    n, n_in, n_gates, n_out = 2100, 1024, 16, 130
+    random = np.random.default_rng(0)
+    x = packed.Bits(n, n_in, low=-1.0)
+    x.words[...] = random.integers(0, 2**32, x.words.shape, dtype=np.uint32)
+    gate = random.standard_normal((n, n_gates)).astype(np.float32)
+    w = (0.1 * random.standard_normal((n_gates, n_in, n_out))).astype(np.float32)
+    out = np.full((n, n_out), np.nan, dtype=np.float32)
+    packed.gated(x, gate, w, out)
+    for begin, end in ((0, 600), (600, 1400), (1400, n)):
+        part = np.empty((end - begin, n_out), dtype=np.float32)
+        packed.gated(x.take(np.arange(begin, end)), gate[begin:end], w, part)
+        np.testing.assert_array_equal(out[begin:end], part)
+
+
 @pytest.mark.parametrize("low", [0.0, -1.0])
 def test_gated_products_of_many_rows_are_the_sums_with_the_same_bytes_everywhere(low):
     """More rows than tables serve in one pass, and a gate that is shut for blocks of them. Catches
