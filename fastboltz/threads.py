@@ -24,6 +24,21 @@ _lock = threading.Lock()
 _depth = 0
 _limiter: Any = None
 _controller: Any = None
+#: Whether this process may have used several threads, and whether it was forked from one that had:
+#: threads do not come along, and OpenMP would wait for them without end.
+_has_worked = False
+_is_orphan = False
+
+
+def _begin_after_fork() -> None:
+    """What a forked process starts with: one thread, and no other one's locks."""
+    global _lock, _depth, _limiter, _is_orphan
+    _lock, _depth, _limiter = threading.Lock(), 0, None
+    _is_orphan |= _has_worked
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_after_fork)
 
 
 def available() -> int:
@@ -39,12 +54,21 @@ def available() -> int:
 
 
 def resolve(n_threads: int | None) -> int:
-    """Number of threads to use: as given, or all that the process may use for None."""
+    """Number of threads to use: as given, or all that the process may use for None.
+
+    Always one in a process that was forked from one that had used several.
+    """
+    global _has_worked
     if n_threads is None:
         from fastboltz_ext import layers
 
-        return max(1, min(available(), layers.max_threads()))
-    return check_count("n_threads", n_threads, minimum=1)
+        n = max(1, min(available(), layers.max_threads()))
+    else:
+        n = check_count("n_threads", n_threads, minimum=1)
+    if _is_orphan:
+        return 1
+    _has_worked |= n > 1
+    return n
 
 
 @contextmanager

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import joblib
 import numpy as np
 import pytest
@@ -121,6 +126,77 @@ def test_workers_of_a_grid_share_the_cores(monkeypatch):
     grid = GridSearchCV(rbm, {"l2": [0, 1e-4]}, cv=2, n_jobs=2, refit=False).fit(X)
     share = max(1, joblib.cpu_count() // 2)
     assert grid.cv_results_["mean_test_score"].tolist() == [share, share]
+
+
+FORKED = """
+import multiprocessing, sys
+import joblib, numpy as np
+import fastboltz as fb
+from fastboltz import threads
+X = (np.random.default_rng(0).random((500, 300)) < 0.3).astype(np.float32)
+def train(n_threads):
+    rbm = fb.RBM(200, n_iter=1, batch_size=500, n_threads=n_threads, random_state=0).fit(X)
+    return rbm.components_.tobytes(), rbm.sample(200, 2, random_state=1).tobytes()
+def seen(n_threads):
+    return threads.resolve(n_threads)
+expected = train(2)
+with multiprocessing.get_context("fork").Pool(2) as pool:
+    assert pool.map_async(train, [None, 2]).get(60) == [expected] * 2
+    assert pool.map_async(seen, [None, 2]).get(60) == [1, 1]
+with joblib.parallel_config("multiprocessing", n_jobs=2):
+    tasks = [joblib.delayed(train)(n) for n in (None, 2)]
+    assert joblib.Parallel(timeout=60)(tasks) == [expected] * 2
+assert train(2) == expected and seen(2) == 2
+print("done")
+"""
+
+COUNTED = """
+import os
+from threadpoolctl import threadpool_limits
+from fastboltz import threads
+from fastboltz.config import config
+assert threads.resolve(None) == config()["n_threads"] == len(os.sched_getaffinity(0))
+for limits in (1, {"openmp": 1}):
+    with threadpool_limits(limits):
+        assert threads.resolve(None) == 1
+        assert threads.resolve(3) == 3
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+assert threads.resolve(None) == 1
+print("done")
+"""
+
+
+def _run(script, **options):
+    """What a process of its own says, which has the cores of all."""
+    environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(Path(fb.__file__).parents[1]), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_forked_workers_do_not_wait_for_threads_that_stayed_behind(tmp_path):
+    """Catches workers that ask for OpenMP's threads, which only the parent has: they would hang."""
+    assert _run(FORKED, cwd=tmp_path) == "done"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs the affinity of Linux")
+def test_the_number_of_threads_follows_the_cores_and_the_limits_of_threadpoolctl(tmp_path):
+    """Catches a number that is read once, or that knows of one of the two alone."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, range(os.cpu_count()))
+    try:
+        assert _run(COUNTED, cwd=tmp_path) == "done"
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def _arrays(sampled):
