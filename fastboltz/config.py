@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import sys
 from typing import Any
@@ -17,16 +18,17 @@ def config() -> dict[str, Any]:
     dict
         ``fastboltz``, ``python``, ``numpy``, ``scipy``, ``machine``; ``openmp`` (whether the
         extensions were built with it), ``kernel`` (which code sums binary units: ``"avx512"``,
-        ``"avx2"`` or ``"portable"``), ``kernels`` (those that the processor can
-        run), ``n_threads`` (what ``n_threads=None`` means now), ``blas`` (the libraries that are
-        loaded).
+        ``"avx2"`` or ``"portable"``), ``kernels`` (those that the processor can run),
+        ``site_kernel`` (which code sweeps site by site over hyperedges: ``"avx512"``,
+        ``"portable"`` or ``"scalar"``), ``n_threads`` (what ``n_threads=None`` means now), ``blas``
+        (the libraries that are loaded).
     """
     import numpy as np
     import scipy
     import scipy.linalg
     from threadpoolctl import threadpool_info
 
-    from fastboltz_ext import layers, packed
+    from fastboltz_ext import layers, packed, site_gibbs
 
     from . import __version__
 
@@ -39,6 +41,7 @@ def config() -> dict[str, Any]:
         "openmp": layers.has_openmp(),
         "kernel": packed.kernel(),
         "kernels": [name for name in packed.kernels() if not name.endswith(" tables")],
+        "site_kernel": site_gibbs.kernel(),
         "n_threads": threads.resolve(None),
         "blas": [
             {k: pool.get(k) for k in ("internal_api", "version", "architecture", "num_threads")}
@@ -52,12 +55,14 @@ def show_config() -> None:
     """Print `config`: what to send along with a report of a fault or of a speed."""
     c = config()
     yes = {True: "yes", False: "no"}
-    why = "" if c["kernel"] == c["kernels"][0] else f" (FASTBOLTZ_KERNEL={c['kernel']})"
+    forced = os.environ.get("FASTBOLTZ_KERNEL")
+    why = f" (FASTBOLTZ_KERNEL={forced})" if forced else ""
     lines = [
         f"fastboltz {c['fastboltz']}, Python {c['python']}, NumPy {c['numpy']}, SciPy {c['scipy']}",
         f"processor        {c['machine']}, can run: {', '.join(c['kernels'])}",
         f"built with       OpenMP: {yes[c['openmp']]}",
         f"binary kernel    {c['kernel']}{why}",
+        f"site sweeps      {c['site_kernel']}",
         f"n_threads=None   {c['n_threads']}",
     ]
     lines += [

@@ -1,7 +1,7 @@
 /* Instruction sets of x86-64 beyond the first: the attribute of functions that use them, and whether
  * the processor has them.
  *
- * With FB_EMULATED, AVX-512 is written out in plain C (tests/emulation), so that its code can be
+ * With FB_EMULATED, AVX-512 is written out in plain C (tests/kernels), so that its code can be
  * tested on processors without it. Assembly then gives way to the intrinsics that it stands for. */
 #ifndef FASTBOLTZ_X86_H
 #define FASTBOLTZ_X86_H

@@ -297,7 +297,7 @@ cdef int level = packed_best_level()
 
 cdef bint is_sparse(Bits x):
     """With AVX-512, whether so few bits are ones that the rows of the weights that they choose are
-    added up. The code for AVX2 decides by itself (_packed_ones.h)."""
+    added up. The code for AVX2 decides by itself (_packed_lists.h)."""
     if level != PACKED_AVX512 or packed_only_tables:
         return False
     cdef double size = <double>x.n_rows * <double>x.n_units
@@ -352,7 +352,10 @@ def kernel(name=None):
 
 
 if os.environ.get("FASTBOLTZ_KERNEL"):
-    kernel(os.environ["FASTBOLTZ_KERNEL"])
+    try:
+        kernel(os.environ["FASTBOLTZ_KERNEL"])
+    except ValueError as error:
+        raise ValueError(f"FASTBOLTZ_KERNEL: {error} Or leave it unset.") from None
 
 
 def fits(w):

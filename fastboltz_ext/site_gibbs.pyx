@@ -96,8 +96,9 @@ cdef Py_ssize_t FEW = 4
 
 _KERNELS = {"scalar": SITE_SCALAR, "portable": SITE_PORTABLE, "avx512": SITE_AVX512}
 
+# FASTBOLTZ_KERNEL holds a name of fastboltz_ext.packed, which says so where it is none.
 cdef int chosen = SITE_PORTABLE
-if fb_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512"):
+if fb_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512", "avx512 tables"):
     chosen = SITE_AVX512
 
 

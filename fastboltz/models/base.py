@@ -801,6 +801,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
 
         The first half of tempered ones place the temperatures.
         """
+        self.energy_.check_params(self.params_)
         if n_jobs is not None:
             if return_info or not isinstance(sampler, Gibbs):
                 raise ValueError(
