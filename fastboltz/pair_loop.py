@@ -31,6 +31,8 @@ from .units.binary import Binary
 if TYPE_CHECKING:
     from .training import Rows, Trainer, TrainingState
 
+#: Rows of a minibatch, or chains, up to which means of hidden units keep 12 bits in sums of 32.
+MAX_ROWS = 1 << 18
 #: Seconds that one compiled call should take at the most, so that Ctrl-C is soon heard.
 _CALL_SECONDS = 0.1
 #: Multiply-adds of a thread in the first call, which knows nothing of the processor yet: a slow one
@@ -78,6 +80,8 @@ class PairLoop:
         (self.hidden,) = (s.group for s in self.term.slots if s.group != self.visible)
         self.n_gibbs = one.n_gibbs
         self.rows = rows
+        if shared is None:  # buffers have room for a minibatch
+            batch_size = min(batch_size, max(len(rows), 1))
         self.batch_size = batch_size
         self.state = state
         self.shared = shared
@@ -244,6 +248,7 @@ class PairLoop:
         params: Params,
         data: Mapping[str, Rows],
         sample_weight: np.ndarray | None,
+        batch_size: int,
     ) -> np.ndarray | None:
         """The data as the compiled loop takes them if it can make this training, else None."""
         energy, objective = trainer.energy, trainer.objective
@@ -263,6 +268,12 @@ class PairLoop:
             or one.negative not in ("cd", "pcd")
             or type(trainer.optimizer) is not SGD
         ):
+            return None
+        n_rows = min(batch_size, len(data[one.of[0]]))
+        if one.negative == "pcd":
+            n_rows = max(n_rows, one.n_chains or 0)
+        has_spins = any(u.spin for u in energy.groups.values())  # type: ignore[attr-defined]
+        if n_rows * (1 + has_spins) > MAX_ROWS:
             return None
         if trainer.limit is not None or sample_weight is not None:
             return None

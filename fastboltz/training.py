@@ -31,8 +31,8 @@ CENTRING_RATE = 0.01
 _NOT_SHARED = (
     "comm shares the updates of the compiled loop alone, and this training is not one of these: "
     "binary or spin units on both sides, rows between the two values of a visible unit, "
-    "method='pcd' or 'cd', optimizer='sgd', no sparsity and no sample_weight. Change what differs, "
-    "or fit without comm."
+    "method='pcd' or 'cd', optimizer='sgd', no sparsity, no sample_weight, and minibatches of at "
+    "most 2**18 rows (2**17 with spins). Change what differs, or fit without comm."
 )
 
 
@@ -466,7 +466,7 @@ class Trainer:
         if isinstance(data, Blocks):
             blocks = data
         else:
-            compiled = PairLoop.serve(self, params, data, sample_weight)
+            compiled = PairLoop.serve(self, params, data, sample_weight, batch_size)
             blocks = Blocks.of(data, sample_weight)
             ranks = next(iter(data.values())).ranks
             if ranks is not None and compiled is None and not state.is_general:
@@ -493,7 +493,7 @@ class Trainer:
                             address = rng.Address.of(seed, "shuffle", step=state.epoch, row=first)
                             order = rng.permutation(address, n)
                         if not in_memory and not state.is_general:
-                            compiled = PairLoop.serve(self, params, rows, weights)
+                            compiled = PairLoop.serve(self, params, rows, weights, batch_size)
                         start, rate = self._minibatches(
                             params,
                             rows,

@@ -271,7 +271,7 @@ def test_parameters_are_looked_at_where_they_are_due():
     trainer.observers = [one]
     params = energy.init(0, 0.1, np.float32)
     data = {"v": Rows(TRAIN, (20,), np.float32)}
-    assert PairLoop.serve(trainer, params, data, None) is not None
+    assert PairLoop.serve(trainer, params, data, None, 20) is not None
     state = trainer.init(params, 0)
     list(trainer.epochs(params, data, state, batch_size=20, n_epochs=1, seed=0))
     looks = [seen["v_i h_j"] for seen in one.seen.values()]

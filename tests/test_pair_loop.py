@@ -717,6 +717,26 @@ def test_values_far_outside_of_the_states_do_not_wrap_around(dtype):
     np.testing.assert_allclose(end - start, step, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize(("units", "most"), [("bernoulli", 2**18), ("spin", 2**17)])
+def test_minibatches_whose_means_would_lose_digits_are_not_compiled(units, most, calls, general):
+    """Sums of 32 bits over so many rows leave means of hidden units 12 bits; twice as many rows
+    would leave 11. The size of a minibatch alone is not what counts, if there are fewer rows."""
+    X = (np.random.default_rng(0).random((most + 1, 3)) < (0.2, 0.5, 0.7)).astype(np.int8)
+    X = 2 * X - 1 if units == "spin" else X
+    how = {"visible": units, "hidden": units, "n_iter": 1, "learning_rate": 1.0, "random_state": 0}
+    for method in ("cd", "pcd"):
+        fb.RBM(2, method=method, batch_size=most + 1, **how).fit(X)
+        assert calls == []
+    fb.RBM(2, n_chains=most + 1, **how).fit(X[:100])
+    assert calls == []
+    served = fb.RBM(2, method="cd", batch_size=10 * most, **how).fit(X[:most])
+    assert calls == [1]
+    general()
+    plain = fb.RBM(2, method="cd", batch_size=10 * most, **how).fit(X[:most])
+    for key, x in served.params_.items():
+        np.testing.assert_allclose(x, plain.params_[key], rtol=0, atol=2**-12)
+
+
 def _matrix(rbm):
     return rbm.params_[rbm.energy_.terms[0].name]
 
