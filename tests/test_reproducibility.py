@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from catalogue import CATALOGUE
+from sklearn.base import clone
 
 import fastboltz as fb
 from fastboltz import RBM, rng
 from fastboltz.likelihood import ais
+from fastboltz_ext import packed
 
 #: Sizes that no block of rows or columns divides, and that are enough for several.
 N_ROWS, N_VISIBLE, N_HIDDEN = 301, 147, 83
@@ -99,6 +101,97 @@ def test_the_number_of_threads_does_not_show_in_any_energy(entry):
         arrays = [*state.values.values(), *gradient.values(), np.array([z.value, z.low, z.high])]
         found.append([x.tobytes() for x in arrays])
     assert found[0] == found[1] == found[2]
+
+
+def _big_models():
+    """Name -> (a model of every class with binary units, what it is fitted to).
+
+    So large that products are made on bits, and by several threads.
+    """
+    random = np.random.default_rng(0)
+    n, m = 330, 211
+    X = (random.random((n, m)) < np.linspace(0.05, 0.9, m)).astype(np.float32)
+    y = np.where(X.sum(axis=1) > np.median(X.sum(axis=1)), "many", "few")
+    one_hot = np.stack([X, 1 - X], axis=2).reshape(n, -1)
+    narrow = X[:, :61].copy()
+    edges = [(i, (i + 1) % m) for i in range(m)] + [(i, i + 1, i + 7) for i in range(0, m - 7, 3)]
+    how = {"n_iter": 1, "batch_size": n, "random_state": 0, "learning_rate": 0.05}
+    pre = how | {"n_pretraining": 1}
+    v, h = fb.Bernoulli(m), fb.Bernoulli(120)
+    of_three = fb.BoltzmannMachine(
+        {"v": v, "h": h, "k": fb.Spin(70)}, ["v_i h_j", "v_i k_a", "h_j k_a"], visible="v", **how
+    )
+    lateral = fb.BoltzmannMachine({"v": v, "h": h}, ["v_i h_j", "v_i v_k"], visible="v", **how)
+    return {
+        "RBM": (fb.RBM(150, **how), X),
+        "RBM, Adam": (fb.RBM(150, method="cd", hidden="spin", optimizer="adam", **how), X),
+        "RBM, spins": (fb.RBM(150, visible="spin", hidden="spin", momentum=0.5, **how), 2 * X - 1),
+        "RBM, one-hot": (fb.RBM(100, visible=fb.Categorical(m, 2), **how), one_hot),
+        "RBM, one-hot hidden": (fb.RBM(50, hidden=fb.Categorical(50, 3), **how), X),
+        "RBM, tempered": (fb.RBM(100, method="tempered", **how), X),
+        "BernoulliRBM": (fb.BernoulliRBM(150, n_iter=1, batch_size=n, random_state=0), X),
+        "RBMClassifier": (fb.RBMClassifier(150, **how), X, y),
+        "RBMClassifier, generative": (fb.RBMClassifier(150, objective="generative", **how), X, y),
+        "ClassGatedRBMClassifier": (fb.ClassGatedRBMClassifier(150, **how), X, y),
+        "ClassGated, factored": (fb.ClassGatedRBMClassifier(150, n_factors=40, **how), X, y),
+        "TwoGroupRBMClassifier": (fb.TwoGroupRBMClassifier(150, n_nuisance=60, **how), X, y),
+        "GatedRBM": (fb.GatedRBM(40, **how), narrow, narrow[:, ::-1].copy()),
+        "GatedRBM, joint": (fb.GatedRBM(40, mode="joint", **how), narrow, narrow[:, ::-1].copy()),
+        "GatedRBM, factored": (fb.GatedRBM(80, n_factors=50, **how), X, X[:, ::-1].copy()),
+        "PointwiseGatedRBM": (fb.PointwiseGatedRBM((60, 50), **pre), X),
+        "PointwiseGatedRBM, Gibbs": (fb.PointwiseGatedRBM((60, 50), inference="gibbs", **pre), X),
+        "PointwiseGatedRBMClassifier": (fb.PointwiseGatedRBMClassifier((60, 50), **pre), X, y),
+        "HigherOrderBoltzmannMachine": (
+            fb.HigherOrderBoltzmannMachine(n_hidden=30, edges=edges, **how),
+            X,
+        ),
+        "BoltzmannMachine": (of_three, X),
+        "BoltzmannMachine, lateral": (lateral, X[:60]),
+        "DeepBoltzmannMachine": (fb.DeepBoltzmannMachine((150, 70), **pre), X),
+        "DeepBeliefNetwork": (fb.DeepBeliefNetwork([150, 70], **how), X),
+        "SigmoidBeliefNetwork": (fb.SigmoidBeliefNetwork((150, 70), **how), X),
+        "RNNRBM": (
+            fb.RNNRBM(150, n_gibbs=2, n_iter=1, random_state=0),
+            [X[:130], X[130:201], X[201:]],
+        ),
+    }
+
+
+BIG_MODELS = _big_models()
+
+
+@pytest.mark.parametrize("name", BIG_MODELS)
+def test_neither_kernels_nor_threads_show_in_any_model_of_binary_units(name):
+    """What is learnt, answered and sampled. Catches sums in floating point, and random numbers by
+    the order in which something is done."""
+    model, *data = BIG_MODELS[name]
+    before, found = packed.kernel(), {}
+    try:
+        for kernel, n_threads in ((packed.kernels()[0], 1), (before, 2), ("portable", 4)):
+            packed.kernel(kernel)
+            made = clone(model)
+            if "n_threads" in made.get_params():
+                made.set_params(n_threads=n_threads)
+            made.fit(*data)
+            layers = made.rbms_ if hasattr(made, "rbms_") else [made]
+            arrays = [x for one in layers for x in one.params_.values()]
+            if not isinstance(model, fb.GatedRBM):
+                arrays += list(made.transform(data[0]))
+            if isinstance(model, fb.RNNRBM):
+                sampled = made.sample(20, random_state=1)
+            elif isinstance(model, fb.GatedRBM):
+                sampled = made.sample(data[0], n_steps=2, random_state=1)
+            else:
+                sampled = made.sample(
+                    200, random_state=1, **({} if "Sigm" in name else {"n_steps": 2})
+                )
+            arrays += sampled if isinstance(sampled, tuple) else [sampled]
+            found[kernel, n_threads] = [np.ascontiguousarray(x).tobytes() for x in arrays]
+    finally:
+        packed.kernel(before)
+    first, *others = found.values()
+    assert len(first) > 2
+    assert all(other == first for other in others)
 
 
 HASH = """
