@@ -39,7 +39,7 @@ from fastboltz_ext import layers, packed
 from . import products
 from .units import Bernoulli, Unit
 from .units.binary import Binary
-from .validation import check_count, unknown_group
+from .validation import unknown_group
 
 Groups = Mapping[str, Unit]
 Params = dict[str, np.ndarray]
@@ -1235,11 +1235,6 @@ class Hyperedges(Term):
             out[self.name][numbers] += (row_weights @ s[:, units].prod(axis=2)).astype(
                 out[self.name].dtype
             )
-
-
-def complete_edges(n_units: int, order: int) -> list[tuple[int, ...]]:
-    """All sets of ``order`` units out of ``n_units``."""
-    return list(combinations(range(check_count("n_units", n_units)), check_count("order", order)))
 
 
 # -- helpers ---------------------------------------------------------------------------------------

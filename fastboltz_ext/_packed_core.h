@@ -36,12 +36,7 @@ enum { PACKED_ANY, PACKED_AVX2, PACKED_AVX512 };
 /* Columns that are finished together: what a byte of bits holds, and two counters' random words. */
 #define PACKED_PANEL 8
 
-typedef struct {
-    ptrdiff_t n_rows, n_units;  /* as the caller counts them */
-    ptrdiff_t n_groups, n_words; /* padded: n_groups is even */
-    uint32_t *bits;
-} packed_bits;
-
+/* Groups of 16 rows, an even number of them. */
 FB_INLINE ptrdiff_t packed_groups(ptrdiff_t n)
 {
     return (n + 2 * PACKED_LANES - 1) / (2 * PACKED_LANES) * 2;

@@ -232,6 +232,47 @@ def test_another_process_with_other_numbers_of_threads_gives_the_same_bytes(tmp_
     assert len(found.pop().strip()) == hashlib.sha256().digest_size * 2
 
 
+OTHER_BLAS = """
+import hashlib
+import numpy as np
+import fastboltz as fb
+random = np.random.default_rng(0)
+digest = hashlib.sha256()
+for units in ("bernoulli", "spin"):
+    X = (random.random((300, 64)) < 0.3).astype(np.float32)
+    X = 2 * X - 1 if units == "spin" else X
+    for how in ({"batch_size": 10}, {"method": "cd", "momentum": 0.5, "batch_size": 100}):
+        rbm = fb.RBM(100, visible=units, hidden=units, n_iter=3, random_state=0, **how).fit(X)
+        log_z = rbm.log_partition("ais", betas=20, n_chains=50)
+        for x in (*rbm.params_.values(), rbm.sample(200, 20), log_z.value):
+            digest.update(np.ascontiguousarray(x).tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.filterwarnings("ignore:annealed importance sampling has degenerated")
+def test_an_rbm_of_binary_units_has_the_same_bytes_with_the_blas_of_another_processor(tmp_path):
+    """OpenBLAS and NumPy are told that the processor is one of 2008. Catches sums that BLAS makes,
+    and exponentials of NumPy's, on the way to what is learnt, sampled or annealed."""
+    other = {"OPENBLAS_CORETYPE": "Nehalem", "FASTBOLTZ_KERNEL": "portable"}
+    other |= {"NPY_DISABLE_CPU_FEATURES": "X86_V3 AVX2 FMA3"}  # names of new and old NumPy
+    found = set()
+    for settings in ({}, other):
+        environment = os.environ | settings
+        environment["PYTHONPATH"] = os.pathsep.join([str(Path(fb.__file__).parents[1]), *sys.path])
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", OTHER_BLAS],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=120,
+        )
+        found.add(done.stdout)
+    assert len(found) == 1
+
+
 # ------------------------------------------------------------------------------------------ seeds
 
 
