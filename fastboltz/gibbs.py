@@ -154,7 +154,8 @@ class Gibbs:
         None uses every core that the process may use. Results do not depend on it.
     precision : {"full", "low"}
         "low" rounds the weights of two binary groups behind one matrix to what sums of 16 bits
-        hold, about 2**-9 for weights of a trained model: faster samples of a model close by.
+        hold, about 2**-9 for weights of a trained model: faster samples of a model close by. It has
+        no effect on tiny models, with groups clamped, and on weights too large for 16 bits.
 
     Examples
     --------
@@ -325,6 +326,15 @@ class Gibbs:
             if fixed is None:
                 held = [g for g in values if self._is_held(g, state)]
                 fixed = self.fixed(params, values, held)
+            if n_steps and len(moving) == 1 and len(moving[0]) == 1:
+                (g,) = moving[0]
+                if g in self._sites and self._sites[g].is_compiled:
+                    # Nothing else moves: all sweeps are one call.
+                    at, held = address.at(group=self.number[g]), state.clamped.get(g)
+                    sweep = self._sites[g]
+                    values[g] = sweep(params, values, at, scale, held, self.n_threads, n_steps)
+                    address = address.at(step=address.step + n_steps)
+                    return ChainState(values, address, state.clamped)
             pair = self._fixed_pair(params, state, moving, fixed)
             if pair is not None and n_steps:
                 return self._fixed_step(params, state, pair, fixed, n_steps, scale, means)
@@ -785,7 +795,7 @@ def layer(
 
 
 class _SiteSweep:
-    """One sweep over the units of a lateral group, one after the other.
+    """Sweeps over the units of a lateral group, one after the other.
 
     Binary groups go to a compiled sweep: over a matrix of couplings where every lateral term is of
     second order in the group, else over a list of hyperedges. Everything else (Potts couplings,
@@ -802,6 +812,11 @@ class _SiteSweep:
         self.kind = self._kind()
         if self.kind == "hyperedges":
             self._index_edges()
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether sweeps are compiled, and several of them one call."""
+        return self.kind != "any"
 
     def _kind(self) -> str:
         if not isinstance(self.unit, Binary):
@@ -826,9 +841,11 @@ class _SiteSweep:
         scale: float,
         held: np.ndarray | None,
         n_threads: int,
+        n_sweeps: int = 1,
     ) -> np.ndarray:
         x = np.array(values[self.group])
-        if self.kind == "any":
+        if not self.is_compiled:
+            assert n_sweeps == 1
             return self._any(params, values, x, address, scale, held)
         rows = x.reshape(len(x), -1)
         # The kernel scales all it sees, the bias included, so the bias is divided beforehand.
@@ -847,6 +864,7 @@ class _SiteSweep:
             "clamped": None if held is None else as_rows(held, np.uint8),
             "scale": scale,
             "spin": self.unit.spin,  # type: ignore[attr-defined]
+            "n_sweeps": n_sweeps,
             "seed": address.seed,
             "stream": address.stream,
             "step": address.step,

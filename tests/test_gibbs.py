@@ -17,6 +17,7 @@ from catalogue import BY_NAME, CATALOGUE, LAYOUTS, TYPES
 from scipy import special
 
 import fastboltz as fb
+from fastboltz import gibbs
 
 every_entry = pytest.mark.parametrize("entry", CATALOGUE, ids=str)
 N_CHAINS = 20_011  # a prime, so that no kernel's lanes come out even
@@ -293,6 +294,50 @@ def test_the_same_seed_gives_the_same_chains_however_the_sweeps_are_cut(name):
         np.testing.assert_array_equal(x, in_two.values[group])
         np.testing.assert_array_equal(start.values[group], kept[group])
     assert any(not np.array_equal(x, other.values[group]) for group, x in at_once.values.items())
+
+
+SITES = [
+    ({"s": fb.Spin(9)}, ["s_a s_b"], ()),
+    ({"s": fb.Bernoulli(9)}, [fb.Hyperedges("s", [(0, 1), (1, 2, 5), (3, 4, 6, 8)])], ()),
+    ({"s": fb.Spin(9), "h": fb.Bernoulli(4)}, ["s_a s_b", "s_a h_j"], "h"),
+    ({"s": fb.Bernoulli(9), "h": fb.Bernoulli(4)}, ["s_a s_b h_j", "s_a h_j"], "h"),
+]
+
+
+@pytest.mark.parametrize(("groups", "terms", "clamp"), SITES, ids=str)
+@pytest.mark.parametrize("some_held", [False, True])
+def test_sweeps_over_the_sites_of_a_group_that_moves_alone_are_one_call(
+    groups, terms, clamp, some_held, monkeypatch
+):
+    """To the bytes of a call a sweep. Catches sweeps with the number of the first, units that are
+    let go after it, and a state that does not say how many were made."""
+    energy = fb.Energy(groups, terms)
+    params = energy.init(random_state=0, scale=0.5)
+    random = np.random.default_rng(1)
+    values = {g: random.choice(unit.states(), (70, unit.size)) for g, unit in groups.items()}
+    if some_held:
+        values["s"][:, ::3] = np.where(random.random((70, 3)) < 0.5, np.nan, values["s"][:, ::3])
+        clamp = (*clamp, "s")
+    sampler = fb.Gibbs(energy, clamp=clamp, n_threads=1)
+    state = sampler.init(params, values=values, random_state=3)
+    many = state
+    for _ in range(5):
+        many = sampler.step(params, many, scale=0.7)
+    made = []
+    for name in ("sweep_dense", "sweep_hyperedges"):
+        sweep = getattr(gibbs.site_gibbs, name)
+        monkeypatch.setattr(
+            gibbs.site_gibbs,
+            name,
+            lambda *a, _sweep=sweep, **how: made.append(how["n_sweeps"]) or _sweep(*a, **how),
+        )
+    once = sampler.step(params, state, 5, scale=0.7)
+    assert made == [5]
+    assert once.address == many.address
+    assert set(once.clamped) == set(many.clamped)
+    assert (once.values["s"] != state.values["s"]).any()
+    for g, x in many.values.items():
+        np.testing.assert_array_equal(once.values[g], x)
 
 
 @pytest.mark.parametrize("kind", ["bernoulli", "spin"])
