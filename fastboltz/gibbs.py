@@ -330,9 +330,15 @@ class Gibbs:
                 (g,) = moving[0]
                 if g in self._sites and self._sites[g].is_compiled:
                     # Nothing else moves: all sweeps are one call.
-                    at, held = address.at(group=self.number[g]), state.clamped.get(g)
-                    sweep = self._sites[g]
-                    values[g] = sweep(params, values, at, scale, held, self.n_threads, n_steps)
+                    values[g] = self._sites[g](
+                        params,
+                        values,
+                        address.at(group=self.number[g]),
+                        scale,
+                        state.clamped.get(g),
+                        self.n_threads,
+                        n_steps,
+                    )
                     address = address.at(step=address.step + n_steps)
                     return ChainState(values, address, state.clamped)
             pair = self._fixed_pair(params, state, moving, fixed)
