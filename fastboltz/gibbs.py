@@ -144,6 +144,13 @@ class Fixed:
 class Gibbs:
     """Block Gibbs sampler of an energy.
 
+    A sweep draws every group in turn from its conditional given all others::
+
+        p(x_g | rest) = exp(-base_g(x_g) + scale * f_g . x_g) / Z_g
+
+    with f_g the field that the terms contribute (`Energy.field`). It leaves the distribution of the
+    energy, at that scale of its terms, as it is.
+
     Parameters
     ----------
     energy : Energy
@@ -156,6 +163,16 @@ class Gibbs:
         "low" rounds the weights of two binary groups behind one matrix to what sums of 16 bits
         hold, about 2**-9 for weights of a trained model: faster samples of a model close by. It has
         no effect on tiny models, with groups clamped, and on weights too large for 16 bits.
+
+    Raises
+    ------
+    ValueError
+        If ``clamp`` names a group that the energy does not have, or ``precision`` is another word.
+
+    References
+    ----------
+    Geman & Geman, "Stochastic relaxation, Gibbs distributions, and the Bayesian restoration of
+    images", IEEE Transactions on Pattern Analysis and Machine Intelligence 6, 1984.
 
     Examples
     --------
@@ -215,7 +232,18 @@ class Gibbs:
             Number of chains; not needed where values are given.
         random_state : None, int, RandomState or Generator
         values : dict of arrays, optional
-            Start values of some groups; those of clamped groups may hold NaN for free units.
+            Start values of some groups, (n_chains, *shape); those of clamped groups may hold NaN
+            for free units. Probabilities may stand for states: the first sweep sees them.
+
+        Returns
+        -------
+        ChainState
+
+        Raises
+        ------
+        ValueError
+            If a parameter or a value is missing, of another shape or out of its range, or the
+            number of chains is not that of the values.
         """
         self.energy.check_params(params)
         values = dict(values or {})
