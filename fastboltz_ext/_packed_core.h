@@ -7,7 +7,7 @@
  * Product. Weights are rounded to multiples of 2^-PACKED_SHIFT and kept as 32-bit integers, so sums
  * are exact and the same in any order: no result depends on the instruction set or on the number
  * of threads. With AVX-512, five units of a row choose one of 32 partial sums of five weights, and
- * one permutation looks it up for 16 rows (_packed_tables.h). With AVX2, partial sums of four inputs
+ * one permutation looks it up for 16 rows (_packed_tables.h). With AVX2, partial sums of five inputs
  * stand in memory, eight columns side by side, or the numbers that belong to ones are added up, whichever
  * is less work (_packed_lists.h). Elsewhere, and for few rows with AVX-512, the rows of the weights that
  * belong to ones are added up (_packed_rows.h).
