@@ -235,8 +235,8 @@ cdef extern from "_packed_loop.h" nogil:
     int packed_only_tables
     int64_t packed_ones(const uint32_t* bits, ptrdiff_t n)
     float packed_largest(const float* w, ptrdiff_t n)
-    void packed_turn_rows(const float* x, ptrdiff_t n_units, const float* own, float scale, float* to,
-                          ptrdiff_t n_rows, int n_threads)
+    void packed_turn_rows(const float* x, ptrdiff_t n_units, const float* own, float scale,
+                          float* to, ptrdiff_t n_rows, int n_threads)
     int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
     void packed_from_f32(const float* x, float threshold, ptrdiff_t n_rows, ptrdiff_t n_units,
                          uint32_t* bits, ptrdiff_t begin, ptrdiff_t end)
