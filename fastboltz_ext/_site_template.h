@@ -66,7 +66,26 @@ FB_UNUSED static void FN(sweep_dense)(REAL *values, const REAL *field, const REA
                        task->words + b * task->words_stride);
 }
 
-/* Activation without scale: field_i + sum over edges e of i of w_e prod_{k in e, k != i} v_k. */
+/* A unit's new state from its activation without scale, field_i + sum over edges e of i of
+ * w_e prod_{k in e, k != i} v_k. */
+FB_INLINE void FN(hyperedge_site)(REAL *v, ptrdiff_t i, const REAL *f, const REAL *w,
+                                  const int64_t *edge_offsets, const int64_t *edge_units,
+                                  const int64_t *unit_offsets, const int64_t *unit_edges,
+                                  REAL scale, int spin, uint32_t word)
+{
+    REAL sum = f[i];
+    for (int64_t q = unit_offsets[i]; q < unit_offsets[i + 1]; q++) {
+        int64_t e = unit_edges[q];
+        REAL product = w[e];
+        for (int64_t m = edge_offsets[e]; m < edge_offsets[e + 1]; m++)
+            if (edge_units[m] != i)
+                product *= v[edge_units[m]];
+        sum += product;
+    }
+    v[i] = FN(site_state)(scale * sum, spin, word);
+}
+
+/* Chain by chain and site by site. */
 FB_UNUSED static void FN(hyperedge_rows)(REAL *values, const REAL *field, const REAL *weights,
                                          ptrdiff_t weight_stride, const int64_t *edge_offsets,
                                          const int64_t *edge_units, const int64_t *unit_offsets,
@@ -88,16 +107,54 @@ FB_UNUSED static void FN(hyperedge_rows)(REAL *values, const REAL *field, const 
                 ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
                 if (fixed != NULL && fixed[i])
                     continue;
-                REAL sum = f[i];
-                for (int64_t q = unit_offsets[i]; q < unit_offsets[i + 1]; q++) {
-                    int64_t e = unit_edges[q];
-                    REAL product = w[e];
-                    for (int64_t m = edge_offsets[e]; m < edge_offsets[e + 1]; m++)
-                        if (edge_units[m] != i)
-                            product *= v[edge_units[m]];
-                    sum += product;
+                FN(hyperedge_site)(v, i, f, w, edge_offsets, edge_units, unit_offsets, unit_edges,
+                                   scale, task->spin, words[i]);
+            }
+        }
+    }
+}
+
+/* Chain by chain, the sites of a level at once (site_levels): the same bits. */
+FB_UNUSED static void FN(sweep_levels)(REAL *values, const REAL *field, const REAL *weights,
+                                       ptrdiff_t weight_stride, const int64_t *edge_offsets,
+                                       const int64_t *edge_units, const int64_t *unit_offsets,
+                                       const int64_t *unit_edges, REAL scale,
+                                       const site_task *task, const int64_t *sites,
+                                       const int64_t *starts, ptrdiff_t n_levels)
+{
+    const ptrdiff_t n = task->n_units, steps = (n + PHILOX_PAD - 1) / PHILOX_PAD;
+    const int n_threads = task->n_threads;
+    for (ptrdiff_t r = task->begin; r < task->begin + task->n_rows; r++) {
+        REAL *v = values + r * n;
+        const REAL *f = field + r * task->field_stride;
+        const REAL *w = weights + r * weight_stride;
+        const uint8_t *fixed = task->clamped != NULL ? task->clamped + r * n : NULL;
+        for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
+            philox_address address = task->address;
+            address.step += (uint32_t)s;
+            for (ptrdiff_t level = -1; level < n_levels; level++) {
+                /* before the first level, the random words, by whole steps of the generator */
+                const ptrdiff_t begin = level < 0 ? 0 : (ptrdiff_t)starts[level];
+                const ptrdiff_t count = level < 0 ? steps : (ptrdiff_t)starts[level + 1] - begin;
+                const int parallel = n_threads > 1 && count >= (level < 0 ? 2 : SITE_FEW);
+                ptrdiff_t b;
+                FB_PARALLEL_FOR
+                for (b = 0; b < n_threads; b++) {
+                    const ptrdiff_t first = begin + count * b / n_threads;
+                    const ptrdiff_t end = begin + count * (b + 1) / n_threads;
+                    if (level < 0) {
+                        philox_fill(task->words + first * PHILOX_PAD, address, (uint32_t)r,
+                                    (uint32_t)(first * PHILOX_LANES), (end - first) * PHILOX_LANES,
+                                    1);
+                        continue;
+                    }
+                    for (ptrdiff_t k = first; k < end; k++) {
+                        const ptrdiff_t i = (ptrdiff_t)sites[k];
+                        if (fixed == NULL || !fixed[i])
+                            FN(hyperedge_site)(v, i, f, w, edge_offsets, edge_units, unit_offsets,
+                                               unit_edges, scale, task->spin, task->words[i]);
+                    }
                 }
-                v[i] = FN(site_state)(scale * sum, task->spin, words[i]);
             }
         }
     }

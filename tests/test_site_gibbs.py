@@ -363,6 +363,38 @@ def test_pairs_both_ways(spin):
     assert not np.array_equal(dense, values)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("spin", [False, True])
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("ordered", ["", "some, one twice", "by colour"])
+def test_sites_at_once_change_nothing(ordered, n, spin, dtype):
+    """Fewer chains than threads draw sites at once that do not meet. Catches a level that is too
+    low, an edge of three that is not looked at, random words of the wrong unit, a clamped unit."""
+    m = 20011
+    random, values, field = start(n, m, spin, dtype)
+    if ordered == "by colour":
+        edges = [(i, i + 1) for i in range(m - 1)]
+        order = [*range(0, m, 2), *range(1, m, 2)]
+    else:
+        # far neighbours, so that many sites do not meet those before them
+        edges = [(i, i + 6007) for i in range(m - 6007)]
+        edges += [(i, i + 9001, i + 9500) for i in range(0, m - 9500, 3)]
+        order = [*random.permutation(m)[:19000].tolist(), 5] if ordered else None
+    weights = random.standard_normal((n, len(edges))).astype(dtype)
+    clamped = random.random((n, m)) < 0.1
+    index = site_gibbs.index_edges(edges, m)
+    how = {"order": order, "clamped": clamped, "spin": spin, "scale": 0.7, "n_sweeps": 5}
+    made = []
+    for n_threads in (1, 3, 4):
+        here = values.copy()
+        site_gibbs.sweep_hyperedges(
+            here, field, weights, *index, **how, **ADDRESS, n_threads=n_threads
+        )
+        made.append(here.tobytes())
+    assert (here != values).any()
+    assert made[0] == made[1] == made[2]
+
+
 def test_sweeps_continue_where_the_last_call_stopped():
     random, values, field = start(5, 20, False, np.float32)
     couplings = symmetric(random, 20, np.float32)

@@ -112,6 +112,19 @@ def drive_site_gibbs():
                 results.append(values.copy())
                 site_gibbs.sweep_hyperedges(results[-1], field, w, *index, **how)
             same([x.tobytes() for x in results])
+    # Few chains, and many sites that can be drawn at once.
+    m = 8209
+    index = site_gibbs.index_edges([(i, i + 1) for i in range(m - 1)], m)
+    order = np.concatenate([np.arange(0, m, 2), np.arange(1, m, 2)])
+    for dtype in DTYPES:
+        w, field = numbers(m - 1, dtype=dtype), numbers(m, dtype=dtype)
+        results = []
+        for threads in (1, 3):
+            results.append(np.zeros((2, m), dtype))
+            site_gibbs.sweep_hyperedges(
+                results[-1], field, w, *index, order=order, n_sweeps=2, n_threads=threads, **ADDRESS
+            )
+        same([x.tobytes() for x in results])
 
 
 def drive_bits():
