@@ -348,9 +348,9 @@ def sweep_hyperedges(
         Edges of unit i: ``unit_edges[unit_offsets[i]:unit_offsets[i + 1]]``. `index_edges` builds
         the four.
     order, clamped, scale, spin, n_sweeps, seed, stream, step, row0, n_threads
-        As in `sweep_dense`. Fewer chains than threads share them: sites that no edge joins are drawn
-        at once where that gives the same states as one after the other, which an order that follows
-        a colouring of the graph allows most.
+        As in `sweep_dense`. Fewer chains than threads share them: sites that no edge joins are
+        drawn at once where that gives the same states as one after the other, which an order that
+        follows a colouring of the graph allows most.
     """
     cdef _Sweeps sweeps = _Sweeps(
         values, field, order, clamped, spin, n_sweeps, seed, stream, step, row0, n_threads
