@@ -163,11 +163,19 @@ class Gibbs:
         "low" rounds the weights of two binary groups behind one matrix to what sums of 16 bits
         hold, about 2**-9 for weights of a trained model: faster samples of a model close by. It has
         no effect on tiny models, with groups clamped, and on weights too large for 16 bits.
+    site_order : {"index", "colors"}
+        Order in which the units of a group with lateral terms are drawn. "colors" draws those of
+        one colour after those of another, where no two in a term have the same: then all threads
+        share the sites of a few large sparse chains, such as one of an Ising model of 512 x 512
+        spins. With many chains, which the threads divide, the order of indices is faster, by up to
+        a third on such lattices. It is another Markov chain of the same distribution, and so gives
+        other samples. No effect where couplings are a dense matrix.
 
     Raises
     ------
     ValueError
-        If ``clamp`` names a group that the energy does not have, or ``precision`` is another word.
+        If ``clamp`` names a group that the energy does not have, or ``precision`` or
+        ``site_order`` is another word.
 
     References
     ----------
@@ -192,6 +200,7 @@ class Gibbs:
         clamp: Iterable[str] = (),
         n_threads: int | None = None,
         precision: str = "full",
+        site_order: str = "index",
     ) -> None:
         self.energy = energy
         self.clamp = (clamp,) if isinstance(clamp, str) else tuple(clamp)
@@ -206,7 +215,11 @@ class Gibbs:
         fused = {energy.fused_term(g) for g in energy.groups}
         #: The only matrix, where two binary groups have nothing else.
         self._plain_pair = energy.fused_term(first) if len(fused) == 1 else None
-        self._sites = {g: _SiteSweep(energy, g) for g in energy.groups if energy.lateral_terms(g)}
+        self.site_order = one_of("site_order", site_order, ("index", "colors"))
+        by_color = self.site_order == "colors"
+        self._sites = {
+            g: _SiteSweep(energy, g, by_color) for g in energy.groups if energy.lateral_terms(g)
+        }
         #: Group -> the group that is drawn right before it, with this one summed out.
         self._first = _joint_pairs(energy)
 
@@ -837,15 +850,19 @@ class _SiteSweep:
     right for whatever can be declared.
     """
 
-    def __init__(self, energy: Energy, group: str) -> None:
+    def __init__(self, energy: Energy, group: str, by_color: bool = False) -> None:
         self.energy = energy
         self.group = group
         self.unit = energy.groups[group]
+        #: Units in the order in which they are drawn, where it is not that of their indices.
+        self.order: np.ndarray | None = None
         self.lateral = energy.lateral_terms(group)
         self.plain = [t for t in energy.terms if group in t.groups and t not in self.lateral]
         self.kind = self._kind()
         if self.kind == "hyperedges":
             self._index_edges()
+            if by_color:
+                self.order = np.argsort(site_gibbs.color_units(*self._csr), kind="stable")
 
     @property
     def is_compiled(self) -> bool:
@@ -909,7 +926,9 @@ class _SiteSweep:
             site_gibbs.sweep_dense(rows, outer, self._couplings(params, values), **where)
         else:
             weights = np.concatenate([pick(params) for pick in self._picks]).astype(x.dtype)
-            site_gibbs.sweep_hyperedges(rows, outer, weights, *self._csr, **where)
+            site_gibbs.sweep_hyperedges(
+                rows, outer, weights, *self._csr, order=self.order, **where
+            )
         return x
 
     def _couplings(self, params: Params, values: Mapping[str, np.ndarray]) -> np.ndarray:

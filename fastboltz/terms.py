@@ -1113,6 +1113,12 @@ def as_edges(edges: Any, what: str, place: str) -> list[tuple[int, ...]]:
         raise TypeError(
             f"{what} must list sets of unit numbers, e.g. [(0, 1), (0, 2, 4)]; got {edges!r}."
         )
+    if isinstance(edges, np.ndarray) and edges.ndim == 2 and edges.dtype.kind in "iu":
+        # Large lattices come as arrays; what is wrong with one, the loop below says.
+        units = np.sort(edges, axis=1)
+        once = units.shape[1] > 0 and (np.diff(units, axis=1) > 0).all()
+        if once and len(set(map(tuple, units.tolist()))) == len(units):
+            return list(map(tuple, edges.tolist()))
     found: dict[frozenset[int], int] = {}
     out = []
     for number, given in enumerate(edges):

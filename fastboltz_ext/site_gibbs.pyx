@@ -448,6 +448,47 @@ def sweep_hyperedges(
         site_plan_free(&plan)
 
 
+def color_units(edge_offsets, edge_units, unit_offsets, unit_edges):
+    """Colour units so that no two in an edge have the same colour.
+
+    Units choose one after the other, each the lowest colour that none of its neighbours has: at
+    most one more colour than a unit has neighbours.
+
+    Parameters
+    ----------
+    edge_offsets, edge_units, unit_offsets, unit_edges : sequence of int
+        As in `sweep_hyperedges`.
+
+    Returns
+    -------
+    ndarray of int64, shape (N,)
+    """
+    unit_offsets = np.ascontiguousarray(unit_offsets, dtype=np.int64)
+    cdef Py_ssize_t m = len(unit_offsets) - 1
+    edge_units = _indices(edge_units, "edge_units", m)
+    unit_edges = _indices(unit_edges, "unit_edges", len(edge_offsets) - 1)
+    edge_offsets = _offsets(edge_offsets, "edge_offsets", len(edge_offsets) - 1, len(edge_units))
+    unit_offsets = _offsets(unit_offsets, "unit_offsets", m, len(unit_edges))
+    cdef int64_t[::1] eo = edge_offsets, eu = edge_units, uo = unit_offsets, ue = unit_edges
+    colors = np.full(m, -1, dtype=np.int64)
+    # The unit that last saw a neighbour of each colour.
+    seen = np.full(m + 1, -1, dtype=np.int64)
+    cdef int64_t[::1] color = colors, by = seen
+    cdef Py_ssize_t i
+    cdef int64_t q, k, c
+    with nogil:
+        for i in range(m):
+            for q in range(uo[i], uo[i + 1]):
+                for k in range(eo[ue[q]], eo[ue[q] + 1]):
+                    if color[eu[k]] >= 0:
+                        by[color[eu[k]]] = i
+            c = 0
+            while by[c] == i:
+                c += 1
+            color[i] = c
+    return colors
+
+
 def index_edges(edges, n_units):
     """Index a list of hyperedges both ways.
 

@@ -39,6 +39,9 @@ def _assert_exact_draws(entry, state, when):
     assert not complaints, f"{when}: {complaints}"
 
 
+def _sweeps_over_edges(energy):
+    return energy.groups and any(s.kind == "hyperedges" for s in fb.Gibbs(energy)._sites.values())
+
 @every_entry
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["double", "single"])
 def test_sweeps_leave_exact_draws_exact(entry, dtype):
@@ -430,3 +433,46 @@ def test_a_one_hot_unit_of_which_some_entries_are_nan_is_refused_or_stays_one_ho
         return
     z = sampler.step(params, state, n_steps=2).values["z"]
     np.testing.assert_array_equal(z.sum(axis=-1), 1.0)
+
+@pytest.mark.parametrize(
+    "entry", [e for e in CATALOGUE if _sweeps_over_edges(e.energy)], ids=str
+)
+def test_an_order_by_colours_leaves_exact_draws_exact_and_finds_the_distribution(entry):
+    """Deliberate bug that this catches: the place of a unit taken for its number, a unit left out.
+
+    The order is one of colours: no edge has two units between which the colour does not change.
+    """
+    params = entry.parameters()
+    sampler = fb.Gibbs(entry.energy, n_threads=1, site_order="colors")
+    for sites in sampler._sites.values():
+        assert sorted(sites.order) == list(range(sites.unit.size))
+    exact = entry.machine.draw(params, N_CHAINS, np.random.default_rng(1))
+    state = sampler.init(params, n_chains=N_CHAINS, random_state=5, values=exact)
+    _assert_exact_draws(entry, _values(sampler.step(params, state, 3)), "exact draws, 3 sweeps")
+    same = {name: np.repeat(x[:1], N_CHAINS, axis=0) for name, x in exact.items()}
+    state = sampler.init(params, n_chains=N_CHAINS, random_state=6, values=same)
+    _assert_exact_draws(entry, _values(sampler.step(params, state, 300)), "one state, 300 sweeps")
+
+
+def test_an_order_by_colours_is_that_of_a_lattice_and_the_same_for_any_threads():
+    """A lattice of 64 x 64 has two colours. Catches colours that the sweeps do not follow."""
+    site = np.arange(4096).reshape(64, 64)
+    pairs = [np.stack([site, np.roll(site, -1, axis=a)], axis=-1).reshape(-1, 2) for a in (0, 1)]
+    energy = fb.Energy({"s": fb.Spin(4096)}, [fb.Hyperedges("s", np.concatenate(pairs))])
+    params = energy.init(random_state=0)
+    (name,) = (t.name for t in energy.terms)
+    params[name] = np.full_like(params[name], 0.4)
+    sampler = fb.Gibbs(energy, site_order="colors")
+    order = sampler._sites["s"].order
+    assert (np.add(*np.divmod(order, 64)) % 2 == np.repeat([0, 1], 2048)).all()
+    found = []
+    for n_threads, site_order in ((1, "colors"), (4, "colors"), (1, "index")):
+        sampler = fb.Gibbs(energy, n_threads=n_threads, site_order=site_order)
+        state = sampler.init(params, n_chains=1, random_state=0)
+        found.append(sampler.step(params, state, n_steps=8).values["s"].tobytes())
+    assert found[0] == found[1] != found[2]
+
+
+def test_an_unknown_order_of_sites_is_refused():
+    with pytest.raises(ValueError, match="site_order"):
+        fb.Gibbs(BY_NAME[CATALOGUE[0].name].energy, site_order="colour")

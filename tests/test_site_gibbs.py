@@ -395,6 +395,23 @@ def test_sites_at_once_change_nothing(ordered, n, spin, dtype):
     assert made[0] == made[1] == made[2]
 
 
+def test_color_units():
+    """No edge has a colour twice, nor a unit a colour that a lower one is free for. Catches an edge's
+    other units overlooked, a colour taken from a unit that has none yet."""
+    random = np.random.default_rng(3)
+    for m, n_edges in ((1, 0), (5, 0), (40, 60), (300, 2000)):
+        sizes = random.integers(2, 5, n_edges)
+        edges = [random.choice(m, size=k, replace=False).tolist() for k in sizes]
+        colors = site_gibbs.color_units(*site_gibbs.index_edges(edges, m))
+        assert colors.dtype == np.int64 and colors.shape == (m,)
+        met = [set() for _ in range(m)]
+        for edge in edges:
+            assert len({int(colors[i]) for i in edge}) == len(edge)
+            for i in edge:
+                met[i] |= {int(colors[j]) for j in edge if j < i}
+        assert all(c == min(set(range(m + 1)) - met[i]) for i, c in enumerate(colors))
+
+
 def test_sweeps_continue_where_the_last_call_stopped():
     random, values, field = start(5, 20, False, np.float32)
     couplings = symmetric(random, 20, np.float32)
