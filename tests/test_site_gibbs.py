@@ -396,7 +396,7 @@ def test_sites_at_once_change_nothing(ordered, n, spin, dtype):
 
 
 def test_color_units():
-    """No edge has a colour twice, nor a unit a colour that a lower one is free for. Catches an edge's
+    """No edge has a colour twice, no unit a colour above a free one. Catches an edge's
     other units overlooked, a colour taken from a unit that has none yet."""
     random = np.random.default_rng(3)
     for m, n_edges in ((1, 0), (5, 0), (40, 60), (300, 2000)):
