@@ -926,9 +926,7 @@ class _SiteSweep:
             site_gibbs.sweep_dense(rows, outer, self._couplings(params, values), **where)
         else:
             weights = np.concatenate([pick(params) for pick in self._picks]).astype(x.dtype)
-            site_gibbs.sweep_hyperedges(
-                rows, outer, weights, *self._csr, order=self.order, **where
-            )
+            site_gibbs.sweep_hyperedges(rows, outer, weights, *self._csr, order=self.order, **where)
         return x
 
     def _couplings(self, params: Params, values: Mapping[str, np.ndarray]) -> np.ndarray:

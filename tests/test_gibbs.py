@@ -42,6 +42,7 @@ def _assert_exact_draws(entry, state, when):
 def _sweeps_over_edges(energy):
     return energy.groups and any(s.kind == "hyperedges" for s in fb.Gibbs(energy)._sites.values())
 
+
 @every_entry
 @pytest.mark.parametrize("dtype", [np.float64, np.float32], ids=["double", "single"])
 def test_sweeps_leave_exact_draws_exact(entry, dtype):
@@ -434,9 +435,8 @@ def test_a_one_hot_unit_of_which_some_entries_are_nan_is_refused_or_stays_one_ho
     z = sampler.step(params, state, n_steps=2).values["z"]
     np.testing.assert_array_equal(z.sum(axis=-1), 1.0)
 
-@pytest.mark.parametrize(
-    "entry", [e for e in CATALOGUE if _sweeps_over_edges(e.energy)], ids=str
-)
+
+@pytest.mark.parametrize("entry", [e for e in CATALOGUE if _sweeps_over_edges(e.energy)], ids=str)
 def test_an_order_by_colours_leaves_exact_draws_exact_and_finds_the_distribution(entry):
     """Deliberate bug that this catches: the place of a unit taken for its number, a unit left out.
 
