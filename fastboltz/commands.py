@@ -288,7 +288,7 @@ def _learn(
     speaks: bool = True,
 ) -> int:
     """Learn, save and say so; of many ranks one ``speaks``."""
-    from .training import Interrupted
+    from .interrupts import Interrupted
 
     n_rows = int(data[0].shape[0]) if n_rows is None else n_rows
     try:

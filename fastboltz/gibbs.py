@@ -19,7 +19,7 @@ import numpy as np
 
 from fastboltz_ext import layers, packed, site_gibbs
 
-from . import products, rng, threads
+from . import interrupts, products, rng, threads
 from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, RowMatrices, Term, as_rows
 from .units import Categorical
@@ -28,6 +28,8 @@ from .validation import check_count, check_rows, check_state, one_of, unknown_gr
 
 #: Rows that make all sweeps of a call one after the other, a thread.
 _ROWS_AT_ONCE = 1024
+#: Units that site sweeps draw in a call.
+_SITES_AT_ONCE = 1 << 24
 
 
 class PackedValues(Mapping[str, np.ndarray]):
@@ -370,22 +372,26 @@ class Gibbs:
             if n_steps and len(moving) == 1 and len(moving[0]) == 1:
                 (g,) = moving[0]
                 if g in self._sites and self._sites[g].is_compiled:
-                    # Nothing else moves: all sweeps are one call.
-                    values[g] = self._sites[g](
-                        params,
-                        values,
-                        address.at(group=self.number[g]),
-                        scale,
-                        state.clamped.get(g),
-                        self.n_threads,
-                        n_steps,
-                    )
-                    address = address.at(step=address.step + n_steps)
+                    # Nothing else moves: many sweeps are one call.
+                    at_once = self._sites[g].at_once(state.n_chains)
+                    for s in range(0, n_steps, at_once):
+                        interrupts.look()
+                        values[g] = self._sites[g](
+                            params,
+                            values,
+                            address.at(group=self.number[g]),
+                            scale,
+                            state.clamped.get(g),
+                            self.n_threads,
+                            min(at_once, n_steps - s),
+                        )
+                        address = address.at(step=address.step + min(at_once, n_steps - s))
                     return ChainState(values, address, state.clamped)
             pair = self._fixed_pair(params, state, moving, fixed)
             if pair is not None and n_steps:
                 return self._fixed_step(params, state, pair, fixed, n_steps, scale, means)
             for s in range(n_steps):
+                interrupts.look()
                 for b, block in enumerate(moving):
                     for g in block:
                         if g in first:
@@ -461,6 +467,7 @@ class Gibbs:
         address = state.address
         kept: dict[str, np.ndarray] = {}
         for s in range(n_steps):
+            interrupts.look()
             for g in order:
                 other = next(h for h in term.groups if h != g)
                 mean = None
@@ -553,6 +560,7 @@ class Gibbs:
                 bias[g] = _row_bias(fixed[g].field[rows], params[g], scale, self.n_threads)
             mean = as_rows(kept[order[-1]])[rows] if means else None
             for s in range(n_steps):
+                interrupts.look()
                 for g, other in (order, order[::-1]):
                     packed.layer(
                         bits[other],
@@ -868,6 +876,13 @@ class _SiteSweep:
     def is_compiled(self) -> bool:
         """Whether sweeps are compiled, and several of them one call."""
         return self.kind != "any"
+
+    def at_once(self, n_chains: int) -> int:
+        """Sweeps of one call, which takes a second at most, so that Ctrl-C is soon heard."""
+        each = n_chains * self.unit.size
+        if self.kind == "matrix":
+            each *= 1 + self.unit.size // 16
+        return max(1, _SITES_AT_ONCE // max(each, 1))
 
     def _kind(self) -> str:
         if not isinstance(self.unit, Binary):

@@ -21,7 +21,7 @@ import numpy as np
 
 from fastboltz_ext import packed
 
-from . import rng
+from . import interrupts, rng
 from .gibbs import ChainState, PackedValues, layer
 from .objectives import Chains, Objective, PhaseState
 from .optimizers import SGD
@@ -384,6 +384,7 @@ class PairLoop:
             update=state.update,
             sweep=self.sweep,
             first=not state.offsets,
+            stop=interrupts.has_come,
         )
         seconds = time.perf_counter() - begin
         if seconds < _CALL_SECONDS / 4:

@@ -32,9 +32,10 @@ from fastboltz_ext import layers, packed
 
 from . import products, rng, threads
 from .energy import Energy
+from .interrupts import GivenUp, Interrupted, deferred_interrupt
 from .objectives import LogLikelihood, Objective, PhaseState
 from .terms import Params, as_rows
-from .training import Interrupted, Rows, Trainer, TrainingState, deferred_interrupt
+from .training import Rows, Trainer, TrainingState
 from .units import Bernoulli, Gaussian, Unit
 from .validation import one_of
 
@@ -666,11 +667,15 @@ class SequenceTrainer(Trainer):
                     batch = streams.batch(frames, slice(start, start + chunk), u)
                     # A minibatch counts by its steps, so that over an epoch every step does.
                     emphasis = float(batch["mask"].sum()) * len(starts) / n
-                    rate = self.update(params, batch, state, None, n_updates, emphasis)
-                    u = self.objective.tape.after[-1]
+                    end = start + chunk
+                    try:
+                        rate = self.update(params, batch, state, None, n_updates, emphasis)
+                        u = self.objective.tape.after[-1]
+                    except GivenUp:
+                        end = start
                     if interrupted.is_set():
                         state.seconds += time.perf_counter() - begin
-                        state.position = {"start": start + chunk, "rate": rate, "u": u}
+                        state.position = {"start": end, "rate": rate, "u": u}
                         raise Interrupted(
                             f"interrupted after update {state.update} (epoch {state.epoch}); "
                             f"the model keeps this update and remains usable."

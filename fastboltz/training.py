@@ -1,16 +1,13 @@
 """The one minibatch loop: positive phase, negative phase, update, callbacks.
 
 A training is a value: `TrainingState` holds everything that the next update depends on. Ctrl-C is
-taken between two updates, so the parameters are always those of a whole update.
+taken between two updates, or gives one up, so the parameters are always those of a whole update.
 """
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -21,6 +18,7 @@ from fastboltz_ext import packed
 
 from . import rng, threads
 from .energy import Energy
+from .interrupts import GivenUp, Interrupted, deferred_interrupt, may_be_given_up
 from .objectives import Objective, PhaseState
 from .optimizers import Optimizer, OptimizerState, Schedule, centre
 from .pair_loop import PairLoop
@@ -274,10 +272,6 @@ class Progress:
     n_iter: int
 
 
-class Interrupted(KeyboardInterrupt):
-    """Ctrl-C, heard at a whole update."""
-
-
 #: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
 #: is called after the others, and one with a method ``interrupted(progress)`` is told of Ctrl-C; it
 #: answers with a sentence. One that remembers something from epoch to epoch has two methods,
@@ -392,10 +386,17 @@ class Trainer:
         n_updates: int | None = None,
         emphasis: float = 1.0,
     ) -> float:
-        """One update of ``params`` and ``state`` in place; returns the learning rate."""
-        gradient, means, phases = self.objective.step(
-            params, batch, state.phases, weights, self._gradient
-        )
+        """One update of ``params`` and ``state`` in place; returns the learning rate.
+
+        Raises
+        ------
+        GivenUp
+            Where Ctrl-C came, with ``params`` and ``state`` as they were.
+        """
+        with may_be_given_up():
+            gradient, means, phases = self.objective.step(
+                params, batch, state.phases, weights, self._gradient
+            )
         self._gradient = gradient
         offsets = state.offsets
         if self.centered:
@@ -482,7 +483,7 @@ class Trainer:
             begin = time.perf_counter()
             position, state.position = state.position, {}
             rate, first = position.get("rate", 0.0), 0
-            with threads.computing(), deferred_interrupt() as event:
+            with threads.computing(), deferred_interrupt(ranks is None) as event:
                 interrupted = event if ranks is None else ranks.event(event)
                 for number, (rows, weights) in enumerate(blocks.read()):
                     n = len(next(iter(rows.values())))
@@ -569,7 +570,7 @@ class Trainer:
                     end = n if due is None else start + (due - state.update) * batch_size
                     made, rate = loop.run(order[start:end], n_updates, self)
                     start += made * batch_size
-                    if made == 0:
+                    if made == 0 and not interrupted.is_set():
                         # Weights whose sums leave the range of fixed point.
                         loop.close()
                         loop = compiled = None
@@ -586,7 +587,11 @@ class Trainer:
                         if emphasis == 0:
                             continue
                     batch = {g: x.take(chosen) for g, x in data.items()}
-                    rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                    try:
+                        rate = self.update(params, batch, state, weights, n_updates, emphasis)
+                    except GivenUp:
+                        start -= batch_size
+                        break
                 if state.update == due:
                     if loop is not None:
                         loop.flush()
@@ -684,33 +689,6 @@ class Best:
         for key, x in self.params.items():
             np.copyto(self.model.params_[key], x)
         self.model.best_iter_ = self.epoch
-
-
-@contextmanager
-def deferred_interrupt() -> Iterator[threading.Event]:
-    """Turn Ctrl-C into an event that is looked at between updates; a second one is immediate.
-
-    Only the main thread receives signals; in other threads this does nothing.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    previous = signal.getsignal(signal.SIGINT)
-    if not callable(previous):  # ignored, or not Python's
-        yield event
-        return
-
-    def handler(number: int, frame: Any) -> None:
-        if event.is_set():
-            previous(number, frame)
-        event.set()
-
-    signal.signal(signal.SIGINT, handler)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def run(

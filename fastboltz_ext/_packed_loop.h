@@ -55,9 +55,15 @@ typedef struct {
     int32_t *shared;
     ptrdiff_t first_row, first_chain;
     int has_updated;                /* whether `largest` is that of the weights */
+    /* Asked by the calling thread in the midst of long updates, whether to give this one up; NULL for
+     * never. */
+    int (*asks)(void *);
+    void *asked;
+    int stop;                       /* whether it was given up */
     /* buffers */
     uint32_t *v0, *v0_turned, *h0;  /* data rows */
     uint32_t *v1, *v1_turned, *h1;  /* chains; h1 is kept from update to update */
+    uint32_t *old_v1, *old_h1;      /* as a long update found them */
     int32_t *p0, *p1; /* means of the hidden units: [unit][row], by rows or of real data [row][unit] */
     int32_t *count_v0, *count_v1;   /* ones of each visible unit */
     int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
@@ -86,6 +92,22 @@ FB_INLINE ptrdiff_t packed_update_scratch(const packed_pair *q)
            packed_part_size(q->n_chains, blocks);
 }
 
+/* Multiply-adds between two questions of whether to go on: some hundredths of a second. */
+#define PACKED_ASK 2e9
+
+/* Sweeps between two of them. */
+FB_INLINE ptrdiff_t packed_asks_every(const packed_pair *q)
+{
+    const double sweep = (double)q->n_visible * (double)q->n_hidden * (double)q->n_chains;
+    return sweep >= PACKED_ASK ? 1 : (ptrdiff_t)(PACKED_ASK / (sweep > 1.0 ? sweep : 1.0));
+}
+
+/* Whether an update can be given up on the way, and then has to leave the chains as they were. */
+FB_INLINE int packed_keeps_old(const packed_pair *q)
+{
+    return q->persistent && q->n_gibbs > packed_asks_every(q);
+}
+
 /* Lay the buffers out from `base`, or with NULL only measure. */
 static size_t packed_pair_layout(packed_pair *q, char *base)
 {
@@ -105,6 +127,8 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
     TAKE(v1, uint32_t, g1 * vw * 16);
     TAKE(v1_turned, uint32_t, 2 * vw * (g1 / 2) * 16);
     TAKE(h1, uint32_t, g1 * hw * 16);
+    TAKE(old_v1, uint32_t, packed_keeps_old(q) ? g1 * vw * 16 : 0);
+    TAKE(old_h1, uint32_t, packed_keeps_old(q) ? g1 * hw * 16 : 0);
     TAKE(p0, int32_t, hw * 32 * g0 * 16);
     TAKE(p1, int32_t, hw * 32 * g1 * 16);
     TAKE(count_v0, int32_t, vw * 32);
@@ -157,6 +181,18 @@ static int packed_pair_allocate(packed_pair *q)
 FB_INLINE ptrdiff_t packed_share(ptrdiff_t n, int t, int T)
 {
     return n * t / T;
+}
+
+/* Chains to where a given up update finds them, or `back` from there. */
+FB_UNUSED static void packed_keep_old(packed_pair *q, int back)
+{
+    const size_t groups = (size_t)packed_groups(q->n_chains) * 16 * sizeof(uint32_t);
+    const size_t v = groups * (size_t)packed_words(q->n_visible);
+    const size_t h = groups * (size_t)packed_words(q->n_hidden);
+    if (!packed_keeps_old(q))
+        return;
+    memcpy(back ? q->v1 : q->old_v1, back ? q->old_v1 : q->v1, v);
+    memcpy(back ? q->h1 : q->old_h1, back ? q->old_h1 : q->h1, h);
 }
 
 /* Rows of the data into lanes, and turned. */
@@ -793,6 +829,8 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
         packed_gather(q, (const uint32_t *)data, rows, n0, t, T);
     packed_prepare(q, &up, t, T);
     packed_prepare(q, &down, t, T);
+    if (t == 0 && q->asks != NULL)
+        packed_keep_old(q, 0);
     PACKED_BARRIER
     packed_outputs positive = {0};
     positive.scale = 1.0f;
@@ -811,7 +849,12 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
     const uint32_t *h = q->persistent ? q->h1 : q->h0;
     for (int k = 0; k < q->n_gibbs; k++) {
         const int last = k == q->n_gibbs - 1;
+        const int asks = q->asks != NULL && k > 0 && k % packed_asks_every(q) == 0;
+        if (t == 0 && asks)
+            q->stop = q->asks(q->asked);
         PACKED_BARRIER
+        if (asks && q->stop)
+            return;
         packed_outputs v = {0};
         v.scale = 1.0f;
         v.bias = q->bias_visible;
@@ -862,6 +905,8 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
     const ptrdiff_t n0 = n_rows, n1 = q->persistent ? q->n_chains : n_rows;
     const packed_step step = packed_step_of(q, n0, n1, rate);
     packed_pair_phases(q, &step, data, rows, n0, n1, update, sweep, t, T);
+    if (q->stop)
+        return;
     if (t == 0)
         packed_differences(q, &step, n0, n1, follow);
     PACKED_BARRIER
@@ -885,7 +930,8 @@ FB_UNUSED static float packed_largest_of(const packed_pair *q)
 }
 
 /* `n_updates` minibatches of consecutive entries of `rows`. Returns the number made: fewer when
- * the weights leave the range of fixed point, which is looked at before each. */
+ * the weights leave the range of fixed point, which is looked at before each, or when one was given up,
+ * of which nothing is left. */
 FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
                                            const int64_t *rows, ptrdiff_t n_rows,
                                            ptrdiff_t batch_size, ptrdiff_t n_updates,
@@ -894,6 +940,7 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
 {
     ptrdiff_t made = 0;
     int fits = 1;
+    q->stop = 0;
 #ifdef _OPENMP
 #pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)
 #endif
@@ -917,10 +964,14 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
             packed_pair_update(q, data, rows + begin, n, update + (uint32_t)b,
                                sweep + (uint32_t)(b * q->n_gibbs), rates[b],
                                b == 0 ? follow_first : follow, t, T);
+            if (q->stop)
+                break;
             if (t == 0)
                 made++;
         }
     }
+    if (q->stop)
+        packed_keep_old(q, 1);
     return made;
 }
 

@@ -190,6 +190,9 @@ cdef extern from "_packed_loop.h" nogil:
         float* row_part
         float* grad_hidden
         uint32_t* largest
+        int (*asks)(void*) noexcept nogil
+        void* asked
+        int stop
         void* memory
     ctypedef struct packed_product:
         const uint32_t* x
@@ -880,6 +883,17 @@ def shared_shapes(Py_ssize_t n_visible, Py_ssize_t n_hidden):
     )
 
 
+cdef int whether_to_stop(void* loop) noexcept with gil:
+    """Whether a `PairLoop` is to give up its update."""
+    cdef PairLoop self = <PairLoop>loop
+    try:
+        PyErr_CheckSignals()
+        return self.stop is not None and bool(self.stop())
+    except BaseException as error:  # goes on where the loop ends
+        self.error = error
+        return True
+
+
 cdef class PairLoop:
     """Contrastive divergence for two groups of binary units, whole minibatches in compiled code.
 
@@ -927,6 +941,7 @@ cdef class PairLoop:
 
     cdef packed_pair q
     cdef object kept
+    cdef object stop, error
     cdef cnp.ndarray integers
 
     def __init__(
@@ -1055,9 +1070,12 @@ cdef class PairLoop:
 
     def run(
         self, data, rows, Py_ssize_t batch_size, rates, *, update=0, sweep=0, double follow=0.01,
-        bint first=False,
+        bint first=False, stop=None,
     ):
         """Make one update a minibatch of consecutive entries of `rows`.
+
+        Between the sweeps of a long update it looks for signals. An exception that their handlers
+        raise, or `stop` where it says so, gives up the update, of which nothing is left then.
 
         Parameters
         ----------
@@ -1074,11 +1092,14 @@ cdef class PairLoop:
             How fast the offsets follow the activities.
         first : bool
             The offsets are to be those of the first minibatch.
+        stop : function, optional
+            Without arguments: whether to give up an update on its way.
 
         Returns
         -------
         int
-            Updates made: all, or fewer where the weights left the range of fixed point.
+            Updates made: all, or fewer where the weights left the range of fixed point or one was
+            given up.
         """
         check_typed(data, "data", 2, False, cnp.NPY_FLOAT32 if self.q.real else cnp.NPY_UINT32)
         check_typed(rows, "rows", 1, False, cnp.NPY_INT64)
@@ -1103,8 +1124,15 @@ cdef class PairLoop:
         cdef const float* ps = <const float*>cnp.PyArray_DATA(rates)
         cdef float f = <float>follow, f_first = 1.0 if first else f
         cdef ptrdiff_t made
+        self.stop = stop
+        self.q.asks = whether_to_stop
+        self.q.asked = <void*>self
         with nogil:
             made = packed_pair_run(&self.q, pd, pr, n, batch_size, n_updates, u, s, ps, f_first, f)
+        self.q.asks = NULL
+        self.stop, error, self.error = None, self.error, None
+        if error is not None:
+            raise error
         return made
 
     def share(self, data, rows, *, first_row, n_rows, n_chains, update=0, sweep=0):

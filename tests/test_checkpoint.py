@@ -471,7 +471,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(name, at, tmp_path, monkeypatch):
 
 def test_ctrl_c_without_a_checkpoint_is_as_it_was(monkeypatch):
     _interrupting(monkeypatch, training.Trainer, "update", 2)
-    with pytest.raises(KeyboardInterrupt, match=r"^interrupted after update 2 \(epoch 0\); the"):
+    with pytest.raises(KeyboardInterrupt, match=r"^interrupted after update 1 \(epoch 0\); the"):
         fb.RBM(3, optimizer="adam", **OPTIONS).fit(X)
 
 

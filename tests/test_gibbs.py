@@ -337,6 +337,12 @@ def test_sweeps_over_the_sites_of_a_group_that_moves_alone_are_one_call(
         )
     once = sampler.step(params, state, 5, scale=0.7)
     assert made == [5]
+    # Large ones are cut, for Ctrl-C: each is of two sweeps here.
+    monkeypatch.setattr(gibbs, "_SITES_AT_ONCE", 2 * 70 * 9)
+    cut = sampler.step(params, state, 5, scale=0.7)
+    assert made == [5, 2, 2, 1]
+    assert cut.address == many.address
+    assert cut.values["s"].tobytes() == once.values["s"].tobytes()
     assert once.address == many.address
     assert set(once.clamped) == set(many.clamped)
     assert (once.values["s"] != state.values["s"]).any()

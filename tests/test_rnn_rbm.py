@@ -20,7 +20,7 @@ from scipy.special import expit, logsumexp
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
-from fastboltz import RNNRBM, likelihood
+from fastboltz import RNNRBM, Checkpoint, likelihood
 from fastboltz.models import rnn_rbm
 from fastboltz.optimizers import Constant
 from fastboltz.recurrent import GRU, Recurrent, Tanh
@@ -388,26 +388,37 @@ def test_a_training_that_leaves_the_numbers_says_so():
         rnn.fit(data)
 
 
-def test_an_interrupt_waits_for_a_whole_update():
-    """The model keeps the update and is usable; the handler is the caller's own again."""
+@pytest.mark.parametrize(("where", "kept"), [("forward", 4), ("backward", 5)])
+def test_an_interrupt_leaves_a_whole_update(where, kept, monkeypatch, tmp_path):
+    """Before the sweeps of an update it gives this up, after them it waits. The model is usable and
+    goes on as if nothing had been, the handler is the caller's own again.
+
+    Catches states of the network that are carried on from the chunk that was given up, and a chunk
+    that counts as taken.
+    """
     data = _sequences((30, 30))
     rnn = RNNRBM(2, 3, n_iter=5, chunk=10, n_gibbs=1, random_state=0)
+    whole = clone(rnn).fit(data)
+    rnn.set_params(callbacks=[Checkpoint(tmp_path / "kept", resume=True)])
     handler = signal.getsignal(signal.SIGINT)
     seen = []
+    real = getattr(Recurrent, where)
 
-    class Cell(type(rnn._network(None))):
-        def forward(self, *args, **options):
-            seen.append(True)
-            if len(seen) == 5:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().forward(*args, **options)
+    def interrupting(*args, **options):
+        seen.append(True)
+        if len(seen) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*args, **options)
 
-    rnn.set_params(recurrent=Cell())
-    with pytest.raises(KeyboardInterrupt, match=re.escape("interrupted after update 5 (epoch 1)")):
+    monkeypatch.setattr(Recurrent, where, interrupting)
+    with pytest.raises(KeyboardInterrupt, match=re.escape(f"after update {kept} (epoch 1)")):
         rnn.fit(data)
     assert signal.getsignal(signal.SIGINT) is handler
     assert len(seen) == 5
     assert np.isfinite(rnn.score(data))
+    rnn.fit(data)
+    for key, x in whole.params_.items():
+        np.testing.assert_array_equal(rnn.params_[key], x)
 
 
 def test_callbacks_see_the_model_and_end_the_training():

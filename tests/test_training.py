@@ -15,11 +15,12 @@ from catalogue import BY_NAME
 from scipy import sparse
 
 import fastboltz as fb
-from fastboltz import RBM, pair_loop, rng, training
+from fastboltz import RBM, interrupts, pair_loop, rng, training
+from fastboltz.interrupts import deferred_interrupt
 from fastboltz.objectives import LogLikelihood, Objective
 from fastboltz.optimizers import SGD, Adam, Constant, Linear, Schedule
 from fastboltz.pair_loop import PairLoop
-from fastboltz.training import CENTRING_RATE, Rows, Trainer, deferred_interrupt
+from fastboltz.training import CENTRING_RATE, Rows, Trainer
 
 # -------------------------------------------------------------------------------------- the loop
 
@@ -430,6 +431,72 @@ def test_ctrl_c_from_outside_at_any_time_leaves_a_whole_update(handler):
     rbm.set_params(n_iter=1).partial_fit(X)
 
 
+_LONG = {
+    # 2 and 5 looks an update
+    "compiled": ({"n_components": 256, "n_gibbs": 300}, "has_come", 5),
+    "sweeps on bits": ({"n_components": 256, "n_gibbs": 5, "optimizer": "adam"}, "look", 12),
+    "sweeps": ({"visible": "gaussian", "method": "cd", "n_gibbs": 5}, "look", 12),
+}
+
+
+@pytest.mark.parametrize("kind", _LONG)
+def test_ctrl_c_in_a_long_update_gives_it_up_and_loses_nothing(
+    kind, handler, monkeypatch, tmp_path
+):
+    """It comes among the sweeps of update 3; what goes on from there is as if it had never come.
+
+    Deliberate bugs that this catches: chains left where the update was given up, a minibatch that
+    counts as taken, a loop that is taken for one whose weights left its range.
+    """
+    options, name, at = _LONG[kind]
+    X = _bits(128, seed=1) if kind == "sweeps" else np.resize(_bits(128), (128, 256))
+    X = np.random.default_rng(2).permuted(X, axis=0).astype(np.float32)
+    options = {"n_components": 8, "n_iter": 2, "batch_size": 32, "n_chains": 256} | options
+    options |= {"random_state": 0, "learning_rate": 0.01, "n_threads": 2}
+    whole = RBM(**options).fit(X)
+    calls, real = itertools.count(1), getattr(interrupts, name)
+
+    def looking():
+        if next(calls) == at:
+            _interrupt()
+        return real()
+
+    monkeypatch.setattr(interrupts, name, looking)
+    model = RBM(callbacks=[fb.Checkpoint(tmp_path / "kept.fbm", resume=True)], **options)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after update 2 "):
+        model.fit(X)
+    assert next(calls) == at + 1
+    assert model.transform(X).shape == (128, options["n_components"])
+    model.fit(X)
+    assert model._training.update == whole._training.update == 8
+    assert _bytes(model) == _bytes(whole)
+    if options.get("method") != "cd":
+        assert model.chains_.tobytes() == whole.chains_.tobytes()
+
+
+def test_only_the_thread_that_the_signal_reaches_gives_up_updates(handler):
+    with interrupts.may_be_given_up(), deferred_interrupt(within_updates=False) as event:
+        event.set()
+        interrupts.look()
+    with deferred_interrupt() as event:
+        event.set()
+        interrupts.look()  # nothing says that this may be given up
+        found = []
+
+        def elsewhere():
+            with interrupts.may_be_given_up():
+                found.append(interrupts.has_come())
+                interrupts.look()
+
+        thread = threading.Thread(target=elsewhere)
+        thread.start()
+        thread.join()
+        assert found == [False]
+        with interrupts.may_be_given_up(), pytest.raises(KeyboardInterrupt, match="within"):
+            interrupts.look()
+    assert not interrupts.has_come()
+
+
 def test_ctrl_c_after_the_last_update_of_an_epoch_is_not_lost(monkeypatch, handler):
     """It arrives when no update is left to look for it, just before the old handler is back."""
     sent = []
@@ -443,7 +510,7 @@ def test_ctrl_c_after_the_last_update_of_an_epoch_is_not_lost(monkeypatch, handl
     names = ("getsignal", "SIGINT", "SIG_IGN", "SIG_DFL", "default_int_handler")
     copy = types.SimpleNamespace(**{name: getattr(signal, name) for name in names})
     copy.signal = restoring
-    monkeypatch.setattr(training, "signal", copy)
+    monkeypatch.setattr(interrupts, "signal", copy)
     rbm = _fitting("sgd")
     with pytest.raises(KeyboardInterrupt):
         rbm.fit(_bits())
