@@ -483,6 +483,7 @@ def _completed(
     if not samples:
         raise ValueError("samples is empty; give rows of at least one group, or leave it out.")
     values = energy._checked(params, samples, samples)
+    _check_are_states(energy, values)
     n = check_rows(values)
     if n < 2:
         raise ValueError(f"samples has {n} rows; reverse annealing needs 2 at least.")
@@ -490,6 +491,22 @@ def _completed(
         chosen = rng.permutation(rng.Address.of(seed, "reverse"), n)[:n_chains]
         values = {g: x[chosen] for g, x in values.items()}
     return _filled(path, values, rng.Address.of(seed, "reverse"), n_threads)
+
+
+def _check_are_states(energy: Energy, values: Mapping[str, np.ndarray]) -> None:
+    """Raise a sentence where samples of a group are not states of its units."""
+    for g, x in values.items():
+        states = energy.groups[g].states()
+        if states is None:
+            continue
+        wrong = ~np.isin(x, states)
+        if wrong.any():
+            low, high = states.min(), states.max()
+            raise ValueError(
+                f"samples[{g!r}] has the entry {x[wrong][0]:.4g}, but samples are states, those "
+                f"of {energy.groups[g]} being {low:g} and {high:g}. Draw them from probabilities: "
+                f"numpy.random.default_rng(0).random(p.shape) < p."
+            )
 
 
 def _filled(
@@ -745,6 +762,7 @@ def _of_rows(
     for g in values:
         if g in given:
             raise ValueError(f"samples holds the group {g!r}, which is given; leave it out.")
+    _check_are_states(energy, values)
     n = check_rows(values)
     if n % n_rows or not n:
         raise ValueError(

@@ -476,6 +476,7 @@ def test_samples_that_are_not_the_models_are_called_so():
         ({"v": np.zeros((1, 5))}, ValueError, "samples has 1 rows; reverse annealing needs 2"),
         ({"w": np.zeros((9, 5))}, ValueError, "'w'"),
         ({"v": np.zeros((9, 4))}, ValueError, r"\(9, 4\)"),
+        ({"v": np.full((9, 5), 0.5)}, ValueError, r"samples\['v'\] has the entry 0.5, but samples"),
     ],
 )
 def test_samples_that_cannot_be_are_refused(samples, error, sentence):
