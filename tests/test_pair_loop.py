@@ -457,6 +457,51 @@ def test_the_loop_stops_at_the_update_that_leaves_the_range():
     assert loop.run(case.data, case.order, 10, np.zeros(5, dtype=np.float32)) == 0
 
 
+@pytest.mark.parametrize("how", ["stop", "error"])
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_an_update_that_is_given_up_leaves_nothing(kernel, n_threads, how):
+    """Strong weights, whose chains stay far from each other however many sweeps they make.
+
+    Deliberate bug that this catches: chains left where the update was given up.
+    """
+    packed.kernel(kernel)
+    random = np.random.default_rng(0)
+    params = [random.normal(0, 2, (256, 256)), np.zeros(256), np.zeros(256)]
+    params = [x.astype(np.float32) for x in params]
+    begin = [x.copy() for x in params]
+    data = row_words(random.random((8, 256)) < 0.5)
+    loop = packed.PairLoop(
+        *params, max_rows=8, n_chains=256, persistent=True, n_gibbs=240, n_threads=n_threads
+    )
+    loop.set_chains(packed.Bits.pack((random.random((256, 256)) < 0.5).astype(np.float32)))
+    rows, rate = np.arange(8), np.full(1, 1e-3, np.float32)
+    assert loop.run(data, rows, 8, rate) == 1
+    learnt = [x.tobytes() for x in params]
+    assert learnt != [x.tobytes() for x in begin]
+    kept = [x.unpack() for x in loop.chains()]
+    asked = []
+
+    def stop():
+        asked.append(True)
+        if how == "error" and len(asked) == 2:
+            raise KeyboardInterrupt("mine")
+        return len(asked) == 2
+
+    again = {"update": 1, "sweep": 240}
+    if how == "stop":
+        assert loop.run(data, rows, 8, rate, stop=stop, **again) == 0
+    else:
+        with pytest.raises(KeyboardInterrupt, match="mine"):
+            loop.run(data, rows, 8, rate, stop=stop, **again)
+    assert len(asked) == 2
+    assert [x.tobytes() for x in params] == learnt
+    for one, other in zip(loop.chains(), kept, strict=True):
+        np.testing.assert_array_equal(one.unpack(), other)
+    assert loop.run(data, rows, 8, rate, stop=lambda: False, **again) == 1
+    assert (loop.chains()[1].unpack() != kept[1]).any()
+
+
 def test_sentences():
     F = np.float32
     w, b, c = np.zeros((3, 40), F), np.zeros(40, F), np.zeros(3, F)
