@@ -17,7 +17,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,21 +81,10 @@ def kept(given: argparse.Namespace, name: str) -> list[Any]:
     return [Checkpoint(given.checkpoints / f"{name}.fbm", resume=True)]
 
 
-def redrawn(
-    grey: np.ndarray, labels: np.ndarray, seed: int
-) -> Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]]:
-    """What `fit` takes in place of rows: a draw of all pixels for each pass."""
-    rng = np.random.default_rng(seed)
-
-    def begin() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        yield (rng.random(grey.shape, dtype=np.float32) < grey).astype(np.float32), labels
-
-    return begin
-
-
 def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str, seed: int) -> Run:
     """Train one model and test it."""
     from fastboltz import RBMClassifier
+    from fastboltz.datasets import Redrawn
     from fastboltz.optimizers import Linear
 
     settings = dict(SETTINGS[objective])
@@ -132,7 +121,7 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
     X, y = data["x_train"][rows], data["y_train"][rows]
     validation = data["x_valid"], data["y_valid"]
     if given.redraw:
-        model.fit(redrawn(X, y, seed), validation=validation)
+        model.fit(Redrawn(X, y, random_state=seed), validation=validation)
     else:
         model.fit(X, y, validation=validation)
     return Run(

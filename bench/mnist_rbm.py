@@ -93,17 +93,6 @@ def load(seed: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     return drawn, images
 
 
-def redrawn(grey: np.ndarray, seed: int) -> Callable[[], Iterator[np.ndarray]]:
-    """What `RBM.fit` takes in place of rows: a draw of all pixels for each pass."""
-    rng = np.random.default_rng(seed)
-
-    def begin() -> Iterator[np.ndarray]:
-        # A whole number below 255 is below the grey value as often as the pixel is one.
-        yield (rng.integers(0, 255, grey.shape, dtype=np.uint8) < grey).astype(np.uint8)
-
-    return begin
-
-
 def evaluate(
     rbm: Any,
     data: dict[str, np.ndarray],
@@ -298,7 +287,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     names = ("x_train", "x_valid") if given.all_rows else ("x_train",)
     rows: Any = np.concatenate([(grey if given.redraw else data)[name] for name in names])
     if given.redraw:
-        rows = redrawn(rows, given.seed)
+        from fastboltz.datasets import Redrawn
+
+        rows = Redrawn(rows, random_state=given.seed)
     curve = Curve(given, data)
     (train if given.package == "fastboltz" else train_sklearn)(given, rows, curve)
 

@@ -3,7 +3,8 @@
 `load_digits` works everywhere. `load_mnist`, `load_ocr_letters` and `load_polyphonic_music` read
 ``.npz`` files from the folder that the environment variable ``FASTBOLTZ_DATA`` names. The package
 ships none of them and downloads nothing; what is missing is said in a sentence.
-`make_bouncing_balls` generates films.
+`make_bouncing_balls` generates films. `Redrawn` makes bits of grey values, others in every pass of
+a training.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 from . import rng
 from .validation import check_count, check_number, one_of
@@ -91,6 +93,73 @@ class Sequences:
     train: tuple[np.ndarray, ...]
     valid: tuple[np.ndarray, ...]
     test: tuple[np.ndarray, ...]
+
+
+class Redrawn:
+    """Rows of bits that are drawn anew for every pass of a training, from grey values.
+
+    Given in the place of rows to the `fit` of a model of binary units. Where a pixel's brightness
+    is the probability that it is one, a single draw is soon learnt by heart; with other draws in
+    every epoch the rows never end. Evaluate on a single draw, or classify grey values: they stand
+    for probabilities there.
+
+    Parameters
+    ----------
+    X : array-like or CSR matrix of shape (n_samples, n_features)
+        Probabilities in [0, 1], or bytes (uint8) that are 255 times as much.
+    y : array-like of shape (n_samples,), optional
+        Labels, for classifiers.
+    random_state : None, int, RandomState or Generator
+        The same number gives the same bits in the same epoch, on every machine, and where a
+        training goes on from a file.
+
+    Raises
+    ------
+    ValueError
+        If there are values out of that range, or not as many labels as rows.
+
+    Examples
+    --------
+    >>> from fastboltz import RBM
+    >>> from fastboltz.datasets import Redrawn, load_digits
+    >>> train, _ = load_digits(binarize=None)
+    >>> rbm = RBM(16, n_iter=3, random_state=0).fit(Redrawn(train.X))
+    >>> rbm.n_iter_
+    3
+    """
+
+    def __init__(self, X: Any, y: Any = None, *, random_state: Any = 0) -> None:
+        self.X: Any = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+        values: Any = self.X.data if sparse.issparse(X) else self.X
+        if self.X.ndim != 2:
+            raise ValueError(
+                f"X has {self.X.ndim} dimensions; give a table (n_samples, n_features)."
+            )
+        #: What one is in X.
+        self.scale = 255 if values.dtype == np.uint8 else 1
+        low, high = (values.min(), values.max()) if values.size else (0, 0)
+        if not (low >= 0 and high <= self.scale):
+            raise ValueError(
+                f"X has values from {low:g} to {high:g}; expected probabilities in [0, 1], or "
+                f"bytes of dtype uint8. Rescale it, as sklearn.preprocessing.minmax_scale does."
+            )
+        self.y = None if y is None else np.asarray(y)
+        if self.y is not None and len(self.y) != self.X.shape[0]:
+            raise ValueError(
+                f"y has {len(self.y)} labels, but X has {self.X.shape[0]} rows; give one label a "
+                f"row."
+            )
+        self.address = rng.Address.of(rng.seed_from(random_state), "user")
+
+    def __call__(self, epoch: int = 0) -> Iterator[Any]:
+        """Draw all rows as bytes, some at a time; with labels, pairs of rows and labels."""
+        for start in range(0, self.X.shape[0], _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            grey = self.X[rows].toarray() if sparse.issparse(self.X) else self.X[rows]
+            u = rng.uniform(self.address._replace(step=epoch, row=start), grey.shape, np.float32)
+            u *= np.float32(self.scale)
+            bits = (u < grey).astype(np.uint8)
+            yield bits if self.y is None else (bits, self.y[rows])
 
 
 def load_digits(

@@ -153,8 +153,9 @@ class Blocks:
     Parameters
     ----------
     read : callable
-        Begins a pass: an iterator of (rows of each group, weights of the rows or None). Blocks but
-        the last have a multiple of the rows of a minibatch.
+        Begins a pass, told the number of the epoch from 1 on: an iterator of (rows of each group,
+        weights of the rows or None). Blocks but the last have a multiple of the rows of a
+        minibatch.
     n_rows : int or None
         Rows of a pass; None where they were never counted, and no schedule needs it.
     mean_weight : float
@@ -165,7 +166,7 @@ class Blocks:
 
     def __init__(
         self,
-        read: Callable[[], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
+        read: Callable[[int], Iterator[tuple[Mapping[str, Rows], np.ndarray | None]]],
         n_rows: int | None,
         mean_weight: float = 1.0,
         fingerprint: str = "",
@@ -180,7 +181,7 @@ class Blocks:
         """Rows in memory."""
         n = len(next(iter(data.values())))
         mean = 1.0 if weight is None else float(weight.mean())
-        return cls(lambda: iter([(data, weight)]), n, mean)
+        return cls(lambda epoch: iter([(data, weight)]), n, mean)
 
 
 @dataclass
@@ -485,7 +486,7 @@ class Trainer:
             rate, first = position.get("rate", 0.0), 0
             with threads.computing(), deferred_interrupt(ranks is None) as event:
                 interrupted = event if ranks is None else ranks.event(event)
-                for number, (rows, weights) in enumerate(blocks.read()):
+                for number, (rows, weights) in enumerate(blocks.read(state.epoch + 1)):
                     n = len(next(iter(rows.values())))
                     left_at = position.get("block", 0)
                     if number >= left_at:

@@ -14,9 +14,11 @@ import pandas as pd
 import pytest
 from saved_models import SQUARE, learnt, make_rows
 from scipy import sparse
+from sklearn.base import clone
 
 import fastboltz as fb
 from fastboltz import training
+from fastboltz.datasets import Redrawn
 from fastboltz.models import chunks
 
 X = make_rows(230, 6)
@@ -115,6 +117,53 @@ def test_every_pass_may_have_a_draw_of_its_own():
     assert learnt(together) == learnt(one_by_one)
 
 
+@pytest.mark.parametrize(
+    ("model", "with_labels", "heard"),
+    [
+        (fb.RBM(4, **OPTIONS), False, [0, 1, 2, 3, 4]),
+        (fb.RBMClassifier(4, **OPTIONS), True, [0, 0, 1, 2, 3, 4]),
+        (fb.DeepBeliefNetwork([4, 3], **OPTIONS), False, [0, 1, 2, 3, 4] * 2),
+    ],
+    ids=["RBM", "labels", "stack"],
+)
+def test_a_function_of_the_epoch_is_told_its_number(model, with_labels, heard):
+    """Catches numbers that are counted from elsewhere, and the first look told of as a pass."""
+    told = []
+
+    def rows(epoch):
+        told.append(epoch)
+        yield (X, X[:, 0] > 0) if with_labels else X
+
+    model = clone(model).fit(rows)
+    assert told == heard
+    if hasattr(model, "partial_fit"):
+        model.partial_fit(rows)
+        assert told[len(heard) :] == [5]
+
+
+@pytest.mark.parametrize("at", [4, 11], ids=["first epoch", "second epoch"])
+def test_a_training_on_rows_drawn_anew_goes_on_with_the_same_draws(at, tmp_path, monkeypatch):
+    """Catches passes that are counted by the rows, which begin anew with a new process."""
+    grey = np.random.default_rng(0).random((100, 6))
+    model = rbm(optimizer="adam")
+    whole = clone(model).fit(Redrawn(grey))
+    assert learnt(whole) != learnt(clone(model).fit(Redrawn(grey, random_state=1)))
+    path = tmp_path / "kept"
+    real, left = training.Trainer.update, [at]
+
+    def update(self, *args, **options):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, *args, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Trainer, "update", update)
+        clone(model).set_params(callbacks=[fb.Checkpoint(path)]).fit(Redrawn(grey))
+    model.set_params(callbacks=[fb.Checkpoint(path, resume=True)])
+    assert learnt(model.fit(Redrawn(grey))) == learnt(whole)
+
+
 def test_weights_come_with_the_chunks():
     whole = rbm().fit(X, sample_weight=WEIGHT)
     pairs = lambda: zip(np.split(X, [70]), np.split(WEIGHT, [70]), strict=True)  # noqa: E731
@@ -146,7 +195,7 @@ def test_a_pass_over_an_iterator(small_blocks):
     by_blocks._check_fit(X, None, reset=True)
     by_blocks._begin({"v": X[:40]}, None)
     reader = training.Blocks(
-        lambda: (
+        lambda epoch: (
             ({"v": training.Rows(X[k : k + 40], (6,), "f4")}, None) for k in range(0, 230, 40)
         ),
         None,
@@ -340,13 +389,13 @@ def test_ctrl_c_in_a_block_goes_on_there(at, small_blocks, tmp_path, monkeypatch
     def update(self, *args, **options):
         calls.append(1)
         if len(calls) == at:
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)  # before its sweeps, so that it is given up
         return real(self, *args, **options)
 
     keep = fb.Checkpoint(tmp_path / "kept", every=100, resume=True)
     with monkeypatch.context() as patch:
         patch.setattr(training.Trainer, "update", update)
-        with pytest.raises(KeyboardInterrupt, match=f"interrupted after update {at} "):
+        with pytest.raises(KeyboardInterrupt, match=f"interrupted after update {at - 1} "):
             make(keep).fit(cut(100))
     # The fingerprint is that of the rows, however they are cut.
     assert learnt(make(keep).fit(cut(3, 150))) == learnt(whole)

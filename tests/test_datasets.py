@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from fastboltz import datasets
 
@@ -334,3 +336,67 @@ def test_the_real_music_has_three_splits(name):
     for pieces in (music.train, music.valid, music.test):
         assert len(pieces) > 10
         assert all(piece.ndim == 2 and piece.shape[1] == 88 and len(piece) for piece in pieces)
+
+
+# ------------------------------------------------------------------------------ rows drawn anew
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "bytes", "sparse"])
+def test_redrawn_rows_are_ones_as_often_as_their_grey_values_say(kind, generator, monkeypatch):
+    """Within 5 deviations of the binomial, over 400 epochs; 0 never and 1 always.
+
+    Deliberate bugs that this catches: one draw for all rows, or for all epochs, a chunk that begins
+    with the random numbers of the first.
+    """
+    monkeypatch.setattr(datasets, "_CHUNK_ROWS", 7)
+    p = generator.integers(0, 256, (30, 11)) / 255
+    p[:3, :2], p[3:6, :2] = 0, 1
+    make = {"bytes": lambda x: np.round(255 * x).astype(np.uint8), "sparse": sparse.csr_array}
+    rows = datasets.Redrawn(make.get(kind, lambda x: x.astype(kind))(p))
+    drawn = np.array([np.concatenate(list(rows(epoch))) for epoch in range(400)])
+    assert drawn.dtype == np.uint8
+    assert set(np.unique(drawn)) == {0, 1}
+    deviation = np.sqrt(p * (1 - p) / 400)
+    assert (np.abs(drawn.mean(axis=0) - p) <= 5 * deviation).all()
+    # Neighbours in rows, columns and epochs are independent of each other.
+    z = (drawn - p)[:, 6:] / np.sqrt(p * (1 - p) + 1e-9)[6:]
+    for axis in range(3):
+        pairs = np.take(z, range(1, z.shape[axis]), axis) * np.take(
+            z, range(z.shape[axis] - 1), axis
+        )
+        assert abs(pairs.mean()) < 5 * pairs.std() / np.sqrt(pairs.size)
+
+
+def test_redrawn_rows_are_a_function_of_the_seed_and_the_epoch(generator, monkeypatch):
+    p, y = generator.random((50, 6)), np.arange(50)
+    rows = datasets.Redrawn(p, y, random_state=3)
+    first = list(rows(2))
+    assert [x.shape for x in first[0]] == [(50, 6), (50,)]
+    monkeypatch.setattr(datasets, "_CHUNK_ROWS", 8)
+    again = [
+        np.concatenate(x) for x in zip(*datasets.Redrawn(p, y, random_state=3)(2), strict=True)
+    ]
+    np.testing.assert_array_equal(again[0], first[0][0])
+    np.testing.assert_array_equal(again[1], y)
+    for other in (rows(1), datasets.Redrawn(p, y, random_state=4)(2)):
+        assert (np.concatenate([x for x, _ in other]) != first[0][0]).any()
+    assert pickle.loads(pickle.dumps(rows)).X.tobytes() == p.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "sentence"),
+    [
+        (np.full((2, 3), 1.5), None, r"X has values from 1.5 to 1.5; expected probabilities"),
+        (np.array([[0.5, np.nan]]), None, "X has values from nan to nan"),
+        (
+            np.array([[0, 255]]),
+            None,
+            r"from 0 to 255; expected probabilities in \[0, 1\], or bytes",
+        ),
+        (np.zeros(4), None, "X has 1 dimensions"),
+        (np.zeros((4, 2)), [1, 2, 3], "y has 3 labels, but X has 4 rows"),
+    ],
+)
+def test_what_cannot_be_redrawn_gets_a_sentence(X, y, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        datasets.Redrawn(X, y)

@@ -417,7 +417,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         for name, value in known.items():
             setattr(fresh, name, value)
         survey: _Survey | None = None
-        for data, weight in self._blocks(begin(), fresh, is_new=True):
+        for data, weight in self._blocks(begin(0), fresh, is_new=True):
             survey = survey or _Survey(self, fresh.energy_, fresh._dtype)
             survey.add(data, weight)
             del data, weight  # before the next block is made
@@ -431,9 +431,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self._begin_at(fresh.energy_, fresh._dtype, survey.moments, survey.weight)
         n_rows = survey.n_rows
 
-        def read() -> Iterator[tuple[dict[str, Rows], np.ndarray | None]]:
+        def read(epoch: int) -> Iterator[tuple[dict[str, Rows], np.ndarray | None]]:
             n = 0
-            for data, weight in self._blocks(begin(), self):
+            for data, weight in self._blocks(begin(epoch), self):
                 n += next(iter(data.values())).shape[0]
                 if n <= n_rows:
                     yield self._rows(data), weight
@@ -458,7 +458,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
         checker = copy.copy(self) if is_new else self
         for name, value in known.items():
             setattr(checker, name, value)
-        blocks = self._blocks(begin(), checker, is_new=is_new)
+        epoch = 1 if is_new else 1 + self._training.epoch
+        blocks = self._blocks(begin(epoch), checker, is_new=is_new)
         first = next(blocks, None)
         if first is None:
             raise ValueError("there was no chunk of rows; partial_fit needs one at least.")
@@ -467,9 +468,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
             self._begin(*first)
         read = ((self._rows(data), weight) for data, weight in chain([first], blocks))
         # No mean weight is known: a row of weight one counts as one.
-        self._train(Blocks(lambda: read, None), None, 1, decay=False)
+        self._train(Blocks(lambda epoch: read, None), None, 1, decay=False)
 
-    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[int], Iterator[Any]]:
         if sample_weight is not None:
             raise ValueError(
                 f"the weights of chunks come with them: let each be a tuple "

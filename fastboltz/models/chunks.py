@@ -7,6 +7,7 @@ memory at a time.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -46,10 +47,14 @@ def real_types(X: Any) -> Any:
     return np.float32, np.float64
 
 
-def passes_over(X: Any, name: str) -> Callable[[], Iterator[Any]]:
-    """What begins one pass after the other over chunked data, for the method ``name``."""
+def passes_over(X: Any, name: str) -> Callable[[int], Iterator[Any]]:
+    """What begins a pass over chunked data, for the method ``name``.
+
+    It is told the number of the epoch, 0 for a look at all rows before the first, and so is a
+    function that has a parameter ``epoch``.
+    """
     if _is_dask(X):
-        return lambda: _dask_chunks(X)
+        return lambda epoch: _dask_chunks(X)
     if isinstance(X, Iterator):
         if name != "partial_fit":
             raise TypeError(
@@ -57,10 +62,11 @@ def passes_over(X: Any, name: str) -> Callable[[], Iterator[Any]]:
                 f"only once. Give a function that returns a new iterator of chunks each time it is "
                 f"called, or make one pass with partial_fit."
             )
-        return lambda: X
+        return lambda epoch: X
+    hears = _hears_of_epochs(X)
 
-    def begin() -> Iterator[Any]:
-        chunks = X()
+    def begin(epoch: int) -> Iterator[Any]:
+        chunks = X(epoch=epoch) if hears else X()
         if hasattr(chunks, "shape") or not isinstance(chunks, Iterable):
             raise TypeError(
                 f"the function that was given in place of rows must return an iterator of chunks "
@@ -69,6 +75,13 @@ def passes_over(X: Any, name: str) -> Callable[[], Iterator[Any]]:
         return iter(chunks)
 
     return begin
+
+
+def _hears_of_epochs(function: Any) -> bool:
+    try:
+        return "epoch" in inspect.signature(function).parameters
+    except (TypeError, ValueError):  # some compiled functions have no signature
+        return False
 
 
 def _dask_chunks(X: Any) -> Iterator[Any]:

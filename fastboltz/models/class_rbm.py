@@ -207,8 +207,9 @@ class _LabelMachine(
             becomes float32.
 
             For data that do not fit into memory: a function that returns an iterator of chunks
-            ``(X, y)`` or ``(X, y, sample_weight)``, with y left out here. It is called
-            ``n_iter + 2`` times, first for all labels; the rest is as in `RBM.fit`. Early stopping
+            ``(X, y)`` or ``(X, y, sample_weight)``, with y left out here, such as
+            `datasets.Redrawn` makes of grey values. It is called ``n_iter + 2`` times, first for
+            all labels; the rest is as in `RBM.fit`. Early stopping
             then needs `validation`.
         y : array-like of shape (n_samples,)
             Labels, numbers or text. With ``objective="semi-supervised"`` -1 marks rows without one
@@ -258,7 +259,7 @@ class _LabelMachine(
                 "validation=(X, y), or early_stopping=False."
             )
         found: list[np.ndarray] = []
-        for chunk in self._passes_over(X, sample_weight, "fit")():
+        for chunk in self._passes_over(X, sample_weight, "fit")(0):
             (rows, labels), _ = parts_of(chunk, self._chunk)
             n = rows.shape[0] if hasattr(rows, "shape") else len(rows)
             labels = self._check_labels(labels, n)

@@ -225,7 +225,7 @@ n_threads, callbacks, verbose, random_state
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[int], Iterator[Any]]:
         if name == "fit" and self.n_pretraining:
             raise ValueError(
                 f"n_pretraining={self.n_pretraining} begins with RBMs that are learnt from all "
@@ -506,8 +506,8 @@ def _features(rbm: RBM, X: Any) -> Any:
         return RBM._plain(rbm.transform, X)
     begin = passes_over(X, "fit")
 
-    def read() -> Iterator[tuple[np.ndarray, Any]]:
-        for chunk in begin():
+    def read(epoch: int) -> Iterator[tuple[np.ndarray, Any]]:
+        for chunk in begin(epoch):
             rows, weight = parts_of(chunk)
             yield RBM._plain(rbm.transform, rows), weight
 

@@ -374,7 +374,7 @@ class _PointwiseGated(EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[], Iterator[Any]]:
+    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[int], Iterator[Any]]:
         if name == "fit" and self.n_pretraining:
             raise ValueError(
                 f"n_pretraining={self.n_pretraining} begins with an RBM that is learnt from all "

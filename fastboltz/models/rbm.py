@@ -202,7 +202,9 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             and counts them. A Dask array is read so. Blocks of 64 MiB are shuffled, each of them
             apart, so let the rows come in no order that says something of them; where chunks end
             changes nothing. Passes may differ in what is drawn anew for each: pixels from their
-            grey values, say, of which a single draw is soon learnt by heart (see the examples).
+            grey values, say, of which a single draw is soon learnt by heart
+            (`datasets.Redrawn`). A function with a parameter ``epoch`` is told the number of the
+            pass in it, 0 for the first look and then 1, 2, ..., also where a training goes on.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
         comm : mpi4py.MPI.Intracomm, optional
