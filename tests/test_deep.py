@@ -610,6 +610,31 @@ def test_each_rbm_learns_from_the_means_of_the_one_below():
     assert weighted.score(others) < -4
 
 
+@pytest.mark.parametrize("at", [0, 1, 2, 3, 4, 5])
+def test_an_interrupted_network_has_the_layers_that_have_learnt(at):
+    """Catches hours of training lost, and a stack that mixes RBMs of two trainings."""
+    epochs = iter(range(6))
+
+    def stop(progress):
+        if next(epochs) == at:
+            raise KeyboardInterrupt
+
+    X = _rows()
+    options = {"n_iter": 2, "batch_size": 8, "random_state": 0}
+    network = DeepBeliefNetwork((3, 2, 2), callbacks=[stop], **options)
+    with pytest.raises(KeyboardInterrupt):
+        network.fit(X)
+    layers = (3, 2, 2)[: at // 2 + 1]
+    whole = DeepBeliefNetwork((3, 2, 2), **options).fit(X)
+    assert [len(rbm.components_) for rbm in network.rbms_] == list(layers)
+    for k in range(at // 2):
+        np.testing.assert_array_equal(network.rbms_[k].components_, whole.rbms_[k].components_)
+    assert network.rbms_[-1].n_iter_ == at % 2 + 1
+    assert network.transform(X).shape == (len(X), layers[-1])
+    assert len(network.get_feature_names_out()) == layers[-1]
+    assert network.sample(2).shape == (2, 4)
+
+
 def test_callbacks_of_the_networks_rbms_see_the_means_of_the_one_below():
     """Deliberate bug that this catches: rows of the data given to all of them."""
     X, held = _rows(60), _rows(20, seed=1)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 
 import numpy as np
 import pytest
+from saved_models import MODELS
 from scipy import sparse
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
 import fastboltz as fb
@@ -386,6 +389,51 @@ def test_a_failed_fit_leaves_a_fitted_model_as_it_was():
     for key, x in before.items():
         np.testing.assert_array_equal(rbm.params_[key], x)
     assert rbm.transform(_bits()).shape == (20, 3)
+
+
+def _narrower(x):
+    """Rows of one column less, wherever they stand in what `fit` is given."""
+    if isinstance(x, dict):
+        return {key: _narrower(value) for key, value in x.items()}
+    if isinstance(x, (list, tuple)):
+        return type(x)(_narrower(value) for value in x)
+    return x[:, :-1] if np.ndim(x) == 2 else x
+
+
+def _all_of(model):
+    return {name: pickle.dumps(x) for name, x in vars(model).items() if name != "learning_rate"}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_refused_leaves_no_trace_in_any_model(name, method):
+    """Catches columns, names and labels of refused data: the model refuses its own afterwards.
+
+    The rate is looked at last of all, when the data have been checked.
+    """
+    model, data, _ = MODELS[name]
+    if not hasattr(model, method):
+        pytest.skip("has no partial_fit")
+    new = clone(model).set_params(learning_rate="fast")
+    classes = {"classes": np.unique(data[1])} if hasattr(model, "predict_proba") else {}
+    before = _all_of(new)
+    with pytest.raises(ValueError, match="learning_rate"):
+        getattr(new, method)(*data, **(classes if method == "partial_fit" else {}))
+    assert _all_of(new) == before
+    fitted = clone(model).fit(*data).set_params(learning_rate="fast")
+    before = _all_of(fitted)
+    refused = _narrower(data) if method == "fit" else data
+    with pytest.raises(ValueError, match=r"learning_rate|columns|entries|edge"):
+        getattr(fitted, method)(*refused)
+    assert _all_of(fitted) == before
+
+
+def test_classes_of_refused_rows_are_not_taken():
+    X, y = _bits(), np.arange(20) % 2
+    model = fb.RBMClassifier(2, n_iter=1, random_state=0).fit(X, y)
+    with pytest.raises(ValueError, match="X has 4 features"):
+        model.fit(X, y + 5, validation=(X[:, :4], y))
+    assert model.predict(X).max() < 2
 
 
 def test_chains_that_do_not_exist_say_why():

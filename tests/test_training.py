@@ -371,7 +371,7 @@ def test_ctrl_c_in_the_midst_of_an_update_leaves_a_whole_one(at, handler):
     other = _fitting(Watched(stop_after=at))
     with pytest.raises(StopHereError):
         other.fit(X)
-    assert _bytes(rbm) == _bytes(other)
+    assert _bytes(rbm) == other.optimizer.history[-1]
     assert rbm._training.update == at
     # The model is usable, and goes on.
     assert rbm.transform(X).shape == (45, 4)

@@ -11,8 +11,9 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from sklearn import get_config
@@ -64,6 +65,38 @@ CHUNK_ROWS = 4096
 _LARGEST_CHANGE = 1.0
 #: Observed groups of one training: group -> array or CSR matrix of shape (n_rows, size).
 Data = Mapping[str, Any]
+_Learning = TypeVar("_Learning", bound=Callable[..., Any])
+
+
+def unchanged_if_refused(method: _Learning) -> _Learning:
+    """Let a method that learns change nothing of the model where it fails before its first update.
+
+    Rows, labels and parameters are checked one after another, and scikit-learn counts columns as it
+    checks them: without this, a fitted model would refuse the data that it knows, because others
+    were refused. Once an update was made the model stays where that left it.
+    """
+
+    @wraps(method)
+    def learn(self: Any, *args: Any, **options: Any) -> Any:
+        before = dict(vars(self))
+        training, n_updates = getattr(self, "_training", None), _updates_of(self)
+        try:
+            return method(self, *args, **options)
+        except BaseException:
+            same = getattr(self, "_training", None) is training
+            if _updates_of(self) == (n_updates if same else 0):
+                for name in vars(self).keys() - before.keys():
+                    delattr(self, name)
+                vars(self).update(before)
+            raise
+
+    return cast(_Learning, learn)
+
+
+def _updates_of(model: Any) -> int:
+    """Updates that a model's training has made; 0 before there is one."""
+    training = getattr(model, "_training", None)
+    return 0 if training is None else training.update
 
 
 class TrainedEstimator(SavedEstimator, BaseEstimator):

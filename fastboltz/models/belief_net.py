@@ -19,7 +19,7 @@ from ..terms import Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
-from .base import CHUNK_ROWS, TrainedEstimator, _smoothed
+from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, unchanged_if_refused
 from .chunks import real_types
 from .deep import _check_depth, _check_layers, _spread
 
@@ -226,6 +226,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
 
     # -- training ------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, validation: Any = None
     ) -> SigmoidBeliefNetwork:
@@ -265,6 +266,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
                 monitor.put_back()
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Make one pass over X in minibatches, going on from where the model stands.
 

@@ -19,7 +19,7 @@ from ..terms import Hyperedges
 from ..training import Callback, Rows
 from ..units import BY_NAME, Unit
 from ..validation import check_count, check_state, one_of, unknown_group
-from .base import CHUNK_ROWS, Data, EnergyEstimator
+from .base import CHUNK_ROWS, Data, EnergyEstimator, unchanged_if_refused
 from .chunks import is_chunked, real_types
 from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
 
@@ -432,6 +432,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
 
     # -- fitting -------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BoltzmannMachine:
         """Learn the parameters from rows of the observed groups.
 
@@ -458,6 +459,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         self._fit(data, self._check_weights(sample_weight, data[self._visible[0]]))
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> BoltzmannMachine:
         """Make one pass over the rows, going on from where the model stands.
 

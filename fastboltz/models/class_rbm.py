@@ -32,7 +32,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_flag, check_number, one_of
-from .base import Data, EnergyEstimator
+from .base import Data, EnergyEstimator, unchanged_if_refused
 from .chunks import is_chunked, parts_of, real_types
 from .labels import is_unlabelled, listed_labels, plain_labels
 
@@ -195,6 +195,7 @@ class _LabelMachine(
 
     # -- fitting -------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(
         self, X: Any, y: Any = None, sample_weight: Any = None, *, validation: Any = None
     ) -> Any:
@@ -296,6 +297,7 @@ class _LabelMachine(
         data = {"v": rows, "y": self._one_hot(numbers, rows.dtype)}
         return data, self._check_weights(sample_weight, rows, is_part=True)
 
+    @unchanged_if_refused
     def partial_fit(
         self, X: Any, y: Any = None, classes: Any = None, sample_weight: Any = None
     ) -> Any:

@@ -21,10 +21,10 @@ from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
 from ..persistence import Checkpoint, SavedEstimator
 from ..terms import Params
-from ..training import Callback
+from ..training import Callback, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
-from .base import Data, refuse_unnamed
+from .base import Data, refuse_unnamed, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
 from .chunks import is_chunked, parts_of, passes_over, real_types, take_names
 from .rbm import RBM
@@ -607,6 +607,7 @@ centered, n_threads, callbacks, verbose, random_state
     def _check_rows(self, X: Any, *, reset: bool) -> Any:
         return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
 
+    @unchanged_if_refused
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:
         """Learn layer after layer from rows of X.
 
@@ -621,6 +622,10 @@ centered, n_threads, callbacks, verbose, random_state
         Returns
         -------
         self
+
+        Notes
+        -----
+        Ctrl-C leaves a network of the RBMs that have learnt by then, so of fewer layers.
         """
         layers = _check_layers(self.layers)
         x = X if is_chunked(X) else self._check_rows(X, reset=True)
@@ -632,16 +637,26 @@ centered, n_threads, callbacks, verbose, random_state
             own_seed = int(np.random.default_rng([seed, k]).integers(2**31))
             options["callbacks"] = self._callbacks_of(rbms)
             rbm = RBM(n, visible=visible, random_state=own_seed, **options)
-            rbm.fit(x, sample_weight=sample_weight)
-            rbms.append(rbm)
+            try:
+                rbm.fit(x, sample_weight=sample_weight)
+            finally:
+                # Also where it was interrupted: then these are a network of fewer layers.
+                if hasattr(rbm, "params_"):
+                    rbms.append(rbm)
+                if rbms:
+                    if is_chunked(X):
+                        take_names(self, rbms[0])
+                    self.rbms_ = rbms
+                    self._seed = seed
+                    self._draws = np.random.default_rng(seed)
             if k < len(layers) - 1:
                 x = _features(rbm, x)
-        if is_chunked(X):
-            take_names(self, rbms[0])
-        self.rbms_ = rbms
-        self._seed = seed
-        self._draws = np.random.default_rng(seed)
         return self
+
+    @property
+    def _training(self) -> TrainingState | None:
+        """That of the RBM that learnt last."""
+        return self.rbms_[-1]._training if hasattr(self, "rbms_") else None
 
     def _callbacks_of(self, below: list[RBM]) -> list[Callback] | None:
         """Callbacks of the RBM above others: checkpoints have a file for each."""

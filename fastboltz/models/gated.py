@@ -17,7 +17,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Callback
 from ..units import Gaussian, ReLU
 from ..validation import check_count, check_flag, one_of
-from .base import Data, EnergyEstimator
+from .base import Data, EnergyEstimator, unchanged_if_refused
 from .chunks import is_chunked, real_types
 
 #: How strongly real images are coupled at the start; at 1 there is no distribution left.
@@ -268,6 +268,7 @@ n_threads, callbacks, verbose, random_state
 
     _chunk = ("X", "Y")
 
+    @unchanged_if_refused
     def fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Learn the transformations between the rows of X and those of Y.
 
@@ -295,9 +296,10 @@ n_threads, callbacks, verbose, random_state
             try:
                 self._check_coupling()
             except ValueError as error:
-                warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+                warnings.warn(str(error), RuntimeWarning, stacklevel=3)
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, X: Any, Y: Any = None, sample_weight: Any = None) -> GatedRBM:
         """Make one pass over the pairs, going on from where the model stands.
 

@@ -29,7 +29,7 @@ from ..terms import Params
 from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
-from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed
+from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed, unchanged_if_refused
 from .chunks import is_chunked, real_types
 from .class_rbm import _LabelMachine
 from .labels import UNLABELLED, is_unlabelled, plain_labels
@@ -703,6 +703,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
 
     # -- fitting -------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> PointwiseGatedRBM:
         """Learn the parameters from rows of X.
 
@@ -743,6 +744,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         self._learn({"v": X}, labels, weight)
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> PointwiseGatedRBM:
         """Make one pass over X in minibatches, going on from where the model stands.
 

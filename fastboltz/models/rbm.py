@@ -19,7 +19,7 @@ from ..terms import Params
 from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
-from .base import Data, EnergyEstimator
+from .base import Data, EnergyEstimator, unchanged_if_refused
 from .chunks import is_chunked, precisions
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
@@ -186,6 +186,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None, *, comm: Any = None) -> RBM:
         """Learn the parameters from rows of X.
 
@@ -249,6 +250,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         self._fit({"v": X}, weight)
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> RBM:
         """Make one pass over X in minibatches, going on from where the model stands.
 
@@ -374,7 +376,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                 f"init='low-rank' has ended with {found.effective:.1%} of its samples carrying its "
                 f"gradients: the modes that the training begins with may have wrong shares.",
                 RuntimeWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _trainer(self, energy: Energy) -> Trainer:

@@ -33,7 +33,7 @@ from ..terms import FactoredTerm, Params, as_rows
 from ..training import Best, Callback, Rows, TrainingState
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
-from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real
+from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real, unchanged_if_refused
 from .chunks import is_chunked, real_types
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
@@ -410,6 +410,7 @@ class RNNRBM(EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
+    @unchanged_if_refused
     def fit(
         self,
         sequences: Any,
@@ -463,6 +464,7 @@ class RNNRBM(EnergyEstimator):
                 monitor.put_back()
         return self
 
+    @unchanged_if_refused
     def partial_fit(self, sequences: Any, lengths: Any = None) -> RNNRBM:
         """Make one pass over the sequences, going on from where the model stands.
 
