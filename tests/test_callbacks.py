@@ -415,6 +415,28 @@ def test_early_stopping_of_a_model_s_own_judges_means(name):
         assert 1 - model.score(TRAIN[100:], LABELS[100:]) == pytest.approx(min(errors))
 
 
+@pytest.mark.parametrize("name", WITH_VALIDATION)
+def test_early_stopping_of_a_model_s_own_puts_the_best_back_after_an_interrupt(name):
+    """As the callback does; at a rate that is far too high the best is not the last."""
+
+    def interrupt(progress):
+        if progress.state.kept["epoch"] < progress.state.epoch:
+            raise KeyboardInterrupt
+
+    keeps = _Keeps()
+    options = {"n_iter": 20, "random_state": 0, "batch_size": 20, "callbacks": [keeps, interrupt]}
+    model = WITH_VALIDATION[name](**options).set_params(learning_rate=20.0)
+    with pytest.raises(KeyboardInterrupt):
+        if name == "recurrent":
+            model.fit([TRAIN[:50], TRAIN[50:90]], validation=[TRAIN[90:120]])
+        elif name == "belief net":
+            model.fit(TRAIN[:100], validation=TRAIN[100:])
+        else:
+            model.fit(TRAIN[:100], LABELS[:100], validation=(TRAIN[100:], LABELS[100:]))
+    assert len(keeps.params) == model.n_iter_ == model.best_iter_ + 1
+    _same(model.params_, keeps.params[model.best_iter_ - 1])
+
+
 def test_the_first_epoch_of_a_mean_is_a_whole_number():
     with pytest.raises((TypeError, ValueError), match=r"begin must be .*0\.5"):
         Average(0.5)

@@ -213,17 +213,20 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             # The last but for checkpoints: if one process ends the training, all do.
             callbacks.append(lambda progress: ranks.any(progress.state.finished))
         try:
-            run(
-                epochs,
-                self.params_,
-                model=self,
-                n_iter=n_epochs,
-                callbacks=callbacks,
-                state=state,
-                resume=resume,
-            )
-            if best is not None and best.params:
-                best.put_back()
+            try:
+                run(
+                    epochs,
+                    self.params_,
+                    model=self,
+                    n_iter=n_epochs,
+                    callbacks=callbacks,
+                    state=state,
+                    resume=resume,
+                )
+            finally:
+                # Also where the training was interrupted, or failed.
+                if best is not None and best.params:
+                    best.put_back()
             for one in callbacks:
                 if isinstance(one, Checkpoint):
                     one.over(Progress(self, self.params_, state, n_epochs))

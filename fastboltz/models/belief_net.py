@@ -258,12 +258,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             weight = None if weight is None else weight[rows]
         self._begin(X, weight)
         monitor = None if held is None else _Best(self, held)
-        try:
-            self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
-        finally:
-            # Also where the training was interrupted, or failed.
-            if monitor is not None and monitor.params:
-                monitor.put_back()
+        self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         return self
 
     @unchanged_if_refused

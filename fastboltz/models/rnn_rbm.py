@@ -456,12 +456,7 @@ class RNNRBM(EnergyEstimator):
         monitor = None
         if held is not None:
             monitor = _Best(self, held[0].astype(self._dtype, copy=False), held[1])
-        try:
-            self._train_sequences(X, counts, self.n_iter, True, monitor)
-        finally:
-            # Also where the training was interrupted, or failed.
-            if monitor is not None and monitor.params:
-                monitor.put_back()
+        self._train_sequences(X, counts, self.n_iter, True, monitor)
         return self
 
     @unchanged_if_refused
