@@ -288,6 +288,36 @@ def test_rows_held_out_are_not_trained_on():
     assert set(model.history_) > {"validation_error", "validation_log_likelihood"}
 
 
+@pytest.mark.parametrize(
+    ("sizes", "fraction", "expected"),
+    [
+        ((50, 50), 0.1, {(5, 5)}),
+        ((900, 60, 40), 0.1, {(90, 6, 4)}),
+        ((97, 2, 1), 0.1, {(10, 0, 0)}),
+        ((97, 2, 1), 0.3, {(29, 1, 0)}),
+        ((6, 3, 1), 0.5, {(3, 2, 0)}),
+        ((2, 1), 0.1, {(1, 0)}),
+        # One row of two classes of one size: either of them.
+        ((5, 5), 0.1, {(1, 0), (0, 1)}),
+    ],
+    ids=str,
+)
+def test_as_much_of_each_class_is_held_out(sizes, fraction, expected):
+    """Catches rare classes that only early stopping sees, and common ones that it does not see."""
+    found, chosen = set(), set()
+    for seed in range(20):
+        numbers = np.repeat([*range(len(sizes)), -1], [*sizes, 7])
+        numbers = np.random.default_rng(seed).permutation(numbers)
+        model = RBMClassifier(2, validation_fraction=fraction, random_state=seed)
+        rows, held = model._hold_out(numbers)
+        assert sorted([*rows, *held]) == list(range(len(numbers)))
+        found.add(tuple(np.bincount(numbers[held], minlength=len(sizes)).tolist()))
+        chosen.add(held.tobytes())
+        assert set(numbers[rows]) == set(numbers)
+    assert found == expected
+    assert len(chosen) > 5
+
+
 @every_model
 def test_partial_fit_and_pickles_go_on_as_one_training(name):
     X, y = _data(name)
@@ -518,8 +548,11 @@ def test_validation_and_samples_that_make_no_sense_are_refused():
         model.fit(X, y, validation=0.1)
     with _says("y of validation has 23 labels, but X has 24 rows; give one label a row."):
         model.fit(X, y, validation=(X, y[:-1]))
-    with _says("early stopping would hold out all 1 labelled rows; lower validation_fraction"):
-        model._hold_out(np.array([0, -1]))
+    with _says(
+        "early stopping would hold out 2 of 3 labelled rows and leave no row of some of the 2 "
+        "classes to learn from; lower validation_fraction (it is 0.6), give more rows, or"
+    ):
+        RBMClassifier(2, validation_fraction=0.6)._hold_out(np.array([0, -1, 1, 1]))
     with _says("label has shape (3,); expected one label, or (2,)."):
         model.sample(2, [0, 1, 2])
     with _says("init has 24 rows; expected n_samples=2."):

@@ -444,16 +444,28 @@ class _LabelMachine(
         return out
 
     def _hold_out(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to train on, and labelled rows to stop by."""
+        """Rows to train on, and labelled rows to stop by: of each class about the same share."""
         labelled = np.flatnonzero(numbers >= 0)
         n = max(1, round(self.validation_fraction * len(labelled)))
-        if n >= len(labelled):
+        # In each class the rows stand, in random order, evenly in (0, 1): those held out are the
+        # first n of all classes together. The last of each class is learnt from.
+        random = np.random.default_rng(rng.seed_from(self.random_state))
+        order = random.permutation(labelled)
+        order = order[numbers[order].argsort(kind="stable")]
+        counts = np.unique(numbers[order], return_counts=True)[1]
+        place = np.concatenate([(np.arange(count) + 0.5) / count for count in counts])
+        may_go = np.ones(len(order), bool)
+        may_go[counts.cumsum() - 1] = False
+        if n > may_go.sum():
             raise ValueError(
-                f"early stopping would hold out all {len(labelled)} labelled rows; lower "
-                f"validation_fraction (it is {self.validation_fraction:g}), or give more rows."
+                f"early stopping would hold out {n} of {len(labelled)} labelled rows and leave no "
+                f"row of some of the {len(counts)} classes to learn from; lower "
+                f"validation_fraction (it is {self.validation_fraction:g}), give more rows, or "
+                f"give validation=(X, y)."
             )
-        order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(labelled)
-        held = np.sort(order[:n])
+        order, place = order[may_go], place[may_go]
+        # Ties are of classes of one size, none of which comes first.
+        held = np.sort(order[np.lexsort((random.random(len(order)), place))[:n]])
         return np.setdiff1d(np.arange(len(numbers)), held), held
 
     def _check_validation(self, validation: Any) -> _BestWeights:
@@ -766,9 +778,9 @@ class RBMClassifier(_LabelMachine):
     n_gibbs, n_chains, batch_size, n_iter, optimizer, momentum, l1, l2, centered
         As in `RBM`.
     early_stopping : bool, default=False
-        Hold `validation_fraction` of the labelled rows out, stop when their error has not fallen
-        for `n_iter_no_change` epochs, and keep the best epoch's parameters. Rows of one's own may
-        be given to `fit` instead.
+        Hold `validation_fraction` of the labelled rows out, the same share of each class, stop when
+        their error has not fallen for `n_iter_no_change` epochs, and keep the best epoch's
+        parameters. Rows of one's own may be given to `fit` instead.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=10
     n_threads, callbacks, verbose, random_state
@@ -868,9 +880,9 @@ class ClassGatedRBMClassifier(_LabelMachine):
     n_gibbs, n_chains, batch_size, n_iter, optimizer, momentum, l1, l2, centered
         As in `RBM`.
     early_stopping : bool, default=False
-        Hold `validation_fraction` of the labelled rows out, stop when their error has not fallen
-        for `n_iter_no_change` epochs, and keep the best epoch's parameters. Rows of one's own may
-        be given to `fit` instead.
+        Hold `validation_fraction` of the labelled rows out, the same share of each class, stop when
+        their error has not fallen for `n_iter_no_change` epochs, and keep the best epoch's
+        parameters. Rows of one's own may be given to `fit` instead.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=10
     n_threads, callbacks, verbose, random_state
@@ -1034,9 +1046,9 @@ class TwoGroupRBMClassifier(_LabelMachine):
     n_gibbs, n_chains, batch_size, n_iter, optimizer, momentum, l1, l2, centered
         As in `RBM`.
     early_stopping : bool, default=False
-        Hold `validation_fraction` of the labelled rows out, stop when their error has not fallen
-        for `n_iter_no_change` epochs, and keep the best epoch's parameters. Rows of one's own may
-        be given to `fit` instead.
+        Hold `validation_fraction` of the labelled rows out, the same share of each class, stop when
+        their error has not fallen for `n_iter_no_change` epochs, and keep the best epoch's
+        parameters. Rows of one's own may be given to `fit` instead.
     validation_fraction : float, default=0.1
     n_iter_no_change : int, default=10
     n_threads, callbacks, verbose, random_state
