@@ -6,10 +6,12 @@ import pickle
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 from catalogue import BY_NAME, CATALOGUE
 from scipy import sparse, special
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastboltz as fb
@@ -448,6 +450,58 @@ def test_one_given_row_serves_for_all_samples_and_known_units_stay():
     assert {g: x.shape for g, x in both.sample(3).items()} == {"x": (3, 3), "y": (3, 2)}
 
 
+@pytest.mark.parametrize("kind", [np.asarray, sparse.csr_array, pd.DataFrame], ids=repr)
+@pytest.mark.parametrize("unsized", [None, "x", "y"])
+def test_groups_side_by_side_in_one_table_are_those_of_a_dict(kind, unsized):
+    """Catches groups taken in another order than that of visible, then given."""
+    data = _pair_data()
+    table = np.hstack([data["y"], data["x"]])
+    table = pd.DataFrame(table, columns=list("abcde")) if kind is pd.DataFrame else kind(table)
+    model = _pair()
+    if unsized is not None:
+        model.groups = model.groups | {unsized: "bernoulli"}
+    expected = _pair().fit(data)
+    model.fit(table)
+    assert model.n_features_in_ == expected.n_features_in_ == 5
+    for key, x in expected.params_.items():
+        np.testing.assert_allclose(model.params_[key], x, rtol=1e-6, atol=1e-9, err_msg=key)
+    for ask in ("transform", "score_samples", "free_energy"):
+        found = getattr(model, ask)(table)
+        np.testing.assert_allclose(found, getattr(model, ask)(data), rtol=1e-6)
+    if kind is not pd.DataFrame:
+        with pytest.raises(ValueError, match="X has 4 features, but BoltzmannMachine is expectin"):
+            model.partial_fit(table[:, :4])
+    else:
+        with pytest.raises(ValueError, match="Feature names must be in the same order"):
+            model.transform(table[list("bacde")])
+
+
+def test_a_grid_search_splits_the_rows_of_several_groups():
+    data = _pair_data()
+    table = np.tile(np.hstack([data["y"], data["x"]]), (4, 1))
+    grid = {"learning_rate": [1e-6, 0.5]}
+    search = GridSearchCV(_pair(), grid, cv=2, error_score="raise").fit(table)
+    halves = [np.arange(12), np.arange(12, 24)]
+    for k, rate in enumerate(grid["learning_rate"]):
+        for fold, (held, rows) in enumerate([halves, halves[::-1]]):
+            model = _pair(learning_rate=rate)
+            model.fit({"y": table[rows, :2], "x": table[rows, 2:]})
+            expected = model.score({"y": table[held, :2], "x": table[held, 2:]})
+            found = search.cv_results_[f"split{fold}_test_score"][k]
+            assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_columns_of_a_table_are_not_remembered_of_a_dict():
+    """Catches a model that refuses the very arrays that it has learnt from last."""
+    groups = {"v": "bernoulli", "h": fb.Bernoulli(2)}
+    machine = fb.BoltzmannMachine(groups, ["v_i h_j"], visible="v", n_iter=1, random_state=0)
+    machine.fit(pd.DataFrame(np.eye(5), columns=list("abcde")))
+    machine.fit({"v": np.eye(3)})
+    assert machine.n_features_in_ == 3
+    assert not hasattr(machine, "feature_names_in_")
+    assert machine.transform(np.eye(3)).shape == (3, 2)
+
+
 def _nan(x):
     x = x.copy()
     x[0, 0] = np.nan
@@ -459,8 +513,21 @@ SENTENCES = [
     (
         {},
         [[0.0, 1.0]],
+        ValueError,
+        "X has 2 columns, but the observed groups take, side by side, 'y' 2, 'x' 3; give as many",
+    ),
+    (
+        {"groups": {"x": fb.Bernoulli(5), "y": "bernoulli", "h": fb.Bernoulli(2)}},
+        np.zeros((2, 5)),
+        ValueError,
+        "X has 5 columns, but the observed groups take, side by side, 'y' at least 1, 'x' 5;",
+    ),
+    (
+        {"groups": {"x": "bernoulli", "y": fb.Bernoulli, "h": fb.Bernoulli(2)}},
+        np.zeros((2, 5)),
         TypeError,
-        "X must be a dict of arrays, one for each observed group ('y', 'x'); got list.",
+        "X must be a dict of arrays, one for each observed group ('y', 'x'); got ndarray. It may "
+        "be one table where at most one group has no size: give those of 'y', 'x', e.g. groups=",
     ),
     (
         {},

@@ -87,7 +87,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
     history_ : dict of lists
     n_iter_ : int
     n_features_in_ : int
-        Where one group is observed.
+        Entries of the observed groups together.
 
     References
     ----------
@@ -368,15 +368,11 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                         f"{', '.join(map(repr, X)) or 'none'}); add X[{g!r}]."
                     )
             data = {g: self._check_group(f"X[{g!r}]", X[g]) for g in observed}
-        elif len(observed) > 1:
-            raise TypeError(
-                f"X must be a dict of arrays, one for each observed group "
-                f"({', '.join(map(repr, observed))}); got {type(X).__name__}."
-            )
         else:
+            sizes = self._sizes_in_table(X, reset)
             options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
             X = validate_data(self, X, reset=reset, accept_sparse="csr", **options)
-            data = {observed[0]: X}
+            data = self._cut_table(X, sizes)
         n_rows = {g: x.shape[0] for g, x in data.items()}
         if len(set(n_rows.values())) > 1:
             listed = ", ".join(f"X[{g!r}] has {n}" for g, n in n_rows.items())
@@ -395,6 +391,41 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 )
             self._check_known(name, g, unit, x)
             self._check_support(unit, x, name)
+        if by_group and reset:
+            self.n_features_in_ = sum(x.shape[1] for x in data.values())
+            self.__dict__.pop("feature_names_in_", None)
+        return data
+
+    def _sizes_in_table(self, X: Any, reset: bool) -> dict[str, int | None]:
+        """Columns of each observed group in a table of all; None stands for those that are left."""
+        if len(self._observed) == 1:
+            return {self._observed[0]: None}
+        groups = self.groups if reset else self.energy_.groups
+        sizes = {g: getattr(groups[g], "size", None) for g in self._observed}
+        sizes = {g: n if isinstance(n, int) else None for g, n in sizes.items()}
+        if (unknown := [g for g, n in sizes.items() if n is None])[1:]:
+            raise TypeError(
+                f"X must be a dict of arrays, one for each observed group "
+                f"({', '.join(map(repr, self._observed))}); got {type(X).__name__}. It may be one "
+                f"table where at most one group has no size: give those of "
+                f"{', '.join(map(repr, unknown))}, e.g. groups={{{unknown[0]!r}: "
+                f"fastboltz.Bernoulli(10), ...}}."
+            )
+        return sizes
+
+    def _cut_table(self, X: Any, sizes: Mapping[str, int | None]) -> dict[str, Any]:
+        """The observed groups, which stand side by side in the columns of X."""
+        left = X.shape[1] - sum(n or 0 for n in sizes.values())
+        if left < 0 or (left > 0) != (None in sizes.values()):
+            listed = ", ".join(f"{g!r} {n or 'at least 1'}" for g, n in sizes.items())
+            raise ValueError(
+                f"X has {X.shape[1]} columns, but the observed groups take, side by side, "
+                f"{listed}; give as many, or a dict of arrays."
+            )
+        data, start = {}, 0
+        for g, n in sizes.items():
+            stop = start + (left if n is None else n)
+            data[g], start = X[:, start:stop], stop
         return data
 
     def _check_group(self, name: str, x: Any) -> Any:
@@ -439,9 +470,10 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         Parameters
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features), or dict of them
-            An array where one group is observed, else group -> rows, (n_samples, size) or
-            (n_samples, *shape). NaN marks unknown visible units. A function that returns an
-            iterator of chunks stands for more than fits into memory, as in `RBM`.
+            Group -> rows, (n_samples, size) or (n_samples, *shape), for each observed group; or
+            one table of the visible groups and then those that are given, side by side, which
+            scikit-learn's splitters can take rows of. NaN marks unknown visible units. A function
+            that returns an iterator of chunks stands for more than fits into memory, as in `RBM`.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
