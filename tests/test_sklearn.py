@@ -404,6 +404,40 @@ def test_every_model_learns_from_polars_frames_in_their_precision(name):
     assert {x.dtype for x in one.params_.values()} == {np.dtype(np.float64)}
 
 
+#: Other sizes for the next fit.
+OTHERS = {
+    "n_components": 7,
+    "n_nuisance": 7,
+    "n_hidden": 7,
+    "n_recurrent": 7,
+    "n_factors": 7,
+    "weight_rank": 7,
+    "layers": (7,),
+    "order": 2,
+    "edges": None,
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parameters_for_the_next_fit_do_not_change_what_a_fitted_model_answers(name):
+    """Catches hidden units counted by the parameter: other shapes, and columns without a name."""
+    model, data, answers = MODELS[name]
+    model = clone(model).fit(*data)
+
+    def told():
+        found = [getattr(model, answer)(data[0]) for answer in answers]
+        found.append(getattr(model, "components_", None))
+        if hasattr(model, "get_feature_names_out"):
+            found.append(model.get_feature_names_out())
+        return pickle.dumps(found)
+
+    before = told()
+    known = model.get_params(deep=False)
+    for parameter in OTHERS.keys() & known.keys():
+        model.set_params(**{parameter: OTHERS[parameter]})
+        assert told() == before, parameter
+
+
 # ------------------------------------------------------------------------------- containers of data
 
 ANSWERS = ("transform", "score_samples", "free_energy", "reconstruct", "pseudo_likelihood")

@@ -995,13 +995,13 @@ class ClassGatedRBMClassifier(_LabelMachine):
     def components_(self) -> np.ndarray:
         """Weights of each class, (n_classes, n_components, n_features)."""
         params = self._learnt("components_")
-        if self.n_factors:
+        term = self.energy_.terms[0]
+        if isinstance(term, FactoredTerm):
             raise AttributeError(
-                f"with n_factors={self.n_factors} the weights are never formed; their factors are "
+                f"with n_factors={term.rank} the weights are never formed; their factors are "
                 f"in params_."
             )
-        w = params[self.energy_.terms[0].name]
-        return w.reshape(len(self.classes_), self.energy_.groups["h"].size, -1)
+        return params[term.name].reshape(len(self.classes_), self.energy_.groups["h"].size, -1)
 
 
 class TwoGroupRBMClassifier(_LabelMachine):
@@ -1190,8 +1190,9 @@ class TwoGroupRBMClassifier(_LabelMachine):
     @property
     def components_(self) -> np.ndarray:
         """Weights of the hidden units that meet the label."""
-        w = self._learnt("components_")[self.energy_.terms[0].name]
-        shape = (len(self.classes_),) if self.order == 3 else ()
+        params, term = self._learnt("components_"), self.energy_.terms[0]
+        w = params[term.name]
+        shape = (len(self.classes_),) if "y" in term.groups else ()
         return w.reshape(*shape, self.energy_.groups["h"].size, -1)
 
     @property

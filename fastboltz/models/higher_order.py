@@ -191,7 +191,7 @@ centered, n_threads, callbacks, verbose, random_state
         options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
         X = validate_data(self, X, reset=reset, **options)
         self._check_support(_UNITS[self.units](X.shape[1]), X)
-        return {"s": self._beside_hidden(X)}
+        return {"s": self._beside_hidden(X, self.n_hidden if reset else self._n_features_out)}
 
     def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
         hints = {
@@ -202,9 +202,10 @@ centered, n_threads, callbacks, verbose, random_state
         check_range(name, X, low, 1, type(unit).__name__, f"[{low}, 1]", hints[self.units])
         refuse_bits(unit, X, name, "units")
 
-    def _beside_hidden(self, X: np.ndarray) -> np.ndarray:
+    @staticmethod
+    def _beside_hidden(X: np.ndarray, n_hidden: int) -> np.ndarray:
         """A hidden unit is one that no row tells."""
-        return np.concatenate([X, np.full((len(X), self.n_hidden), np.nan, X.dtype)], axis=1)
+        return np.concatenate([X, np.full((len(X), n_hidden), np.nan, X.dtype)], axis=1)
 
     def _check_given(self, given: Any) -> dict[str, np.ndarray]:
         if given is None:
@@ -216,14 +217,14 @@ centered, n_threads, callbacks, verbose, random_state
                 f"{self.n_features_in_}), with NaN for the units to be drawn."
             )
         self._check_support(self.energy_.groups["s"], x, "given")
-        return super()._check_given({"s": self._beside_hidden(x)})
+        return super()._check_given({"s": self._beside_hidden(x, self._n_features_out)})
 
     # -- what differs from groups that are wholly hidden ---------------------------------------
 
     @property
     def _n_features_out(self) -> int:
         self._learnt("n_features_out")
-        return self.n_hidden
+        return self.energy_.groups["s"].size - self.n_features_in_
 
     def transform(self, X: Any) -> np.ndarray:
         """Means of the hidden units given what is known: exact up to twelve unknown units a row.

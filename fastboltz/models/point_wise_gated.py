@@ -363,7 +363,7 @@ class _PointwiseGated(EnergyEstimator):
         self._sizes()
 
     def _check_component(self, component: Any) -> int:
-        n = len(self._sizes())
+        n = self._n_learnt
         is_number = isinstance(component, Integral) and not isinstance(component, bool)
         if not is_number or component not in range(n):
             raise ValueError(
@@ -431,7 +431,7 @@ class _PointwiseGated(EnergyEstimator):
         """Weights of each component, (n_components[r], n_features)."""
         params = self._learnt("components_")
         empty = np.empty((0, self.energy_.groups["v"].size), self._dtype)
-        return [params.get(_weight_term(r), empty) for r in range(len(self._sizes()))]
+        return [params.get(_weight_term(r), empty) for r in range(self._n_learnt)]
 
     @property
     def intercept_hidden_(self) -> np.ndarray:
@@ -443,11 +443,16 @@ class _PointwiseGated(EnergyEstimator):
     def intercept_visible_(self) -> np.ndarray:
         """Biases of the visible units in each component, (number of components, n_features)."""
         params = self._learnt("intercept_visible_")
-        return np.stack([params["v"] + params[_bias_term(r)] for r in range(len(self._sizes()))])
+        return np.stack([params["v"] + params[_bias_term(r)] for r in range(self._n_learnt)])
+
+    @property
+    def _n_learnt(self) -> int:
+        """Components of the fitted model."""
+        return self.energy_.groups["z"].shape[-1]
 
     @property
     def _n_features_out(self) -> int:
-        return sum(self._sizes())
+        return sum(self.energy_.groups[g].size for g in _hidden(self.energy_))
 
     # -- inference -----------------------------------------------------------------------------
 
@@ -466,7 +471,7 @@ class _PointwiseGated(EnergyEstimator):
         return rng.Address.of(self._seed, "unknown", row=chunk * CHUNK_ROWS)
 
     def _means_of_hidden(self, data: Data, component: int | None) -> np.ndarray:
-        wanted = range(len(self._sizes()))
+        wanted = range(self._n_learnt)
         if component is not None:
             refuse_unnamed(self, f"component={component!r}")
             wanted = range(self._check_component(component), component + 1)

@@ -838,6 +838,8 @@ class BernoulliRBM(RBM):
         As in scikit-learn.
     h_samples_ : ndarray of shape (batch_size, n_components)
         Hidden units of the persistent chains.
+    chains_, energy_, history_, log_partition_, n_iter_, params_
+        As in `RBM`.
 
     Examples
     --------
