@@ -438,6 +438,11 @@ def test_parameters_for_the_next_fit_do_not_change_what_a_fitted_model_answers(n
         assert told() == before, parameter
 
 
+def test_tags_say_whether_a_second_table_or_labels_are_needed():
+    for name, (model, data, _) in MODELS.items():
+        assert model.__sklearn_tags__().target_tags.required == (len(data) == 2), name
+
+
 # ------------------------------------------------------------------------------- containers of data
 
 ANSWERS = ("transform", "score_samples", "free_energy", "reconstruct", "pseudo_likelihood")

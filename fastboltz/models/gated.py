@@ -533,6 +533,12 @@ n_threads, callbacks, verbose, random_state
             return (*drawn, info)
         return drawn if len(drawn) > 1 else drawn[0]
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.two_d_labels = True
+        return tags
+
 
 class _Coupling:
     """How strongly two real images are coupled, in the state of h in which they are most.
