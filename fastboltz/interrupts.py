@@ -18,6 +18,16 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C, heard at a whole update."""
 
 
+def after(update: int, epoch: int) -> Interrupted:
+    """What to raise when a training ends after that many updates."""
+    if update == 0:
+        return Interrupted("interrupted before the first update; nothing was learnt.")
+    return Interrupted(
+        f"interrupted after update {update} (epoch {epoch}); the model keeps this update and "
+        f"remains usable."
+    )
+
+
 class GivenUp(Interrupted):
     """Ctrl-C, heard within an update, of which nothing is left."""
 

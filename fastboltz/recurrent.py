@@ -30,7 +30,7 @@ import numpy as np
 
 from fastboltz_ext import layers, packed
 
-from . import products, rng, threads
+from . import interrupts, products, rng, threads
 from .energy import Energy
 from .interrupts import GivenUp, Interrupted, deferred_interrupt
 from .objectives import LogLikelihood, Objective, PhaseState
@@ -676,10 +676,7 @@ class SequenceTrainer(Trainer):
                     if interrupted.is_set():
                         state.seconds += time.perf_counter() - begin
                         state.position = {"start": end, "rate": rate, "u": u}
-                        raise Interrupted(
-                            f"interrupted after update {state.update} (epoch {state.epoch}); "
-                            f"the model keeps this update and remains usable."
-                        )
+                        raise interrupts.after(state.update, state.epoch)
             state.epoch += 1
             state.seconds += time.perf_counter() - begin
             state.record(epoch=state.epoch, seconds=state.seconds, learning_rate=rate)

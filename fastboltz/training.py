@@ -16,7 +16,7 @@ import numpy as np
 
 from fastboltz_ext import packed
 
-from . import rng, threads
+from . import interrupts, rng, threads
 from .energy import Energy
 from .interrupts import GivenUp, Interrupted, deferred_interrupt, may_be_given_up
 from .objectives import Objective, PhaseState
@@ -513,10 +513,7 @@ class Trainer:
                         if interrupted.is_set():
                             state.seconds += time.perf_counter() - begin
                             state.position = {"block": number, "start": start, "rate": rate}
-                            raise Interrupted(
-                                f"interrupted after update {state.update} (epoch {state.epoch}); "
-                                f"the model keeps this update and remains usable."
-                            )
+                            raise interrupts.after(state.update, state.epoch)
                     first += n
                     del rows, weights  # before the next block is made
             state.epoch += 1

@@ -474,6 +474,20 @@ def test_ctrl_c_in_a_long_update_gives_it_up_and_loses_nothing(
         assert model.chains_.tobytes() == whole.chains_.tobytes()
 
 
+def test_ctrl_c_in_the_first_update_says_that_nothing_was_learnt(handler, monkeypatch):
+    real = interrupts.look
+
+    def looking():
+        _interrupt()
+        return real()
+
+    monkeypatch.setattr(interrupts, "look", looking)
+    with pytest.raises(KeyboardInterrupt, match="before the first update; nothing was learnt"):
+        model = _fitting("adam")
+        model.fit(_bits())
+    assert not hasattr(model, "params_")
+
+
 def test_only_the_thread_that_the_signal_reaches_gives_up_updates(handler):
     with interrupts.may_be_given_up(), deferred_interrupt(within_updates=False) as event:
         event.set()

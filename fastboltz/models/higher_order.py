@@ -191,7 +191,8 @@ centered, n_threads, callbacks, verbose, random_state
         options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
         X = validate_data(self, X, reset=reset, **options)
         self._check_support(_UNITS[self.units](X.shape[1]), X)
-        return {"s": self._beside_hidden(X, self.n_hidden if reset else self._n_features_out)}
+        n_hidden = self.n_hidden if reset else self.energy_.groups["s"].size - X.shape[1]
+        return {"s": self._beside_hidden(X, n_hidden)}
 
     def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
         hints = {
