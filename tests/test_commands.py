@@ -266,7 +266,7 @@ def test_a_training_that_is_stopped_says_how_to_go_on_and_does(capsys, monkeypat
         patch.setattr(Trainer, "update", stopped)
         status, out, err = run(capsys, *arguments, *keep, "--json")
     assert (status, out) == (130, "")
-    assert "interrupted after update 5" in err
+    assert "interrupted after update 4" in err  # the fifth was given up
     assert "Saved in 'kept.fbm'" in err
     assert err.endswith("On the command line: --resume.\n")
     assert not os.path.exists("m.fbm")
