@@ -335,16 +335,39 @@ def test_pairs_of_images_come_in_chunks():
         assert learnt(one) == learnt(two)
 
 
-def test_deep_machines_and_switches_take_chunks_where_nothing_is_pretrained():
-    for model in (fb.DeepBoltzmannMachine((4, 3), **OPTIONS), fb.PointwiseGatedRBM(**OPTIONS)):
-        with pytest.raises(ValueError, match=r"all\s+rows at once, but they come in chunks"):
-            model.fit(cut(50))
-        if "components" in str(model.get_params()):
-            model.set_params(n_components=(2, 2))
-        model.set_params(n_pretraining=0)
-        assert learnt(model.fit(cut(50, 51))) == learnt(model.fit(X))
-        model.partial_fit(iter([X[:100], X[100:]]))
-        assert model._training.update == 60
+@pytest.mark.parametrize("n_pretraining", [0, 2])
+@pytest.mark.parametrize(
+    "model",
+    [
+        fb.DeepBoltzmannMachine((4, 3), **OPTIONS),
+        fb.DeepBoltzmannMachine((4, 3, 2), **OPTIONS),
+        fb.PointwiseGatedRBM((3, 2), **OPTIONS),
+        fb.PointwiseGatedRBMClassifier((3, 2), **OPTIONS),
+    ],
+    ids=["two-layers", "three-layers", "switches", "switches-labels"],
+)
+def test_deep_machines_and_switches_take_chunks_and_pretrain_on_them(model, n_pretraining):
+    model = clone(model).set_params(n_pretraining=n_pretraining)
+    is_classifier = hasattr(model, "predict")
+    expected = learnt(model.fit(X, Y if is_classifier else None))
+    for lengths in ((50, 51), (7,)):
+        chunks = (pairs if is_classifier else cut)(*lengths)
+        assert learnt(model.fit(chunks)) == expected
+    rest = [(X[:100], Y[:100]), (X[100:], Y[100:])] if is_classifier else [X[:100], X[100:]]
+    model.partial_fit(iter(rest))
+    assert model._training.update == 60
+
+
+def test_a_pretraining_reads_chunks_with_epochs_of_its_own():
+    heard = []
+
+    def rows(epoch):
+        heard.append(epoch)
+        yield X
+
+    fb.PointwiseGatedRBM((3, 2), n_pretraining=2, **OPTIONS).fit(rows)
+    n = OPTIONS["n_iter"]
+    assert heard == [0, 0, 1, 2, *range(1, n + 1)]
 
 
 def test_labels_that_cannot_be_read_get_a_sentence():

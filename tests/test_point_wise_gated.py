@@ -18,7 +18,7 @@ from test_objectives import _assert_gradient
 import fastboltz as fb
 from fastboltz import PointwiseGatedRBM, PointwiseGatedRBMClassifier
 from fastboltz.models import point_wise_gated
-from fastboltz.models.point_wise_gated import _Inference, relevance
+from fastboltz.models.point_wise_gated import Relevance, _Inference
 from fastboltz.optimizers import Constant
 
 Z_LIMIT = 4.5
@@ -470,15 +470,24 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
     np.testing.assert_array_equal(text, some)
     np.testing.assert_array_equal(none, never)
     assert not np.array_equal(text, never)
-    H = np.hstack([X, np.ones((400, 1))])
-    ratio = relevance(H, y)
+
+    def shares(labels, *cuts):
+        found = Relevance()
+        for rows, own in zip(np.split(H, cuts), np.split(labels, cuts), strict=True):
+            found.add(rows, own)
+        return found.shares()
+
+    H = np.hstack([X, np.full((400, 1), 0.3)])
+    ratio = shares(y)
+    for cuts in ((1, 2, 150), (int((y == y[0]).argmin()),)):
+        np.testing.assert_allclose(shares(y, *cuts), ratio, rtol=1e-12)
     for column in range(8):
         groups = [H[y == c, column] for c in (0, 1)]
         within = sum(((g - g.mean()) ** 2).sum() for g in groups)
         total = ((H[:, column] - H[:, column].mean()) ** 2).sum()
         assert ratio[column] == pytest.approx(1 - within / total)
     assert ratio[8] == 0
-    np.testing.assert_array_equal(relevance(H, np.where(y == 1, -1, y)), 0)
+    np.testing.assert_array_equal(shares(np.where(y == 1, -1, y)), 0)
 
 
 def _noisy_digits(n=900, seed=0):

@@ -399,7 +399,15 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
         """Learn from rows of the observed groups, anew."""
         self._begin(data, weight)
+        if not self._will_resume():
+            self._pretrain(data, weight)
         self._train(data, weight, self.n_iter, decay=True)
+
+    def _pretrain(self, data: Data | Callable[[int], Iterator[Part]], weight: Any) -> None:
+        """What is learnt from all rows before the first update: here nothing.
+
+        Data in chunks are a function that begins a pass over blocks and is told the epoch.
+        """
 
     def _fit_shared(self, check: Callable[[], Data], comm: Any) -> None:
         """Learn from rows of the observed groups of which this process holds a part.
@@ -465,6 +473,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             prepare(fresh)
         take_names(self, fresh)
         self._begin_at(fresh.energy_, fresh._dtype, survey.moments, survey.weight)
+        if not self._will_resume():
+            self._pretrain(lambda epoch: self._blocks(begin(epoch), self), None)
         n_rows = survey.n_rows
 
         def read(epoch: int) -> Iterator[tuple[dict[str, Rows], np.ndarray | None]]:

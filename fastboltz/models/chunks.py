@@ -116,6 +116,20 @@ def parts_of(chunk: Any, what: tuple[str, ...] = ("rows",)) -> tuple[Any, Any]:
     return chunk[:n], chunk[n] if len(chunk) > n else None
 
 
+def mapped(function: Callable[[Any], Any], X: Any) -> Any:
+    """What a function makes of rows; of chunks, a function that returns such as they come."""
+    if not is_chunked(X):
+        return function(X)
+    begin = passes_over(X, "fit")
+
+    def read(epoch: int) -> Iterator[tuple[Any, Any]]:
+        for chunk in begin(epoch):
+            rows, weight = parts_of(chunk)
+            yield function(rows), weight
+
+    return read
+
+
 def take_names(model: Any, other: Any) -> None:
     """Have a model know of columns and labels what another, which has seen them, does."""
     for name in ("n_features_in_", "feature_names_in_", "classes_"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from numbers import Integral
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
 from .base import Data, refuse_unnamed, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
-from .chunks import is_chunked, parts_of, passes_over, real_types, take_names
+from .chunks import Part, is_chunked, mapped, real_types, take_names
 from .rbm import RBM
 
 #: Likelihoods are exact where the hidden layers that are listed have at most so many states (log2).
@@ -225,26 +226,18 @@ n_threads, callbacks, verbose, random_state
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[int], Iterator[Any]]:
-        if name == "fit" and self.n_pretraining:
-            raise ValueError(
-                f"n_pretraining={self.n_pretraining} begins with RBMs that are learnt from all "
-                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
-                f"n_pretraining=0."
-            )
-        return super()._passes_over(X, sample_weight, name)
+    def _pretrain(self, data: Data | Callable[[int], Iterator[Part]], weight: Any) -> None:
+        """Begin with the parameters of the machine that a greedy stack of RBMs makes up."""
+        if not self.n_pretraining:
+            return
+        means = self._base_rates["v"].reshape(-1)
 
-    def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
-        self._begin(data, weight)
-        if self.n_pretraining and not self._will_resume():
-            self.params_.update(self._pretrained(data["v"], weight))
-        self._train(data, weight, self.n_iter, decay=True)
-
-    def _pretrained(self, X: Any, weight: np.ndarray | None) -> Params:
-        """Parameters of the machine that a greedy stack of RBMs makes up."""
-        if not sparse.issparse(X):
+        def known(data: Data) -> Any:
+            X = data["v"]
             # An RBM knows no unknown units: here they stand at their mean.
-            X = np.where(np.isnan(X), self._base_rates["v"].reshape(-1).astype(X.dtype), X)
+            return X if sparse.issparse(X) else np.where(np.isnan(X), means.astype(X.dtype), X)
+
+        X = mapped(known, data)
         options = {name: getattr(self, name) for name in _OF_EACH_RBM}
         options |= {"n_iter": self.n_pretraining, "callbacks": None, "method": "pcd"}
         unit, last = self.energy_.groups["v"], len(self.layers) - 1
@@ -254,7 +247,7 @@ n_threads, callbacks, verbose, random_state
             twin = ""
             if k == 0 != last:
                 twin, unit = "v", _twin(unit)
-                X = sparse.hstack([X, X], format="csr") if sparse.issparse(X) else np.hstack([X, X])
+                X = mapped(_doubled, X)
             elif k == last != 0:
                 twin, hidden = "h", _twin(hidden)
             seed = int(np.random.default_rng([self._seed, k]).integers(2**31))
@@ -265,8 +258,8 @@ n_threads, callbacks, verbose, random_state
             rbm.fit(X, sample_weight=weight)
             stack.append(rbm.single())
             if k < last:
-                X, unit = RBM._plain(rbm.transform, X), hidden
-        return _composed(stack, self.energy_)
+                X, unit = _features(rbm, X), hidden
+        self.params_.update(_composed(stack, self.energy_))
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -415,12 +408,22 @@ class _VariationalObjective(Objective):
         return super().step(params, means, state, weights, out)
 
 
-# -- the stack that a deep Boltzmann machine begins with -------------------------------------------
+# -- stacks of RBMs --------------------------------------------------------------------------------
+
+
+def _features(rbm: RBM, X: Any) -> Any:
+    """What the next RBM of a stack learns from."""
+    return mapped(partial(RBM._plain, rbm.transform), X)
 
 
 def _twin(unit: Unit) -> Unit:
     """The units twice."""
     return type(unit)(2, *unit.shape)
+
+
+def _doubled(X: Any) -> Any:
+    """Rows of twins."""
+    return sparse.hstack([X, X], format="csr") if sparse.issparse(X) else np.hstack([X, X])
 
 
 class _TwinRBM(RBM):
@@ -448,8 +451,8 @@ class _TwinRBM(RBM):
         for key, axis in self._copies(params):
             params[key][...] = params[key].mean(axis=axis, keepdims=True)
 
-    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
-        super()._begin(data, weight)
+    def _begin_at(self, *args: Any) -> None:
+        super()._begin_at(*args)
         self._tie(self.params_)
 
     def _objective(self, energy: Energy, n_threads: int) -> Objective:
@@ -498,20 +501,6 @@ def _composed(stack: Sequence[Params], energy: Energy) -> Params:
 
 
 # -- deep belief network ---------------------------------------------------------------------------
-
-
-def _features(rbm: RBM, X: Any) -> Any:
-    """What the next RBM of a stack learns from; of chunks a function that returns such."""
-    if not is_chunked(X):
-        return RBM._plain(rbm.transform, X)
-    begin = passes_over(X, "fit")
-
-    def read(epoch: int) -> Iterator[tuple[np.ndarray, Any]]:
-        for chunk in begin(epoch):
-            rows, weight = parts_of(chunk)
-            yield RBM._plain(rbm.transform, rows), weight
-
-    return read
 
 
 class DeepBeliefNetwork(

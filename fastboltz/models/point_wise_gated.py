@@ -30,7 +30,7 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed, unchanged_if_refused
-from .chunks import is_chunked, real_types
+from .chunks import Part, is_chunked, mapped, real_types
 from .class_rbm import _LabelMachine
 from .labels import UNLABELLED, is_unlabelled, plain_labels
 from .rbm import RBM
@@ -282,6 +282,8 @@ class _PointwiseGated(EnergyEstimator):
     mask_bias: float
     sparsity: float
     activity: float
+    #: What `fit` was given beside the rows to order the units of the pretraining by.
+    _order_by: np.ndarray | None = None
 
     @property
     def _generative_weight(self) -> float:
@@ -374,15 +376,6 @@ class _PointwiseGated(EnergyEstimator):
 
     # -- fitting -------------------------------------------------------------------------------
 
-    def _passes_over(self, X: Any, sample_weight: Any, name: str) -> Callable[[int], Iterator[Any]]:
-        if name == "fit" and self.n_pretraining:
-            raise ValueError(
-                f"n_pretraining={self.n_pretraining} begins with an RBM that is learnt from all "
-                f"rows at once, but they come in chunks; give one array or CSR matrix, or set "
-                f"n_pretraining=0."
-            )
-        return super()._passes_over(X, sample_weight, name)
-
     def _begin_at(self, *args: Any) -> None:
         super()._begin_at(*args)
         # Visible units are left to the others until hidden units of component 0 claim them.
@@ -390,15 +383,10 @@ class _PointwiseGated(EnergyEstimator):
         self.params_[_bias_term(0)] += bias
         self.params_["z"][:, 0] += bias
 
-    def _learn(self, data: Data, labels: np.ndarray | None, weight: np.ndarray | None) -> None:
-        """Learn from rows anew; where there are labels they order the units of the pretraining."""
-        self._begin(data, weight)
-        if self.n_pretraining and not self._will_resume():
-            self.params_.update(self._pretrained(data["v"], labels, weight))
-        self._train(data, weight, self.n_iter, decay=True)
-
-    def _pretrained(self, X: Any, labels: np.ndarray | None, weight: np.ndarray | None) -> Params:
+    def _pretrain(self, data: Data | Callable[[int], Iterator[Part]], weight: Any) -> None:
         """Components made of the hidden units of one RBM, the most relevant to the class first."""
+        if not self.n_pretraining:
+            return
         sizes = self._sizes()
         rbm = RBM(
             sum(sizes),
@@ -408,11 +396,13 @@ class _PointwiseGated(EnergyEstimator):
             random_state=int(np.random.default_rng(self._seed).integers(2**31)),
             **{name: getattr(self, name) for name in _OF_THE_RBM},
         )
-        rbm.fit(X, sample_weight=weight)
+        rbm.fit(mapped(lambda known: known["v"], data), sample_weight=weight)
         order = np.arange(sum(sizes))
-        if labels is not None:
-            features = RBM._plain(rbm.transform, X)
-            order = np.argsort(-relevance(features, labels), kind="stable")
+        if "y" in self.energy_.groups or self._order_by is not None:
+            relevance = Relevance()
+            for known, _ in data(0) if callable(data) else [(data, weight)]:
+                relevance.add(RBM._plain(rbm.transform, known["v"]), self._labels_of(known))
+            order = np.argsort(-relevance.shares(), kind="stable")
         params = {key: x for key, x in rbm.params_.items() if key.startswith("v.")}
         # The RBM's visible units are those of component 0; elsewhere they are as their data are.
         bias = self.params_[_bias_term(0)]
@@ -422,7 +412,14 @@ class _PointwiseGated(EnergyEstimator):
             if len(units):
                 params[f"h{r}"] = rbm.intercept_hidden_[units]
                 params[_weight_term(r)] = rbm.components_[units]
-        return {key: np.array(x, order="C") for key, x in params.items()}
+        self.params_.update({key: np.array(x, order="C") for key, x in params.items()})
+
+    def _labels_of(self, data: Data) -> np.ndarray:
+        """Labels by which the units of the pretraining are ordered."""
+        if "y" not in data:
+            return np.asarray(self._order_by)
+        y = data["y"]
+        return np.where(np.isnan(y[:, 0]), UNLABELLED, y.argmax(axis=1))
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -540,29 +537,41 @@ def _hidden(energy: Energy) -> tuple[str, ...]:
     return tuple(g for g in energy.groups if g not in ("v", "y", "z"))
 
 
-def relevance(H: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Share of each column's variance that lies between the classes (correlation ratio).
+class Relevance:
+    """Share of each hidden unit's variance that lies between the classes (correlation ratio)."""
 
-    Parameters
-    ----------
-    H : ndarray of shape (n_samples, n_units)
-    labels : ndarray of shape (n_samples,)
-        Rows labelled -1 are left out.
+    def __init__(self) -> None:
+        #: Label -> its rows, and of each unit the mean and the sum of squares about it.
+        self._classes: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
 
-    Returns
-    -------
-    ndarray of shape (n_units,)
-        In [0, 1]; 0 for columns that do not vary.
-    """
-    known = np.asarray(labels != UNLABELLED)
-    H, labels = H[known].astype(np.float64), labels[known]
-    mean = H.mean(axis=0)
-    total = ((H - mean) ** 2).sum(axis=0)
-    between = np.zeros(H.shape[1])
-    for label in np.unique(labels):
-        rows = H[labels == label]
-        between += len(rows) * (rows.mean(axis=0) - mean) ** 2
-    return np.divide(between, total, out=np.zeros_like(total), where=total > 0)
+    def add(self, H: np.ndarray, labels: np.ndarray) -> None:
+        """See the next rows.
+
+        Parameters
+        ----------
+        H : ndarray of shape (n_samples, n_units)
+        labels : ndarray of shape (n_samples,)
+            Rows labelled -1 are left out.
+        """
+        for label in np.unique(labels[labels != UNLABELLED]).tolist():
+            rows = H[labels == label].astype(np.float64)
+            n, mean = len(rows), rows.mean(axis=0)
+            squares = ((rows - mean) ** 2).sum(axis=0)
+            if label in self._classes:
+                before, old, old_squares = self._classes[label]
+                n += before
+                squares += old_squares + before * len(rows) / n * (mean - old) ** 2
+                mean = old + len(rows) / n * (mean - old)
+            self._classes[label] = n, mean, squares
+
+    def shares(self) -> np.ndarray:
+        """Of each unit, in [0, 1]; 0 of those that do not vary."""
+        n, means, squares = (np.array(x) for x in zip(*self._classes.values(), strict=True))
+        between = n @ (means - n @ means / n.sum()) ** 2
+        total = squares.sum(axis=0) + between
+        # Means of equal numbers differ by rounding.
+        varies = total > 1e-24 * n.sum()
+        return np.divide(between, total, out=np.zeros_like(total), where=varies)
 
 
 # -- the models ------------------------------------------------------------------------------------
@@ -716,8 +725,8 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         ----------
         X : array-like or CSR matrix of shape (n_samples, n_features)
             float32 and float64 are kept, and are the precision of the parameters; all else
-            becomes float32. With ``n_pretraining=0`` also a function that returns an iterator of
-            chunks, as in `RBM.fit`.
+            becomes float32. Also a function that returns an iterator of chunks, as in `RBM.fit`;
+            the pretraining reads it ``n_pretraining + 1`` times more, with epochs of its own.
         y : array-like of shape (n_samples,), optional
             Labels, -1 where there is none. They serve only to give the units of the pretraining
             that tell them apart best to component 0.
@@ -746,7 +755,12 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
             numbers[known] = np.unique(labels[known], return_inverse=True)[1]
             # Where no row has a label, none can order the units.
             labels = numbers if known.any() else None
-        self._learn({"v": X}, labels, weight)
+        self._order_by = labels
+        try:
+            self._fit({"v": X}, weight)
+        finally:
+            # It belongs to rows of this call alone.
+            del self._order_by
         return self
 
     @unchanged_if_refused
@@ -1098,10 +1112,6 @@ n_gibbs, n_chains, optimizer, momentum
     def _generative_weight(self) -> float:
         fixed = {"generative": 1.0, "discriminative": 0.0}
         return fixed.get(self.objective, self.alpha)
-
-    def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
-        y = data["y"]
-        self._learn(data, np.where(np.isnan(y[:, 0]), UNLABELLED, y.argmax(axis=1)), weight)
 
     # -- what was learnt -----------------------------------------------------------------------
 

@@ -351,14 +351,17 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
             params["h"] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
         return params
 
-    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
-        super()._begin(data, weight)
+    def _begin_at(self, *args: Any) -> None:
+        super()._begin_at(*args)
         if hasattr(self, "low_rank_"):
             del self.low_rank_
-        if self.init == "low-rank" and not self._will_resume():
-            self._pretrain(data["v"], weight)
 
-    def _pretrain(self, X: Any, weight: np.ndarray | None) -> None:
+    def _begin(self, data: Data, weight: np.ndarray | None) -> None:
+        super()._begin(data, weight)
+        if self.init == "low-rank" and not self._will_resume():
+            self._start_low_rank(data["v"], weight)
+
+    def _start_low_rank(self, X: Any, weight: np.ndarray | None) -> None:
         """Some hidden units become an RBM of the principal directions, fitted without chains."""
         rank = min(low_rank.RANK, *(n - 1 for n in X.shape))
         n_hidden = min(self.n_components, rank * low_rank.UNITS_OF_DIRECTION)
