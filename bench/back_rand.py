@@ -171,12 +171,18 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
     from sklearn.linear_model import LogisticRegression
 
     from fastboltz.callbacks import Average
+    from fastboltz.datasets import SwapNoise
 
     X, y = data["x_train"], data["y_train"]
+    rows: tuple[Any, ...] = (X, y)
+    if given.noise:
+        # Features learn without labels: the y of a `PointwiseGatedRBM` orders its units alone.
+        labels = None if name in features(given) else y
+        rows = (SwapNoise(X, labels, share=given.noise, random_state=seed),)
     others = ("test", "valid", "train")
     begin, used = time.perf_counter(), time.process_time()
     if name in (models := features(given)):
-        model = models[name].set_params(random_state=seed).fit(X, y)
+        model = models[name].set_params(random_state=seed).fit(*rows)
         best = epochs = model.n_iter_
         table = {part: np.asarray(model.transform(data[f"x_{part}"])) for part in others}
         # The strength of the penalty is chosen by the validation rows.
@@ -194,7 +200,7 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
         if name == "gated" and given.average_from:
             callbacks.append(Average(given.average_from))
         model = classifiers(given)[name].set_params(random_state=seed, callbacks=callbacks)
-        model.fit(X, y, validation=(data["x_valid"], data["y_valid"]))
+        model.fit(*rows, validation=(data["x_valid"], data["y_valid"]))
         seconds, used = time.perf_counter() - begin, time.process_time() - used
         best, epochs = model.best_iter_, model.n_iter_
         table, final = {part: data[f"x_{part}"] for part in others}, model
@@ -236,6 +242,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--inference", type=int, default=4, help="mean-field steps")
     add("--activity", type=float, default=0.15, help="mean activity of sparse hidden units")
     add("--l2", type=float, default=4e-4)
+    noise = "share of the pixels that are those of other training images, others in every epoch"
+    add("--noise", type=float, default=0.0, help=noise)
     add("--threads", type=int, help="all cores if not set")
     add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")
     add("--keep", action="store_true", help="other runs of the file")

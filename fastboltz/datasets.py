@@ -4,7 +4,7 @@
 ``.npz`` files from the folder that the environment variable ``FASTBOLTZ_DATA`` names. The package
 ships none of them and downloads nothing; what is missing is said in a sentence.
 `make_bouncing_balls` generates films. `Redrawn` makes bits of grey values, others in every pass of
-a training.
+a training, `SwapNoise` rows with entries of other rows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -22,6 +22,7 @@ import numpy as np
 from scipy import sparse
 
 from . import rng
+from .chunks import is_chunked, passes_over
 from .validation import check_count, check_number, one_of
 
 #: The environment variable that names the folder of the files.
@@ -95,7 +96,42 @@ class Sequences:
     test: tuple[np.ndarray, ...]
 
 
-class Redrawn:
+class _Table:
+    """Rows in chunks, with their labels where there are some."""
+
+    def __init__(self, X: Any, y: Any = None) -> None:
+        self.X: Any = X.tocsr() if sparse.issparse(X) else np.asarray(X)
+        if self.X.ndim != 2:
+            raise ValueError(
+                f"X has {self.X.ndim} dimensions; give a table (n_samples, n_features)."
+            )
+        self.y = None if y is None else np.asarray(y)
+        if self.y is not None and len(self.y) != self.X.shape[0]:
+            raise ValueError(
+                f"y has {len(self.y)} labels, but X has {self.X.shape[0]} rows; give one label a "
+                f"row."
+            )
+
+    def __call__(self, epoch: int = 0) -> Iterator[Any]:
+        """Rows, dense, in the order of the table; with labels, pairs of both."""
+        for start in range(0, self.X.shape[0], _CHUNK_ROWS):
+            part = slice(start, start + _CHUNK_ROWS)
+            rows = self.X[part].toarray() if sparse.issparse(self.X) else self.X[part]
+            yield rows if self.y is None else (rows, self.y[part])
+
+
+def _changed(
+    chunks: Iterator[Any], address: rng.Address, change: Callable[[Any, rng.Address], np.ndarray]
+) -> Iterator[Any]:
+    """Chunks with other rows, each row with random numbers of its own; what is beside stays."""
+    for chunk in chunks:
+        rows, *others = chunk if isinstance(chunk, tuple) else (chunk,)
+        rows = change(rows, address)
+        yield (rows, *others) if others else rows
+        address = address._replace(row=address.row + len(rows))
+
+
+class Redrawn(_Table):
     """Rows of bits that are drawn anew for every pass of a training, from grey values.
 
     Given in the place of rows to the `fit` of a model of binary units. Where a pixel's brightness
@@ -129,12 +165,8 @@ class Redrawn:
     """
 
     def __init__(self, X: Any, y: Any = None, *, random_state: Any = 0) -> None:
-        self.X: Any = X.tocsr() if sparse.issparse(X) else np.asarray(X)
-        values: Any = self.X.data if sparse.issparse(X) else self.X
-        if self.X.ndim != 2:
-            raise ValueError(
-                f"X has {self.X.ndim} dimensions; give a table (n_samples, n_features)."
-            )
+        super().__init__(X, y)
+        values = self.X.data if sparse.issparse(X) else self.X
         #: What one is in X.
         self.scale = 255 if values.dtype == np.uint8 else 1
         low, high = (values.min(), values.max()) if values.size else (0, 0)
@@ -143,23 +175,82 @@ class Redrawn:
                 f"X has values from {low:g} to {high:g}; expected probabilities in [0, 1], or "
                 f"bytes of dtype uint8. Rescale it, as sklearn.preprocessing.minmax_scale does."
             )
-        self.y = None if y is None else np.asarray(y)
-        if self.y is not None and len(self.y) != self.X.shape[0]:
-            raise ValueError(
-                f"y has {len(self.y)} labels, but X has {self.X.shape[0]} rows; give one label a "
-                f"row."
-            )
         self.address = rng.Address.of(rng.seed_from(random_state), "user")
 
     def __call__(self, epoch: int = 0) -> Iterator[Any]:
         """Draw all rows as bytes, some at a time; with labels, pairs of rows and labels."""
-        for start in range(0, self.X.shape[0], _CHUNK_ROWS):
-            rows = slice(start, start + _CHUNK_ROWS)
-            grey = self.X[rows].toarray() if sparse.issparse(self.X) else self.X[rows]
-            u = rng.uniform(self.address._replace(step=epoch, row=start), grey.shape, np.float32)
-            u *= np.float32(self.scale)
-            bits = (u < grey).astype(np.uint8)
-            yield bits if self.y is None else (bits, self.y[rows])
+        return _changed(super().__call__(), self.address._replace(step=epoch), self._draw)
+
+    def _draw(self, grey: np.ndarray, address: rng.Address) -> np.ndarray:
+        u = rng.uniform(address, grey.shape, np.float32)
+        u *= np.float32(self.scale)
+        return (u < grey).astype(np.uint8)
+
+
+class SwapNoise:
+    """Rows with a share of their entries from other rows, anew in every pass of a training.
+
+    Given in the place of rows to the `fit` of any model. An entry that is replaced becomes that of
+    another row in the same column, so that columns keep their values and their distributions,
+    whatever these are. A classifier that cannot trust any single entry learns less by heart. It
+    pays where rows have many entries that say the same and a model fits its rows far better than
+    new ones, as with images; an error on the training rows that stays high speaks against it.
+    Evaluate and predict on the rows as they are.
+
+    Parameters
+    ----------
+    X : array-like or CSR matrix of shape (n_samples, n_features), or function
+        Or what `fit` takes in place of rows, such as `Redrawn`: then other rows are those of the
+        same chunk.
+    y : array-like of shape (n_samples,), optional
+        Labels, for classifiers; with a function they come from it.
+    share : float, default=0.2
+        Probability of each entry to be replaced, in [0, 1). Categories in one-hot columns would be
+        torn apart.
+    random_state : None, int, RandomState or Generator
+        The same number gives the same rows in the same epoch, on every machine, and where a
+        training goes on from a file.
+
+    References
+    ----------
+    Vincent, Larochelle, Bengio & Manzagol, "Extracting and composing robust features with denoising
+    autoencoders", ICML 2008 (learning from corrupted rows).
+
+    Examples
+    --------
+    >>> from fastboltz import RBMClassifier
+    >>> from fastboltz.datasets import SwapNoise, load_digits
+    >>> train, _ = load_digits()
+    >>> model = RBMClassifier(16, n_iter=3, random_state=0).fit(SwapNoise(train.X, train.y))
+    >>> model.n_iter_
+    3
+    """
+
+    def __init__(self, X: Any, y: Any = None, *, share: float = 0.2, random_state: Any = 0) -> None:
+        if is_chunked(X) and y is not None:
+            raise ValueError(
+                "y was given beside a function of chunks, whose labels come with them; let it "
+                "return pairs (X, y), and leave y out."
+            )
+        self.X = X if is_chunked(X) else _Table(X, y)
+        self.share = check_number("share", share, 0, 1)
+        # Apart from the numbers of `Redrawn` with the same seed.
+        self.address = rng.Address.of(rng.seed_from(random_state), "user").at(group=1)
+
+    def __call__(self, epoch: int = 0) -> Iterator[Any]:
+        """Rows in chunks; with labels and weights, tuples of all."""
+        chunks = passes_over(self.X, "SwapNoise")(epoch)
+        return _changed(chunks, self.address._replace(step=epoch), self._swap)
+
+    def _swap(self, rows: Any, address: rng.Address) -> np.ndarray:
+        out = rows.toarray() if sparse.issparse(rows) else np.array(rows)
+        u = rng.uniform(address, out.shape)
+        at, column = np.nonzero(u < self.share)
+        # Of those that are replaced, u / share is uniform: it says by how many rows to move on.
+        n = len(out)
+        step = 1 + (u[at, column] / self.share * (n - 1)).astype(np.intp)
+        out[at, column] = out[(at + step) % n, column]
+        return out
 
 
 def load_digits(

@@ -17,9 +17,8 @@ from scipy import sparse
 from sklearn.base import clone
 
 import fastboltz as fb
-from fastboltz import training
+from fastboltz import chunks, training
 from fastboltz.datasets import Redrawn
-from fastboltz.models import chunks
 
 X = make_rows(230, 6)
 WEIGHT = np.random.default_rng(1).integers(0, 3, len(X)).astype(np.float32)
@@ -529,7 +528,7 @@ LITTLE = """
 import resource, sys
 sys.path[:0] = {path!r}
 import numpy as np, fastboltz as fb
-from fastboltz.models import chunks
+from fastboltz import chunks
 
 def fit(data, visible="bernoulli", method="fit"):
     model = fb.RBM(4, visible=visible, n_iter=1, batch_size=512, n_threads=1, random_state=0)

@@ -400,3 +400,88 @@ def test_redrawn_rows_are_a_function_of_the_seed_and_the_epoch(generator, monkey
 def test_what_cannot_be_redrawn_gets_a_sentence(X, y, sentence):
     with pytest.raises(ValueError, match=sentence):
         datasets.Redrawn(X, y)
+
+
+# ------------------------------------------------------------------------------ swap noise
+
+
+@pytest.mark.parametrize("kind", ["array", "sparse", "function"])
+def test_swapped_entries_come_from_other_rows_of_their_column(kind, generator, monkeypatch):
+    """Each entry is a number of its own. Within 5 deviations of the binomial over 400 epochs as
+    many are replaced as `share` says, each other row of the chunk is the source as often.
+
+    Deliberate bugs that this catches: an entry from its own row, or from another column; a row that
+    is the source of more than its share; draws that are those of another epoch or chunk.
+    """
+    monkeypatch.setattr(datasets, "_CHUNK_ROWS", 10)
+    X = 1.0 + np.arange(20 * 6).reshape(20, 6)
+    make = {"sparse": sparse.csr_array, "function": lambda x: lambda: iter([x[:10], x[10:]])}
+    rows = datasets.SwapNoise(make.get(kind, np.asarray)(X), share=0.3)
+    drawn = np.array([np.concatenate(list(rows(epoch))) for epoch in range(400)])
+    source, column = np.divmod(drawn.astype(int) - 1, 6)
+    own = np.arange(20)[:, None]
+    assert (column == np.arange(6)).all()
+    assert (source // 10 == own // 10).all()
+    swapped = source != own
+    deviation = np.sqrt(0.3 * 0.7 / 400)
+    assert (np.abs(swapped.mean(axis=0) - 0.3) < 5 * deviation).all()
+    steps = np.bincount(((source - own) % 10)[swapped], minlength=10)[1:]
+    n = swapped.sum()
+    assert (np.abs(steps - n / 9) < 5 * np.sqrt(n * 8 / 81)).all()
+    z = (swapped - 0.3) / np.sqrt(0.21)
+    for axis in range(3):
+        m = z.shape[axis]
+        pairs = np.take(z, range(1, m), axis) * np.take(z, range(m - 1), axis)
+        assert abs(pairs.mean()) < 5 / np.sqrt(pairs.size)
+
+
+def test_swap_noise_is_a_function_of_the_seed_and_the_epoch(generator):
+    X, y = generator.random((50, 6)), np.arange(50)
+    rows = datasets.SwapNoise(X, y, random_state=3)
+    ((first, labels),) = rows(2)
+    assert labels is not y or labels.tolist() == y.tolist()
+    ((again, _),) = pickle.loads(pickle.dumps(rows))(2)
+    np.testing.assert_array_equal(again, first)
+    for other in (rows(1), datasets.SwapNoise(X, y, random_state=4)(2)):
+        assert (next(iter(other))[0] != first).any()
+    ((same, _),) = datasets.SwapNoise(X, y, share=0)(0)
+    np.testing.assert_array_equal(same, X)
+    ((one,),) = datasets.SwapNoise(X[:1], share=0.9)(0)
+    np.testing.assert_array_equal(one, X[0])
+
+
+def test_swap_noise_of_redrawn_rows_has_draws_of_its_own(generator):
+    """With the same seed. An entry that is replaced is as often one as any: were the numbers those
+    that drew the bits, nearly all would be. What stands beside the rows stays."""
+    p, y = np.full((400, 50), 0.5), np.arange(400)
+    marked = np.arange(400 * 50, dtype=float).reshape(400, 50)
+    bits = datasets.Redrawn(p, y)
+    ones, n = 0, 0
+    for epoch in range(5):
+        ((drawn, labels),) = datasets.SwapNoise(bits, share=0.2)(epoch)
+        assert labels.tolist() == y.tolist()
+        assert drawn.dtype == np.uint8
+        ((plain, _),) = bits(epoch)
+        ((places, _),) = datasets.SwapNoise(marked, y, share=0.2)(epoch)
+        swapped = places != marked
+        np.testing.assert_array_equal(drawn[~swapped], plain[~swapped])
+        ones, n = ones + plain[swapped].sum(), n + swapped.sum()
+    assert abs(ones / n - 0.5) < 5 * 0.5 / np.sqrt(n)
+    weight = np.ones(400)
+    ((_, _, beside),) = datasets.SwapNoise(lambda: iter([(p, y, weight)]))(1)
+    assert beside is weight
+
+
+@pytest.mark.parametrize(
+    ("X", "options", "sentence"),
+    [
+        (np.zeros(4), {}, "X has 1 dimensions"),
+        (np.zeros((4, 2)), {"y": [1, 2, 3]}, "y has 3 labels, but X has 4 rows"),
+        (np.zeros((4, 2)), {"share": 1.0}, "share must be"),
+        (np.zeros((4, 2)), {"share": -0.1}, "share must be"),
+        (lambda: iter([]), {"y": [1]}, "y was given beside a function of chunks"),
+    ],
+)
+def test_what_cannot_be_swapped_gets_a_sentence(X, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        datasets.SwapNoise(X, **options)

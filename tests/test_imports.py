@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 #: A module imports from layers above its own line alone (a package also from itself).
 LAYERS = [
     {"_lazy"},
-    {"validation", "rng", "interrupts"},
+    {"validation", "rng", "interrupts", "chunks"},
     {"threads"},
     {"config"},
     {"units"},

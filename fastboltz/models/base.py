@@ -21,6 +21,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from .. import rng, threads
+from ..chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
 from ..diagnostics import SamplingInfo
 from ..diagnostics import run as run_diagnosed
 from ..distributed import Ranks, SharedRows, together
@@ -56,7 +57,6 @@ from ..training import (
 )
 from ..units import BY_NAME, Own, Spin, Unit
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
-from .chunks import Part, block_rows, parts_of, passes_over, regrouped, take_names
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 CHUNK_ROWS = 4096

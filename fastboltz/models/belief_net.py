@@ -14,13 +14,13 @@ from fastboltz_ext import layers as kernels
 
 from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
+from ..chunks import real_types
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, unchanged_if_refused
-from .chunks import real_types
 from .deep import _check_depth, _check_layers, _spread
 
 #: States of all hidden units (log2) that an exact log-likelihood is computed from.

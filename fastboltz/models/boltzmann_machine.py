@@ -10,6 +10,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
+from ..chunks import is_chunked, real_types
 from ..energy import Energy
 from ..enumeration import Enumeration, split
 from ..gibbs import ChainState, Gibbs
@@ -20,7 +21,6 @@ from ..training import Callback, Rows
 from ..units import BY_NAME, Unit
 from ..validation import check_count, check_state, one_of, unknown_group
 from .base import CHUNK_ROWS, Data, EnergyEstimator, unchanged_if_refused
-from .chunks import is_chunked, real_types
 from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
 
 #: With method="auto", gradients are exact up to so many states (log2).

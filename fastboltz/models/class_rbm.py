@@ -25,6 +25,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .. import rng, threads
+from ..chunks import is_chunked, parts_of, real_types
 from ..energy import Energy
 from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
@@ -33,7 +34,6 @@ from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_flag, check_number, one_of
 from .base import Data, EnergyEstimator, unchanged_if_refused
-from .chunks import is_chunked, parts_of, real_types
 from .labels import is_unlabelled, listed_labels, plain_labels
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from .. import rng, threads
 from ..callbacks import Watch
+from ..chunks import Part, is_chunked, mapped, real_types, take_names
 from ..energy import Energy
 from ..gibbs import layer
 from ..likelihood import LogPartition
@@ -27,7 +28,6 @@ from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
 from .base import Data, refuse_unnamed, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
-from .chunks import Part, is_chunked, mapped, real_types, take_names
 from .rbm import RBM
 
 #: Likelihoods are exact where the hidden layers that are listed have at most so many states (log2).

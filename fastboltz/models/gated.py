@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
+from ..chunks import is_chunked, real_types
 from ..energy import Energy
 from ..likelihood import LogPartition
 from ..objectives import LogLikelihood
@@ -18,7 +19,6 @@ from ..training import Callback
 from ..units import Gaussian, ReLU
 from ..validation import check_count, check_flag, one_of
 from .base import Data, EnergyEstimator, unchanged_if_refused
-from .chunks import is_chunked, real_types
 
 #: How strongly real images are coupled at the start; at 1 there is no distribution left.
 _FIRST_COUPLING = 0.5

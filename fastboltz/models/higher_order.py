@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from ..chunks import real_types
 from ..energy import Energy
 from ..gibbs import ChainState
 from ..terms import DenseTerm, Hyperedges, Params, as_edges
@@ -18,7 +19,6 @@ from ..units.base import check_range
 from ..validation import check_count, one_of
 from .base import Data, refuse_bits
 from .boltzmann_machine import BoltzmannMachine
-from .chunks import real_types
 
 _UNITS = {"bernoulli": Bernoulli, "spin": Spin}
 #: Letters of the slots of a dense term.

@@ -20,6 +20,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from .. import rng, threads
+from ..chunks import Part, is_chunked, mapped, real_types
 from ..energy import Energy
 from ..enumeration import split
 from ..gibbs import Gibbs
@@ -30,7 +31,6 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed, unchanged_if_refused
-from .chunks import Part, is_chunked, mapped, real_types
 from .class_rbm import _LabelMachine
 from .labels import UNLABELLED, is_unlabelled, plain_labels
 from .rbm import RBM

@@ -11,6 +11,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import low_rank, rng, threads
+from ..chunks import is_chunked, precisions
 from ..energy import Energy
 from ..gibbs import ChainState, layer
 from ..likelihood import pseudo_log_likelihood
@@ -20,7 +21,6 @@ from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
 from .base import Data, EnergyEstimator, unchanged_if_refused
-from .chunks import is_chunked, precisions
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
 _EFFECTIVE = 0.05

@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from .. import rng, threads
+from ..chunks import is_chunked, real_types
 from ..diagnostics import SamplingInfo
 from ..energy import Energy
 from ..enumeration import Enumeration, split
@@ -34,7 +35,6 @@ from ..training import Best, Callback, Rows, TrainingState
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real, unchanged_if_refused
-from .chunks import is_chunked, real_types
 
 #: Up to so many states (log2) of the smaller side, each step's log Z is enumerated.
 AUTO_LOG2_STATES = 10
