@@ -35,7 +35,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -107,6 +107,18 @@ def load() -> dict[str, np.ndarray]:
     return data
 
 
+def noisy(X: np.ndarray, y: np.ndarray | None, share: float, seed: int) -> Callable[[int], Any]:
+    """What `fit` takes in place of rows: a share of the pixels is noise, new in each epoch."""
+
+    def begin(epoch: int) -> Iterator[Any]:
+        rng = np.random.default_rng([seed, epoch])
+        hit = rng.random(X.shape, dtype=np.float32) < share
+        rows = np.where(hit, rng.random(X.shape, dtype=np.float32), X)
+        yield rows if y is None else (rows, y)
+
+    return begin
+
+
 def classifiers(given: argparse.Namespace) -> dict[str, Any]:
     """Models that take labels."""
     from fastboltz import PointwiseGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassifier
@@ -171,14 +183,13 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], name: str, see
     from sklearn.linear_model import LogisticRegression
 
     from fastboltz.callbacks import Average
-    from fastboltz.datasets import SwapNoise
 
     X, y = data["x_train"], data["y_train"]
     rows: tuple[Any, ...] = (X, y)
     if given.noise:
         # Features learn without labels: the y of a `PointwiseGatedRBM` orders its units alone.
         labels = None if name in features(given) else y
-        rows = (SwapNoise(X, labels, share=given.noise, random_state=seed),)
+        rows = (noisy(X, labels, given.noise, seed),)
     others = ("test", "valid", "train")
     begin, used = time.perf_counter(), time.process_time()
     if name in (models := features(given)):
@@ -242,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--inference", type=int, default=4, help="mean-field steps")
     add("--activity", type=float, default=0.15, help="mean activity of sparse hidden units")
     add("--l2", type=float, default=4e-4)
-    noise = "share of the pixels that are those of other training images, others in every epoch"
+    noise = "share of the training images' pixels that are uniform noise, new in every epoch"
     add("--noise", type=float, default=0.0, help=noise)
     add("--threads", type=int, help="all cores if not set")
     add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -30,7 +30,7 @@ from .enumeration import Enumeration, split
 from .gibbs import Gibbs
 from .path import Path
 from .terms import Params, as_rows
-from .units import Own
+from .units import Own, Unit
 from .units.base import sum_units
 from .validation import NotEnumerableError, check_count, check_rows, one_of
 
@@ -50,6 +50,8 @@ _STRETCHES, _BY_LENGTH = 16, 0.75
 _COMPLETING_SWEEPS = 100
 #: Estimates for many rows are called degenerate when their bias is larger, in nats.
 MAX_BIAS = 0.05
+#: Log-probabilities that should be zero at most are taken for rounded up to here.
+_ROUNDED = 1e-3
 #: Chains of a conditional annealing that go through the temperatures together.
 _CHAINS_AT_ONCE = 2048
 #: Chains that one task of `n_jobs` anneals.
@@ -456,6 +458,26 @@ def ais(
     for doubt in result.doubts():
         warnings.warn(doubt, RuntimeWarning, stacklevel=2)
     return result
+
+
+def impossible(log_probabilities: np.ndarray, units: Iterable[Unit]) -> str | None:
+    """A sentence where log-probabilities of discrete units are above zero on average, or None.
+
+    Parameters
+    ----------
+    log_probabilities : ndarray
+        Of rows, from an estimate of log Z.
+    units : iterable of Unit
+        What the rows are values of.
+    """
+    excess = float(log_probabilities.mean()) if log_probabilities.size else 0.0
+    if excess <= _ROUNDED or any(unit.states() is None for unit in units):
+        return None
+    return (
+        f"the mean log-likelihood is {excess:.2f} nats, but probabilities of discrete units are 1 "
+        f"at most: log Z is too low by {excess:.2f} nats or more. Use more inverse temperatures "
+        f"(betas=) to estimate it."
+    )
 
 
 def _shifted(found: LogPartition, shift: float, n_betas: int) -> LogPartition:

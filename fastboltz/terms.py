@@ -667,26 +667,16 @@ class DenseTerm(Term):
         gates = [s for s in others if s is not inner]
         shape = (-1, bits.shape[1], out[0].size)
         matrices = self._arranged(w, [*gates, inner, here]).reshape(shape)
+        target = out.reshape(len(out), -1)
+        field = np.empty_like(target)
+        gate = self._gate(state, gates, out.dtype)
+        largest = packed.gated(bits, gate, matrices, field, n_threads=n_threads)
         # Sums over the units that are looked up must stay in the range of fixed point.
-        if not packed.largest(w) * shape[1] < _FIXED_POINT_SUM and not (
+        if not largest * shape[1] < _FIXED_POINT_SUM and not (
             np.abs(matrices).sum(axis=1).max(initial=0) < _FIXED_POINT_SUM
         ):
             return False
-        gate = self._gate(state, gates, out.dtype)
-        target = out.reshape(len(out), -1)
-        if np.count_nonzero(gate) >= gate.size / 4:
-            field = np.empty_like(target)
-            packed.gated(bits, gate, matrices, field, n_threads=n_threads)
-            target += field
-            return True
-        for q, g in enumerate(gate.T):
-            # A label, say: rows that have another state take no part.
-            on = np.flatnonzero(g)
-            field = np.empty((len(on), shape[2]), dtype=np.float32)
-            if len(on):
-                mine = np.ascontiguousarray(g[on, None])
-                packed.gated(bits.take(on), mine, matrices[q : q + 1], field, n_threads=n_threads)
-                target[on] += field
+        target += field
         return True
 
     def _add_gated_statistics(

@@ -1,4 +1,4 @@
-/* Layers, statistics, products of three and updates of binary units by table look-up: included once
+/* Layers, statistics and updates of binary units by table look-up: included once
  * for AVX-512 and once for AVX2, with
  *
  *     TABLES(name)    the name of a function of this instruction set
@@ -79,88 +79,6 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_product_tables)(const packed_p
         PACKED_PRODUCT(TABLES(packed_panel_sums)(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
                                                  largest, 0, tables),
                        d = (int32_t(*)[PACKED_PANEL][16])part.sums + (i - from) / 16)
-    }
-}
-
-/* Products of three. Rows of a part, panels of eight columns [begin, end). Gates are the outer loop:
- * a gate's weights lie together, and all weights are far more than the caches hold. */
-TABLES_TARGET FB_UNUSED static void TABLES(packed_gated_some)(const packed_gated *p,
-                                                              const packed_part *whole,
-                                                              ptrdiff_t begin, ptrdiff_t end,
-                                                              int32_t *values, int32_t *tables,
-                                                              float *sum)
-{
-    const ptrdiff_t padded_rows = 16 * packed_groups(p->n_rows), row = 16 * whole->first_group;
-    const ptrdiff_t rows = 16 * whole->n_groups;
-    memset(sum, 0, (size_t)((end - begin) * PACKED_PANEL * rows) * sizeof(float));
-    for (ptrdiff_t q = 0; q < p->n_gates; q++) {
-        const packed_weights w = packed_gated_weights(p, q);
-        const float *gate = p->gate + q * padded_rows + row;
-        packed_part open[PACKED_GATED_BLOCKS];
-        const int n_open = packed_open_blocks(whole, gate, TABLES_WORDS(p->n_in), open);
-        for (ptrdiff_t panel = begin; panel < end && n_open > 0; panel++) {
-            const ptrdiff_t first = panel * PACKED_PANEL;
-            const ptrdiff_t columns =
-                p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
-            float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
-            int32_t all[PACKED_PANEL];
-            ptrdiff_t k_step, c_step;
-            const int32_t largest =
-                TABLES(packed_panel_values)(&w, first, values, &k_step, &c_step, all);
-            TABLES(packed_panel_sums)(open, n_open, p->n_in, values, k_step, c_step, columns,
-                                      largest, 0, tables);
-            for (int i = 0; i < n_open; i++)
-                for (ptrdiff_t s = 0; s < open[i].n_groups; s++) {
-                    const ptrdiff_t g = open[i].first_group + s;
-                    float on[16];
-                    memcpy(on, gate + 16 * g, sizeof on);
-                    for (ptrdiff_t c = 0; c < columns; c++) {
-                        const int32_t *from = open[i].sums + (s * PACKED_PANEL + c) * 16;
-                        float *to = mine + (g * PACKED_PANEL + c) * 16, x[16];
-                        memcpy(x, to, sizeof x);
-                        if (p->spin)
-                            for (int l = 0; l < 16; l++)
-                                x[l] += on[l] * (float)(int32_t)(2u * (uint32_t)from[l] -
-                                                                 (uint32_t)all[c]);
-                        else
-                            for (int l = 0; l < 16; l++)
-                                x[l] += on[l] * (float)from[l];
-                        memcpy(to, x, sizeof x);
-                    }
-                }
-        }
-    }
-    for (ptrdiff_t panel = begin; panel < end; panel++) {
-        const ptrdiff_t first = panel * PACKED_PANEL;
-        const ptrdiff_t columns =
-            p->n_out - first < PACKED_PANEL ? p->n_out - first : PACKED_PANEL;
-        const float *mine = sum + (panel - begin) * PACKED_PANEL * rows;
-        for (ptrdiff_t r = 0; r < rows && row + r < p->n_rows; r += 16) {
-            const ptrdiff_t left = p->n_rows - row - r, m = left < 16 ? left : 16;
-            float x[PACKED_PANEL][16];
-            for (int c = 0; c < PACKED_PANEL; c++)
-                for (int l = 0; l < 16; l++)
-                    x[c][l] = mine[r * PACKED_PANEL + c * 16 + l] * (1.0f / (1 << PACKED_SHIFT));
-            TABLES(packed_store_rows)(x, p->out + (row + r) * p->n_out + first, p->n_out, m,
-                                      columns);
-        }
-    }
-}
-
-TABLES_TARGET FB_UNUSED static void TABLES(packed_gated_tables)(const packed_gated *p,
-                                                                ptrdiff_t begin, ptrdiff_t end,
-                                                                int32_t *scratch)
-{
-    const ptrdiff_t n_groups = packed_groups(p->n_rows);
-    const ptrdiff_t at_once = PACKED_GATED_BLOCKS * PACKED_BLOCK;
-    int32_t *values = scratch, *tables = values + packed_values_size(p->n_in);
-    for (ptrdiff_t g = 0; g < n_groups; g += at_once) {
-        packed_part part;
-        float *sum = (float *)packed_part_place(
-            &part, g, n_groups - g < at_once ? n_groups - g : at_once, p->n_in,
-            tables + PACKED_TABLES_ROOM);
-        TABLES(packed_part_fill)(&part, p->x, p->n_in, 0);
-        TABLES(packed_gated_some)(p, &part, begin, end, values, tables, sum);
     }
 }
 

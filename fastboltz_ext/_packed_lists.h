@@ -93,14 +93,14 @@ FB_AVX2 FB_UNUSED static void packed_ones_fill(packed_part *part, const uint32_t
     part->start[chunks * rows] = (uint32_t)(to - part->ones);
 }
 
-/* Fives of a part, [chunk][row][twenty of the chunk][four fives]: eight times the number of an entry, so
- * that four times that is its place in the table. */
+/* Fives of a part, [chunk][row][twenty of the chunk][four fives], at most so many twenties in a chunk:
+ * eight times the number of an entry, so that four times that is its place in the table. */
 FB_AVX2 FB_UNUSED static void packed_fives_fill(packed_part *part, const uint32_t *bits,
-                                                ptrdiff_t n_in)
+                                                ptrdiff_t n_in, ptrdiff_t at_most)
 {
     const ptrdiff_t n_words = packed_words(n_in), rows = part->all_rows;
     const ptrdiff_t twenties = packed_twenties(n_in);
-    const ptrdiff_t most = packed_chunk_size(twenties, PACKED_FIVES_TWENTIES);
+    const ptrdiff_t most = packed_chunk_size(twenties, at_most);
     part->by = PACKED_BY_FIVES;
     for (ptrdiff_t begin = 0; begin < twenties; begin += most) {
         const ptrdiff_t here = twenties - begin < most ? twenties - begin : most;
@@ -133,26 +133,32 @@ FB_AVX2 FB_UNUSED static void packed_fives_fill(packed_part *part, const uint32_
     }
 }
 
+/* Whether a part is to have a list of its ones, if a share of its rows is summed with each table. */
+FB_AVX2 FB_UNUSED static int packed_is_by_ones(const packed_part *part, const uint32_t *bits,
+                                               ptrdiff_t n_in, double share)
+{
+    const ptrdiff_t n_words = packed_words(n_in);
+    int64_t ones = 0;
+    if (packed_only_tables)
+        return 0;
+    for (ptrdiff_t i = 0; i < part->all_rows * n_words; i++)
+        ones += __builtin_popcount(bits[i]);
+    /* and there has to be room */
+    return 2 * ones <= 16 * PACKED_BLOCK * packed_blocks(part->n_groups) * n_in &&
+           packed_ones_pay(share * (double)ones, share * (double)part->all_rows, n_in);
+}
+
 /* The list of a part. Returns 0 where sums of 16 bits, `low`, are to be made by bytes. */
 FB_AVX2 FB_UNUSED static int packed_lists_fill(packed_part *part, const uint32_t *bits,
                                                ptrdiff_t n_in, int low)
 {
-    const ptrdiff_t n_words = packed_words(n_in);
-    int64_t ones = 0;
-    bits += part->first_group * n_words * 16;
-    if (!packed_only_tables) {
-        for (ptrdiff_t i = 0; i < part->all_rows * n_words; i++)
-            ones += __builtin_popcount(bits[i]);
-        /* and there has to be room */
-        if (2 * ones <= 16 * PACKED_BLOCK * packed_blocks(part->n_groups) * n_in &&
-            packed_ones_pay((double)ones, (double)part->all_rows, n_in)) {
-            packed_ones_fill(part, bits, n_in);
-            return 1;
-        }
-    }
-    if (low)
+    bits += part->first_group * packed_words(n_in) * 16;
+    if (packed_is_by_ones(part, bits, n_in, 1.0))
+        packed_ones_fill(part, bits, n_in);
+    else if (low)
         return 0;
-    packed_fives_fill(part, bits, n_in);
+    else
+        packed_fives_fill(part, bits, n_in, PACKED_FIVES_TWENTIES);
     return 1;
 }
 
@@ -229,8 +235,29 @@ FB_AVX2 FB_UNUSED static void packed_ones_numbers(const int32_t *values, ptrdiff
     _mm256_store_si256((__m256i *)to, _mm256_setzero_si256());
 }
 
-/* The tables of the fives of some twenties, [five][entry][column]; entry e is the sum of the numbers
+/* The table of five inputs, entry after entry `width` numbers apart; entry e is the sum of the numbers
  * whose bits are set in e. */
+__attribute__((always_inline)) FB_AVX2 static inline void packed_fives_table(const __m256i *own,
+                                                                             ptrdiff_t own_step,
+                                                                             int32_t *to,
+                                                                             const int width)
+{
+    __m256i t[16];
+    t[0] = _mm256_setzero_si256();
+#pragma GCC unroll 4
+    for (int l = 0; l < 4; l++)
+#pragma GCC unroll 8
+        for (int e = 0; e < 1 << l; e++)
+            t[(1 << l) + e] = e == 0 ? own[l * own_step] : _mm256_add_epi32(t[e], own[l * own_step]);
+#pragma GCC unroll 16
+    for (int e = 0; e < 16; e++) {
+        _mm256_store_si256((__m256i *)(to + e * width), t[e]);
+        _mm256_store_si256((__m256i *)(to + (16 + e) * width),
+                           _mm256_add_epi32(t[e], own[4 * own_step]));
+    }
+}
+
+/* The tables of the fives of some twenties, [five][entry][column]. */
 FB_AVX2 FB_UNUSED static void packed_fives_tables(const int32_t *values, ptrdiff_t k_step,
                                                   ptrdiff_t c_step, ptrdiff_t inputs,
                                                   ptrdiff_t twenties, ptrdiff_t columns, int32_t *to)
@@ -241,22 +268,8 @@ FB_AVX2 FB_UNUSED static void packed_fives_tables(const int32_t *values, ptrdiff
         for (ptrdiff_t i = 0; i < 5 * fives; i += 8)
             packed_eight_inputs(values + (k + i) * k_step, k_step, c_step, inputs - k - i, columns,
                                 x + i);
-        for (ptrdiff_t five = 0; five < fives; five++, to += 32 * PACKED_PANEL) {
-            const __m256i *const own = x + 5 * five;
-            __m256i t[16];
-            t[0] = _mm256_setzero_si256();
-#pragma GCC unroll 4
-            for (int l = 0; l < 4; l++)
-#pragma GCC unroll 8
-                for (int e = 0; e < 1 << l; e++)
-                    t[(1 << l) + e] = e == 0 ? own[l] : _mm256_add_epi32(t[e], own[l]);
-#pragma GCC unroll 16
-            for (int e = 0; e < 16; e++) {
-                _mm256_store_si256((__m256i *)(to + e * PACKED_PANEL), t[e]);
-                _mm256_store_si256((__m256i *)(to + (16 + e) * PACKED_PANEL),
-                                   _mm256_add_epi32(t[e], own[4]));
-            }
-        }
+        for (ptrdiff_t five = 0; five < fives; five++, to += 32 * PACKED_PANEL)
+            packed_fives_table(x + 5 * five, 1, to, PACKED_PANEL);
     }
 }
 
@@ -318,6 +331,51 @@ __attribute__((always_inline)) FB_AVX2 static inline __m256i packed_fives_row(
     if (twenties > 0)
         PACKED_PLUS_FOUR(a, b, fives, tables);
     return _mm256_add_epi32(a, b);
+}
+
+/* The same of sixteen columns, [column / 8]: an entry has 64 bytes. */
+#if defined(__SANITIZE_ADDRESS__)
+#define PACKED_PLUS_WIDE(n, a, b, list, tables)                                     \
+    for (int k_ = 0; k_ < (n); k_++) {                                              \
+        const char *e_ = (tables) + 2 * k_ * PACKED_FIVES_STEP + 8 * ((const uint8_t *)(list))[k_]; \
+        __m256i *const to_ = k_ % 2 ? (b) : (a);                                    \
+        PACKED_PLUS(to_[0], e_);                                                    \
+        PACKED_PLUS(to_[1], e_ + 32);                                               \
+    }
+#define PACKED_PLUS_FOUR_WIDE(a, b, list, tables) PACKED_PLUS_WIDE(4, a, b, list, tables)
+#define PACKED_PLUS_EIGHT_WIDE(a, b, list, tables) PACKED_PLUS_WIDE(8, a, b, list, tables)
+#else
+#define PACKED_PLUS_TWO_WIDE(k)                                                     \
+    "movzbl %%al, %%ecx\n\tmovzbl %%ah, %%edx\n\t"                                  \
+    "vpaddd 4096*" k "(%[t],%%rcx,8), %[s], %[s]\n\t"                               \
+    "vpaddd 4096*" k "+32(%[t],%%rcx,8), %[u], %[u]\n\t"                            \
+    "vpaddd 4096*" k "+2048(%[t],%%rdx,8), %[r], %[r]\n\t"                          \
+    "vpaddd 4096*" k "+2080(%[t],%%rdx,8), %[v], %[v]\n\t"
+#define PACKED_PLUS_OPERANDS_WIDE(n, a, b, list, tables)                            \
+    : [s] "+x"((a)[0]), [u] "+x"((a)[1]), [r] "+x"((b)[0]), [v] "+x"((b)[1])        \
+    : [i] "m"(*(const char(*)[n])(list)), [t] "r"(tables),                          \
+      "m"(*(const char(*)[2 * (n) * PACKED_FIVES_STEP])(tables))                    \
+    : "rax", "rcx", "rdx", "cc"
+#define PACKED_PLUS_FOUR_WIDE(a, b, list, tables)                                   \
+    __asm__("movl %[i], %%eax\n\t" PACKED_PLUS_TWO_WIDE("0") "shrl $16, %%eax\n\t"  \
+                PACKED_PLUS_TWO_WIDE("1") PACKED_PLUS_OPERANDS_WIDE(4, a, b, list, tables))
+#define PACKED_PLUS_EIGHT_WIDE(a, b, list, tables)                                  \
+    __asm__("movq %[i], %%rax\n\t" PACKED_PLUS_TWO_WIDE("0") "shrq $16, %%rax\n\t"  \
+                PACKED_PLUS_TWO_WIDE("1") "shrq $16, %%rax\n\t"                     \
+                PACKED_PLUS_TWO_WIDE("2") "shrl $16, %%eax\n\t"                     \
+                PACKED_PLUS_TWO_WIDE("3") PACKED_PLUS_OPERANDS_WIDE(8, a, b, list, tables))
+#endif
+
+__attribute__((always_inline)) FB_AVX2 static inline void packed_fives_row_wide(
+    const uint32_t *fives, ptrdiff_t twenties, const char *tables, __m256i a[2])
+{
+    __m256i b[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+    for (; twenties > 1; twenties -= 2, fives += 2, tables += 16 * PACKED_FIVES_STEP)
+        PACKED_PLUS_EIGHT_WIDE(a, b, fives, tables);
+    if (twenties > 0)
+        PACKED_PLUS_FOUR_WIDE(a, b, fives, tables);
+    a[0] = _mm256_add_epi32(a[0], b[0]);
+    a[1] = _mm256_add_epi32(a[1], b[1]);
 }
 
 /* Where the sums of eight rows from r on are: [column][row], and until all chunks are through

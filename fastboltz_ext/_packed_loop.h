@@ -19,6 +19,7 @@
 
 #include "_packed_core.h"
 #include "_packed_rows.h"
+#include "_packed_gated.h"
 
 /* Fortran's sgemm, as SciPy exports it. */
 typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *,
@@ -518,12 +519,10 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 #if FB_X86
 #define TABLES(name) name##_avx512
 #define TABLES_TARGET FB_AVX512
-#define TABLES_WORDS packed_twenties
 #define TABLES_LOW packed_low_layer_avx512
 #include "_packed_by_tables.h"
 #undef TABLES
 #undef TABLES_TARGET
-#undef TABLES_WORDS
 #undef TABLES_LOW
 /* packed_update_block for 16 units that there are, `plain`, with AVX2: compilers make scalar code of its
  * arrays, up to eight times as slow. */
@@ -592,11 +591,9 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_update_full_avx
     } while (0)
 #define TABLES(name) name##_avx2
 #define TABLES_TARGET FB_AVX2
-#define TABLES_WORDS packed_steps
 #include "_packed_by_tables.h"
 #undef TABLES
 #undef TABLES_TARGET
-#undef TABLES_WORDS
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
 #endif

@@ -73,29 +73,6 @@ cdef extern from "_packed_loop.h" nogil:
         }
     }
 
-    static void packed_one_gated(const packed_gated *p, int by_rows, int level, int32_t *memory,
-                                 ptrdiff_t scratch, int n_threads)
-    {
-        const ptrdiff_t panels = packed_panels(p->n_out), words = packed_words(p->n_out);
-        const int parallel = n_threads > 1;
-        int t;
-        FB_PARALLEL_FOR
-        for (t = 0; t < n_threads; t++) {
-    #if FB_X86
-            const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
-            if (!by_rows) {
-                if (level == PACKED_AVX512)
-                    packed_gated_tables_avx512(p, begin, end, memory + t * scratch);
-                else
-                    packed_gated_tables_avx2(p, begin, end, memory + t * scratch);
-                continue;
-            }
-    #endif
-            packed_gated_rows(p, words * t / n_threads, words * (t + 1) / n_threads, memory,
-                              memory + p->n_in * packed_padded(p->n_out), level);
-        }
-    }
-
     static void packed_one_layer(const uint32_t *x, ptrdiff_t n_rows, const packed_weights *w,
                                  const packed_outputs *o, int by_rows, int level,
                                  int32_t *memory, ptrdiff_t scratch, int n_threads)
@@ -221,6 +198,7 @@ cdef extern from "_packed_loop.h" nogil:
         ptrdiff_t c_step
         const float* gate
         float* out
+        uint32_t* largest
     void packed_one_gated(const packed_gated* p, int by_rows, int level, int32_t* memory,
                           ptrdiff_t scratch, int n_threads)
     int packed_product_shift(const float* y, ptrdiff_t n_rows, ptrdiff_t n_columns, int* shift)
@@ -732,10 +710,16 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     gate : ndarray of float32, shape (n, Q)
         Real numbers; rows whose gate is zero cost little.
     w : ndarray of float32, shape (Q, I, J)
-        Its sums over I must be in the range of `fits`. Any strides, as long as I or J has step 1.
+        Any strides, as long as I or J has step 1.
     out : ndarray of float32, shape (n, J)
     n_threads : int
         No effect on the result.
+
+    Returns
+    -------
+    float
+        Largest absolute value in w; NaN or infinity where there is one. Where sums over I are not in
+        the range of `fits`, `out` is of no use.
     """
     check_threads(n_threads)
     check_typed(gate, "gate", 2, False, cnp.NPY_FLOAT32)
@@ -756,9 +740,9 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     if n > piece:
         for at in range(0, n, piece):
             end = min(at + piece, n)
-            gated(x.part(at, end), gate[at:end], w, out[at:end], n_threads=n_threads)
+            most = gated(x.part(at, end), gate[at:end], w, out[at:end], n_threads=n_threads)
             PyErr_CheckSignals()
-        return
+        return most
     cdef packed_gated p
     p.x = <const uint32_t*>cnp.PyArray_DATA(x.words)
     p.n_rows = n
@@ -778,15 +762,19 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     p.out = <float*>cnp.PyArray_DATA(out)
     if <double>n * <double>p.n_in * <double>n_out * <double>n_gates < TINY:
         n_threads = 1
-    cdef bint by_rows = goes_by_rows(n)
+    # Of a gate there are no more rows than it is open for.
+    cdef bint by_rows = goes_by_rows(np.count_nonzero(gate) // max(n_gates, 1))
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
     cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16
     cdef Py_ssize_t size = (p.n_in + 1) * padded + 64 if by_rows else n_threads * scratch
     cdef cnp.ndarray memory = working_memory(max(size, 1))
     cdef int32_t* pm = <int32_t*>cnp.PyArray_DATA(memory)
+    cdef cnp.ndarray largest = np.zeros(n_threads, dtype=np.uint32)
+    p.largest = <uint32_t*>cnp.PyArray_DATA(largest)
     with nogil:
         packed_one_gated(&p, by_rows, level, pm, scratch, n_threads)
+    return float(largest.view(np.float32).max())
 
 
 def outer(

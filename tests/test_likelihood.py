@@ -22,6 +22,7 @@ from fastboltz.likelihood import (
     pareto_shape,
     pseudo_log_likelihood,
 )
+from fastboltz.models import rnn_rbm
 from fastboltz.path import Path
 
 every_entry = pytest.mark.parametrize("entry", CATALOGUE, ids=str)
@@ -673,3 +674,48 @@ def test_an_energy_without_a_distribution_has_no_log_z():
         warnings.simplefilter("error")
         with pytest.raises(FloatingPointError, match="annealed chains have left all numbers"):
             fb.likelihood.ais(energy, params, betas=2000, n_chains=20)
+
+
+def test_log_likelihoods_that_cannot_be_get_a_sentence():
+    """Bits have none above zero, densities may. Catches a sentence for every estimate, or for one
+    row that is rounded up."""
+    units = fb.Bernoulli(3), fb.Categorical(2, 4)
+    assert likelihood.impossible(np.array([-3.0, -0.1]), units) is None
+    assert likelihood.impossible(np.array([0.5, -0.6]), units) is None
+    assert likelihood.impossible(np.array([1.5, -0.5]), [*units, fb.Gaussian(2)]) is None
+    assert likelihood.impossible(np.zeros(0), units) is None
+    assert "is 0.50 nats" in str(likelihood.impossible(np.array([1.5, -0.5]), units))
+
+
+def _answers():
+    """Fitted models of bits, and calls that estimate log-likelihoods."""
+    X = (np.random.default_rng(0).random((40, 6)) < 0.3).astype(float)
+    y, o = np.arange(40) % 2, {"n_iter": 1, "random_state": 0}
+    group = {"v": fb.Bernoulli(6), "h": fb.Bernoulli(2)}
+    yield RBM(2, **o).fit(X), lambda m: m.score_samples(X)
+    yield fb.RBMClassifier(2, **o).fit(X, y), lambda m: m.score_samples(X, y)
+    yield (
+        fb.BoltzmannMachine(group, ["h_j v_i"], visible="v", **o).fit(X),
+        lambda m: m.score_samples(X),
+    )
+    yield fb.DeepBoltzmannMachine((2, 2), **o).fit(X), lambda m: m.score_samples(X, "bound")
+    yield fb.DeepBeliefNetwork((2, 2), **o).fit(X), lambda m: m.score_samples(X)
+    yield fb.GatedRBM(2, mode="joint", **o).fit(X, X), lambda m: m.score_samples(X, X)
+    yield fb.PointwiseGatedRBM((2, 1), **o).fit(X), lambda m: m.score_samples(X)
+    yield fb.RNNRBM(2, n_recurrent=2, **o).fit([X]), lambda m: m.log_likelihood([X])
+
+
+@pytest.mark.parametrize("number", range(8))
+def test_models_say_that_a_log_likelihood_cannot_be(number, monkeypatch):
+    model, call = list(_answers())[number]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        call(model)
+    too_low = likelihood.LogPartition(-1e3, -1e3, -1e3, "exact")
+    for kind in (fb.RBM, type(model)):
+        monkeypatch.setattr(kind, "log_partition_", property(lambda self: too_low))
+    # Each step of a sequence has its own.
+    real = rnn_rbm.ConditionalLogPartition
+    monkeypatch.setattr(rnn_rbm, "ConditionalLogPartition", lambda z, *rest: real(z - 1e3, *rest))
+    with pytest.warns(RuntimeWarning, match="probabilities of discrete units are 1 at most"):
+        call(model)

@@ -200,3 +200,69 @@ def test_gated_products_of_many_rows_are_the_sums_with_the_same_bytes_everywhere
     bound = 2 * n_gates * np.einsum("nq,nqj->nj", np.abs(gate), np.abs(each)) * 2.0**-24
     assert (np.abs(made[0] - exact) <= bound + 1e-30).all()
     assert all(m.tobytes() == made[0].tobytes() for m in made)
+
+
+#: Kind of gate -> how many of the rows it is open for: 0.5 of a binary unit, a few of a label.
+GATES = {"binary": 0.5, "label": 0.07, "real": 1.0}
+
+
+@pytest.mark.parametrize("n_out", [1, 8, 9, 24, 37])
+@pytest.mark.parametrize("n_in", [1, 19, 61, 130])
+@pytest.mark.parametrize("kind", GATES)
+def test_gated_products_leave_out_rows_that_a_gate_is_shut_for(kind, n_in, n_out):
+    """Every way to the sums, bits of any density, weights in either order, with the bytes that
+    rows one by one have. Catches rows in the place of those before them that are shut, sums of the
+    columns next door, inputs behind the last."""
+    random = np.random.default_rng(n_in + 100 * n_out)
+    n, n_gates, before = 70, 5, packed.kernel()
+    gate = random.standard_normal((n, n_gates)) if kind == "real" else np.ones((n, n_gates))
+    gate = np.where(random.random(gate.shape) < GATES[kind], gate, 0).astype(np.float32)
+    gate[:, 3] = 0
+    w = random.standard_normal((n_gates, n_in, n_out)).astype(np.float32)
+    for density, low, turned in itertools.product((0.03, 0.5), (0.0, -1.0), (False, True)):
+        x = np.where(random.random((n, n_in)) < density, 1, low).astype(np.float32)
+        bits = packed.Bits.pack(x, low=low)
+        weights = np.ascontiguousarray(w.swapaxes(1, 2)).swapaxes(1, 2) if turned else w
+        whole = np.einsum("ni,qij->nqj", x.astype(float), np.rint(w.astype(float) * 2**20)).astype(
+            np.float32
+        )
+        exact = np.zeros((n, n_out), np.float32)
+        for q in range(n_gates):
+            exact += gate[:, q, None] * whole[:, q]
+        exact *= np.float32(2.0**-20)
+        try:
+            for name, n_threads in itertools.product(packed.kernels(), (1, 2)):
+                packed.kernel(name)
+                out = np.full((n, n_out), np.nan, dtype=np.float32)
+                largest = packed.gated(bits, gate, weights, out, n_threads=n_threads)
+                np.testing.assert_array_equal(out, exact, err_msg=f"{name}, {density}, {turned}")
+                assert largest == np.abs(w).max()
+        finally:
+            packed.kernel(before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
+def test_gated_products_tell_of_weights_that_no_fixed_point_holds(value):
+    """In every column and thread; the field then goes another way."""
+    x = np.ones((40, 33), np.float32)
+    bits, gate = packed.Bits.pack(x), np.ones((40, 3), np.float32)
+    before = packed.kernel()
+    try:
+        for name, n_threads, column in itertools.product(packed.kernels(), (1, 3), (0, 20, 36)):
+            packed.kernel(name)
+            w = np.zeros((3, 33, 37), np.float32)
+            w[1, 32, column] = value
+            largest = packed.gated(
+                bits, gate, w, np.empty((40, 37), np.float32), n_threads=n_threads
+            )
+            np.testing.assert_equal(np.float32(largest), np.abs(np.float32(value)))
+    finally:
+        packed.kernel(before)
+    energy = fb.Energy({"a": fb.Bernoulli(33), "b": fb.Bernoulli(3), "c": fb.Bernoulli(9)},
+                       terms=["a_i b_j c_k"])  # fmt: skip
+    params = energy.init(0)
+    params["a_i b_j c_k"][2, 1, 4] = value
+    state = {"a": x, "b": gate, "c": np.ones((40, 9), np.float32)}
+    field = energy.field(params, state, "c", check=False)
+    expected = np.einsum("ijk->k", params["a_i b_j c_k"])
+    np.testing.assert_allclose(field, np.broadcast_to(expected, field.shape), rtol=1e-5, atol=1e-6)

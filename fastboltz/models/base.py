@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import chain
 from typing import Any, TypeVar, cast
@@ -35,6 +35,7 @@ from ..likelihood import (
     LogPartition,
     check_options,
     conditional_ais,
+    impossible,
     log_partition,
 )
 from ..objectives import Chains, LogLikelihood, Objective
@@ -711,6 +712,13 @@ class EnergyEstimator(TrainedEstimator, ABC):
         options.setdefault("random_state", self._seed)
         options.setdefault("n_threads", self.n_threads)
         return log_partition(self.energy_, self.params_, method, **options)
+
+    def _credible(self, log_probabilities: np.ndarray, groups: Iterable[str]) -> np.ndarray:
+        """Log-probabilities of rows of some groups, with a warning where they cannot be."""
+        doubt = impossible(log_probabilities, [self.energy_.groups[g] for g in groups])
+        if doubt is not None:
+            warnings.warn(doubt, RuntimeWarning, stacklevel=3)
+        return log_probabilities
 
     def conditional_log_partition(
         self, given: Mapping[str, Any], method: str = "auto", **options: Any

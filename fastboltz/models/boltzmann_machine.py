@@ -703,10 +703,11 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         """
         log_mass = -self.free_energy(X)
         if not self._given:
-            return log_mass - self.log_partition_.value
+            return self._credible(log_mass - self.log_partition_.value, self._visible)
         data = self._check_data(X, reset=False)
         given = {g: data[g] for g in self._given}
-        return log_mass - self.conditional_log_partition(given).values
+        log_z = self.conditional_log_partition(given).values
+        return self._credible(log_mass - log_z, self._visible)
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood of the rows, in nats.

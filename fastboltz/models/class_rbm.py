@@ -624,7 +624,7 @@ class _LabelMachine(
             data["y"] = self._one_hot(self._known_labels(y, X.shape[0]), self._dtype)
         with threads.computing():
             parts = [self.energy_.log_partition(self.params_, part) for part in self._chunks(data)]
-        return np.concatenate(parts) - self.log_partition_.value
+        return self._credible(np.concatenate(parts) - self.log_partition_.value, data)
 
     # -- sampling ------------------------------------------------------------------------------
 

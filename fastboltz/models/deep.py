@@ -350,7 +350,7 @@ n_threads, callbacks, verbose, random_state
         data = self._check_data(X, reset=False)
         with threads.computing():
             parts = [self._bound(part) for part in self._chunks(data)]
-        return np.concatenate(parts) - self.log_partition_.value
+        return self._credible(np.concatenate(parts) - self.log_partition_.value, ("v",))
 
     def _log2_listed(self) -> float:
         """log2 of the states that an exact likelihood lists for each row: the smaller half."""
@@ -763,7 +763,8 @@ centered, n_threads, callbacks, verbose, random_state
                         if above is not upper[-1]:
                             mean = above._mean("h", {"v": h})
                 bounds.append(total)
-        return np.concatenate(bounds) - self.log_partition_.value
+        bound = np.concatenate(bounds) - self.log_partition_.value
+        return bottom._credible(bound, ("v",))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean of `score_samples`: a lower bound on the mean log-likelihood, in nats.

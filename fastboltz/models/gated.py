@@ -448,7 +448,8 @@ n_threads, callbacks, verbose, random_state
         log_z: Any = self.log_partition_.value if self.mode == "joint" else None
         if log_z is None:
             log_z = self.conditional_log_partition({"x": data["x"]}).values
-        return -np.concatenate(free) - log_z
+        observed = ("x", "y") if self.mode == "joint" else ("y",)
+        return self._credible(-np.concatenate(free) - log_z, observed)
 
     def score(self, X: Any, Y: Any) -> float:
         """Mean of `score_samples`.

@@ -497,7 +497,7 @@ class _PointwiseGated(EnergyEstimator):
                 parts = [self.energy_.log_partition(self.params_, x) for x in self._chunks(data)]
             else:
                 parts = [self._bound(x) for x in self._chunks(data)]
-        return np.concatenate(parts) - self.log_partition_.value
+        return self._credible(np.concatenate(parts) - self.log_partition_.value, data)
 
     def _bound(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
         """Lower bound on ``log sum exp(-E)`` over the groups that are not known, for each row.

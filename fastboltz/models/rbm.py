@@ -516,7 +516,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         ndarray of shape (n_samples,), float64
         """
-        return -self.free_energy(X) - self.log_partition_.value
+        return self._credible(-self.free_energy(X) - self.log_partition_.value, ("v",))
 
     def score(self, X: Any, y: Any = None) -> float:
         """Mean log-likelihood of the rows of X, in nats.

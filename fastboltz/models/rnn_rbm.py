@@ -642,6 +642,7 @@ class RNNRBM(EnergyEstimator):
         )
         for doubt in found.log_partition.doubts():
             warnings.warn(doubt, RuntimeWarning, stacklevel=2)
+        self._credible(np.concatenate(found.values), ("v",))
         return found
 
     def _auto_method(self) -> str:

@@ -192,6 +192,29 @@ def drive_packed_layers():
         same(results)
 
 
+def drive_gated():
+    """Of products of three, gates that are open for all rows, for half, for few and for none."""
+    shapes = [
+        *itertools.product((0, *FEW), (1, 7, 33, 66), (1, 8, 17, 33), (1, 3)),
+        (1100, 41, 24, 2),
+    ]
+    for number, (n, n_in, n_out, n_gates) in enumerate(shapes):
+        x, threads = bits(n, n_in, -1.0 if n % 2 else 0.0), 1 + 2 * (number % 2)
+        w = numbers(n_gates, n_in, n_out)
+        if number % 3 == 0:
+            w = numbers(n_gates, n_out, n_in).swapaxes(1, 2)
+        gate = np.where(random.random((n, n_gates)) < (1, 0.5, 0.07)[number % 3], 1, 0)
+        gate = (gate * numbers(n, n_gates)).astype(np.float32)
+        gate[:, -1] *= number % 5 > 0
+        results = []
+        for kernel in KERNELS:
+            packed.kernel(kernel)
+            out = np.empty((n, n_out), dtype=np.float32)
+            assert packed.gated(x, gate, w, out, n_threads=threads) == np.abs(w).max() or n == 0
+            results.append(out.tobytes())
+        same(results)
+
+
 def row_words(x):
     """Rows of bits as `PairLoop.run` takes them."""
     n, m = x.shape
@@ -247,7 +270,7 @@ DRIVERS = {
     "layers": [drive_layers],
     "updates": [drive_updates],
     "site_gibbs": [drive_site_gibbs],
-    "packed": [drive_bits, drive_packed_layers, drive_pair_loop],
+    "packed": [drive_bits, drive_packed_layers, drive_gated, drive_pair_loop],
 }
 
 
