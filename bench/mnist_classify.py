@@ -8,7 +8,8 @@ the lowest validation error are tested: the test images choose nothing. Publishe
 1.28 % (Larochelle & Bengio, ICML 2008). Seconds are those of the updates; the validation after
 each epoch is not in them. With ``--checkpoints`` a run that was stopped goes on where it was. With
 ``--redraw`` the pixels of the training images are drawn anew for each epoch, as Bernoulli of their
-grey value; validation and test images stay grey.
+grey value, and with ``--swap`` a share of them is that of other images; validation and test images
+stay grey and whole.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def kept(given: argparse.Namespace, name: str) -> list[Any]:
 def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str, seed: int) -> Run:
     """Train one model and test it."""
     from fastboltz import RBMClassifier
-    from fastboltz.datasets import Redrawn
+    from fastboltz.datasets import Redrawn, SwapNoise
     from fastboltz.optimizers import Linear
 
     settings = dict(SETTINGS[objective])
@@ -117,13 +118,13 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
         random_state=seed,
         **settings,
     )
-    rows = slice(given.rows)
-    X, y = data["x_train"][rows], data["y_train"][rows]
-    validation = data["x_valid"], data["y_valid"]
+    part = slice(given.rows)
+    rows: tuple[Any, ...] = data["x_train"][part], data["y_train"][part]
     if given.redraw:
-        model.fit(Redrawn(X, y, random_state=seed), validation=validation)
-    else:
-        model.fit(X, y, validation=validation)
+        rows = (Redrawn(*rows, random_state=seed),)
+    if given.swap:
+        rows = (SwapNoise(*rows, share=given.swap, random_state=seed),)
+    model.fit(*rows, validation=(data["x_valid"], data["y_valid"]))
     return Run(
         objective=objective,
         seed=seed,
@@ -174,6 +175,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--threads", type=int, help="all cores if not set")
     redraw = "draw the training images' pixels anew for every epoch"
     add("--redraw", action=argparse.BooleanOptionalAction, default=False, help=redraw)
+    swap = "share of the training images' pixels that are those of others, anew for every epoch"
+    add("--swap", type=float, default=0.0, help=swap)
     add("--rows", type=int, help="training images, from the first; all if not set")
     add("--every", type=int, default=1, help="epochs between two lines")
     add("--checkpoints", type=Path, help="folder of trainings, which go on there when run again")
