@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -899,6 +899,10 @@ class BernoulliRBM(RBM):
             # scikit-learn's constructor has no `visible`.
             sentence = str(error).replace("use visible=", "use RBM with visible=")
             warnings.warn(f"{sentence} They are taken as they are.", UserWarning, stacklevel=4)
+
+    def _credible(self, log_probabilities: np.ndarray, groups: Iterable[str]) -> np.ndarray:
+        # Rows that are no states, and were warned of, have no probabilities.
+        return log_probabilities
 
     @classmethod
     def from_sklearn(cls, peer: Any) -> BernoulliRBM:
