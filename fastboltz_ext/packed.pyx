@@ -718,8 +718,8 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     Returns
     -------
     float
-        Largest absolute value in w; NaN or infinity where there is one. Where sums over I are not in
-        the range of `fits`, `out` is of no use.
+        Largest absolute value in w; NaN or infinity where there is one. Where sums over I are not
+        in the range of `fits`, `out` is of no use.
     """
     check_threads(n_threads)
     check_typed(gate, "gate", 2, False, cnp.NPY_FLOAT32)
