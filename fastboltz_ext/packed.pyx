@@ -215,7 +215,6 @@ cdef extern from "_packed_loop.h" nogil:
     int packed_low_shift(const float* w, ptrdiff_t n, ptrdiff_t m)
     int packed_only_tables
     int64_t packed_ones(const uint32_t* bits, ptrdiff_t n)
-    float packed_largest(const float* w, ptrdiff_t n)
     void packed_turn_rows(const float* x, ptrdiff_t n_units, const float* own, float scale,
                           float* to, ptrdiff_t n_rows, int n_threads)
     int packed_fits(const float* w, ptrdiff_t n, ptrdiff_t m)
@@ -357,13 +356,6 @@ def low_shift(w):
     check_typed(w, "w", 2, False, cnp.NPY_FLOAT32)
     return packed_low_shift(<float*>cnp.PyArray_DATA(w), cnp.PyArray_DIM(w, 0),
                             cnp.PyArray_DIM(w, 1))
-
-
-def largest(w):
-    """Largest absolute value of an array of float32; NaN or infinity where it has one."""
-    flat = w.reshape(-1)
-    check_typed(flat, "w", 1, False, cnp.NPY_FLOAT32)
-    return packed_largest(<float*>cnp.PyArray_DATA(flat), cnp.PyArray_DIM(flat, 0))
 
 
 cdef class Bits:
