@@ -406,20 +406,19 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables_avx2(const packed_gated *p, pt
 FB_AVX512 FB_UNUSED static void packed_gated_gather_avx512(const packed_part *part, packed_part *some,
                                                            const packed_open *open, ptrdiff_t n_in)
 {
-    const ptrdiff_t twenties = packed_twenties(n_in), at_once = 16 * PACKED_BLOCK;
-    some->n_groups = (open->n + 15) / 16 + 1; /* look-ups take two groups or four */
-    some->n_groups -= some->n_groups % 2;
+    const ptrdiff_t twenties = packed_twenties(n_in);
+    some->n_groups = packed_groups(open->n); /* look-ups take an even number */
     for (ptrdiff_t i = 0; i < 16 * some->n_groups; i += 16) {
         const ptrdiff_t here = open->n - i < 16 ? open->n - i : 16;
         const uint32_t *from[16];
-        uint32_t *to = some->index + i / at_once * twenties * at_once + i % at_once;
-        for (ptrdiff_t l = 0; l < 16; l++) { /* behind the last any row will do */
-            const ptrdiff_t r = l < here ? open->row[i + l] : 0;
-            from[l] = part->index + r / at_once * twenties * at_once + r % at_once;
-        }
-        for (ptrdiff_t k = 0; k < twenties * at_once; k += at_once)
+        ptrdiff_t from_step[16], step;
+        uint32_t *to = some->index + packed_tall_index(some, twenties, i, &step);
+        for (ptrdiff_t l = 0; l < 16; l++) /* behind the last any row will do */
+            from[l] = part->index + packed_tall_index(part, twenties, l < here ? open->row[i + l] : 0,
+                                                      from_step + l);
+        for (ptrdiff_t k = 0; k < twenties; k++, to += step)
             for (ptrdiff_t l = 0; l < 16; l++)
-                to[k + l] = from[l][k];
+                to[l] = from[l][k * from_step[l]];
     }
     memset(some->any, 1, (size_t)(packed_blocks(some->n_groups) * twenties));
 }

@@ -5,8 +5,9 @@
  * inputs and one register cost as many instructions.)
  *
  * What a step costs is the permutation and the addition, as long as nothing waits for memory:
- * - a loaded table serves a block of 64 rows, four registers of indices;
- * - the tables of four columns and 180 inputs, 18 KB, stay in the first cache while all blocks of
+ * - two columns' tables, four registers, serve a block of 128 rows; indices come from memory once for
+ *   both. (Four columns and 64 rows take a tenth more instructions, which Zen 5 has no time for.)
+ * - the tables of two columns and 400 inputs, 20 KB, stay in the first cache while all blocks of
  *   rows go by; sums go to and fro instead;
  * - bits are spread to bytes of five beforehand, once for all columns: indices then come from memory
  *   at any byte, without a shift (a permutation reads the lowest five bits of a lane).
@@ -14,12 +15,13 @@
 #ifndef FASTBOLTZ_PACKED_TABLES_H
 #define FASTBOLTZ_PACKED_TABLES_H
 
-/* Groups of 16 rows in a block. */
+/* Groups of 16 rows in a block; with AVX-512 a block of registers is two of them. */
 #define PACKED_BLOCK 4
+#define PACKED_TALL (2 * PACKED_BLOCK)
 /* Columns whose tables are in the first cache at a time. */
-#define PACKED_COLUMNS 4
+#define PACKED_COLUMNS 2
 /* Words of twenty inputs in a chunk, at the most. */
-#define PACKED_CHUNK 9
+#define PACKED_CHUNK 20
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
@@ -51,10 +53,10 @@ enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FIVES };
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
     ptrdiff_t first_group, n_groups; /* groups of 16 rows */
-    /* AVX-512: [block][word of 20 inputs][group of the block][lane], a byte is five inputs; AVX2: see
+    /* AVX-512: [tall block][word of 20 inputs][group of the block][lane], a byte is five inputs; AVX2: see
      * _packed_bytes.h */
     uint32_t *index;
-    uint8_t *any; /* [block][word of 20 or step of 16 inputs]: whether some row has a one there */
+    uint8_t *any; /* [(tall) block][word of 20 or step of 16 inputs]: whether some row has a one there */
     int32_t *sums;   /* [group][column of a panel][lane] */
     int by; /* what stands in the place of indices, see _packed_lists.h */
     uint16_t *ones;
@@ -166,6 +168,21 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
                 __builtin_prefetch(w + c * c_step + k, 0, 2);
 }
 
+/* Groups of the tall block that begins with group g of a part. */
+FB_INLINE ptrdiff_t packed_tall_groups(const packed_part *part, ptrdiff_t g)
+{
+    return part->n_groups - g < PACKED_TALL ? part->n_groups - g : PACKED_TALL;
+}
+
+/* Where the indices of a part's row begin, and from one word of them to the next. */
+FB_INLINE ptrdiff_t packed_tall_index(const packed_part *part, ptrdiff_t twenties, ptrdiff_t row,
+                                      ptrdiff_t *step)
+{
+    const ptrdiff_t block = row / (16 * PACKED_TALL) * PACKED_TALL;
+    *step = 16 * packed_tall_groups(part, block);
+    return block * twenties * 16 + row - 16 * block;
+}
+
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
 FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
                                                         const uint32_t *bits,
@@ -177,11 +194,10 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
     const __m512i m2 = _mm512_set1_epi32(0x1f0000), m3 = _mm512_set1_epi32(0x1f000000);
     uint32_t *to = part->index;
     uint8_t *any = part->any;
-    for (ptrdiff_t b = 0; b < part->n_groups; b += PACKED_BLOCK) {
-        const ptrdiff_t groups =
-            part->n_groups - b < PACKED_BLOCK ? part->n_groups - b : PACKED_BLOCK;
+    for (ptrdiff_t b = 0; b < part->n_groups; b += PACKED_TALL) {
+        const ptrdiff_t groups = packed_tall_groups(part, b);
         const uint32_t *from = bits + (part->first_group + b) * n_words * 16;
-        for (ptrdiff_t k = 0; k < twenties; k++, to += 16 * PACKED_BLOCK) {
+        for (ptrdiff_t k = 0; k < twenties; k++, to += 16 * groups) {
             const ptrdiff_t w = 20 * k / 32;
             const int shift = (int)(20 * k % 32);
             const __m128i down = _mm_cvtsi32_si128(shift), up = _mm_cvtsi32_si128(32 - shift);
@@ -204,99 +220,102 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
     }
 }
 
-/* Tables of `count` fives of PACKED_COLUMNS columns, [five][column][entry], from the numbers
+/* Tables of `count` fives of two columns, [five][column][entry], from the numbers
  * values[k * k_step + c * c_step]; entry e is the sum of those whose bits are set in e. */
+__attribute__((always_inline)) FB_AVX512 static inline void packed_tables_body(
+    const int32_t *values, const ptrdiff_t k_step, const ptrdiff_t c_step, ptrdiff_t count,
+    int32_t *tables)
+{
+    const int32_t *v[PACKED_COLUMNS] = {values, values + c_step};
+    for (ptrdiff_t g = 0; g < count; g++, tables += PACKED_COLUMNS * PACKED_TABLE) {
+#pragma GCC unroll 2
+        for (int c = 0; c < PACKED_COLUMNS; c++, v[c - 1] += 5 * k_step) {
+            __m512i t = _mm512_maskz_set1_epi32(0xAAAA, v[c][0]);
+            t = _mm512_mask_add_epi32(t, 0xCCCC, t, _mm512_set1_epi32(v[c][k_step]));
+            t = _mm512_mask_add_epi32(t, 0xF0F0, t, _mm512_set1_epi32(v[c][2 * k_step]));
+            t = _mm512_mask_add_epi32(t, 0xFF00, t, _mm512_set1_epi32(v[c][3 * k_step]));
+            _mm512_store_si512(tables + c * PACKED_TABLE, t);
+            _mm512_store_si512(tables + c * PACKED_TABLE + 16,
+                               _mm512_add_epi32(t, _mm512_set1_epi32(v[c][4 * k_step])));
+        }
+    }
+}
+
 FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrdiff_t k_step,
                                                      ptrdiff_t c_step, ptrdiff_t count,
                                                      int32_t *tables)
 {
-    for (ptrdiff_t g = 0; g < count; g++)
-        for (ptrdiff_t c = 0; c < PACKED_COLUMNS; c++, tables += PACKED_TABLE) {
-            const int32_t *v = values + 5 * g * k_step + c * c_step;
-            __m512i t = _mm512_maskz_set1_epi32(0xAAAA, v[0]);
-            t = _mm512_mask_add_epi32(t, 0xCCCC, t, _mm512_set1_epi32(v[k_step]));
-            t = _mm512_mask_add_epi32(t, 0xF0F0, t, _mm512_set1_epi32(v[2 * k_step]));
-            t = _mm512_mask_add_epi32(t, 0xFF00, t, _mm512_set1_epi32(v[3 * k_step]));
-            _mm512_store_si512(tables, t);
-            _mm512_store_si512(tables + 16, _mm512_add_epi32(t, _mm512_set1_epi32(v[4 * k_step])));
-        }
+    if (k_step == 1)
+        packed_tables_body(values, 1, c_step, count, tables);
+    else
+        packed_tables_body(values, PACKED_PANEL, 1, count, tables);
 }
 
-/* One column of some groups. Assembly, since compilers load each table many times and move the sums
- * about; the additions are of integers, so their order is no matter. Two permutations, then two
- * additions: one after the other, Zen 4 sends some additions to the permutations' units, and a step
- * takes a quarter longer. */
+/* Two groups of 16 rows and two columns. Assembly, since compilers load each table many times and move
+ * the sums about; the additions are of integers, so their order is no matter. Four permutations, then
+ * four additions: one after the other, processors send some additions to the permutations' units. */
 #ifdef FB_EMULATED
-#define PACKED_COLUMN_OF(c, groups)                                                               \
-    do {                                                                                         \
-        low = _mm512_load_si512(t + PACKED_TABLE * (c));                                          \
-        high = _mm512_load_si512(t + PACKED_TABLE * (c) + 16);                                    \
-        for (int g = 0; g < (groups); g++) {                                                     \
-            one = other = _mm512_permutex2var_epi32(low, x[g], high);                            \
-            sum[c][g] = _mm512_add_epi32(sum[c][g], other);                                      \
-        }                                                                                        \
-    } while (0)
-#define PACKED_COLUMN4(c) PACKED_COLUMN_OF(c, 4)
-#define PACKED_COLUMN2(c) PACKED_COLUMN_OF(c, 2)
+#define PACKED_PICK_ADD(g)                                                                        \
+    for (int i = (g); i < (g) + 2; i++) {                                                        \
+        const __m512i x = _mm512_loadu_si512(at + 64 * i);                                        \
+        sum[0][i] = _mm512_add_epi32(sum[0][i], _mm512_permutex2var_epi32(low0, x, high0));       \
+        sum[1][i] = _mm512_add_epi32(sum[1][i], _mm512_permutex2var_epi32(low1, x, high1));       \
+    }
 #else
-#define PACKED_PICK(x, p) "vmovdqa64 %[" x "], %[" p "]\n\tvpermi2d %[u], %[t], %[" p "]\n\t"
-#define PACKED_TWO(x, y, s, r)                        \
-    PACKED_PICK(x, "p")                               \
-    PACKED_PICK(y, "q")                               \
-    "vpaddd %[p], %[" s "], %[" s "]\n\t"             \
-    "vpaddd %[q], %[" r "], %[" r "]\n\t"
-#define PACKED_COLUMN4(c)                                                                        \
-    __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
-                PACKED_TWO("x2", "x3", "s2", "s3")                                                \
-            : [s0] "+&v"(sum[c][0]), [s1] "+&v"(sum[c][1]), [s2] "+&v"(sum[c][2]),                   \
-              [s3] "+&v"(sum[c][3]), [t] "=&v"(low), [u] "=&v"(high), [p] "=&v"(one),              \
-              [q] "=&v"(other)                                                                   \
-            : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
-              [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
-              [x1] "v"(x[1]), [x2] "v"(x[2]), [x3] "v"(x[3]))
-#define PACKED_COLUMN2(c)                                                                        \
-    __asm__("vmovdqa64 %[a], %[t]\n\tvmovdqa64 %[b], %[u]\n\t" PACKED_TWO("x0", "x1", "s0", "s1") \
-            : [s0] "+&v"(sum[c][0]), [s1] "+&v"(sum[c][1]), [t] "=&v"(low), [u] "=&v"(high),        \
-              [p] "=&v"(one), [q] "=&v"(other)                                                   \
-            : [a] "m"(*(const __m512i *)(t + PACKED_TABLE * (c))),                                \
-              [b] "m"(*(const __m512i *)(t + PACKED_TABLE * (c) + 16)), [x0] "v"(x[0]),           \
-              [x1] "v"(x[1]))
+#define PACKED_PICK_ADD(g)                                                                        \
+    do {                                                                                         \
+        __m512i p, q, r, s;                                                                      \
+        __asm__("vmovdqu64 %[x], %[p]\n\tvmovdqu64 %[y], %[r]\n\t"                               \
+                "vmovdqa64 %[p], %[q]\n\tvpermi2d %[h0], %[l0], %[p]\n\t"                        \
+                "vmovdqa64 %[r], %[s]\n\tvpermi2d %[h1], %[l1], %[q]\n\t"                        \
+                "vpermi2d %[h0], %[l0], %[r]\n\tvpermi2d %[h1], %[l1], %[s]\n\t"                 \
+                "vpaddd %[p], %[a], %[a]\n\tvpaddd %[q], %[b], %[b]\n\t"                         \
+                "vpaddd %[r], %[c], %[c]\n\tvpaddd %[s], %[d], %[d]"                              \
+                : [a] "+&v"(sum[0][g]), [b] "+&v"(sum[1][g]), [c] "+&v"(sum[0][(g) + 1]),         \
+                  [d] "+&v"(sum[1][(g) + 1]), [p] "=&v"(p), [q] "=&v"(q), [r] "=&v"(r),           \
+                  [s] "=&v"(s)                                                                   \
+                : [x] "m"(*(const packed_any_512 *)(at + 64 * (g))),                              \
+                  [y] "m"(*(const packed_any_512 *)(at + 64 * (g) + 64)), [l0] "v"(low0),         \
+                  [h0] "v"(high0), [l1] "v"(low1), [h1] "v"(high1));                              \
+    } while (0)
 #endif
 
-/* The sums of one block over a chunk of inputs, added to what is there unless `begins`. */
-#define PACKED_LOOK_UP(name, GROUPS, COLUMN)                                                      \
+/* A register at any byte. */
+typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
+
+/* The sums of a tall block over a chunk of inputs, added to what is there unless `begins`. */
+#define PACKED_LOOK_UP(name, GROUPS)                                                              \
     FB_AVX512 FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,               \
-                                             ptrdiff_t count, const int32_t *t, int32_t *to,      \
-                                             int begins)                                          \
+                                         ptrdiff_t count, const int32_t *t, int32_t *to,          \
+                                         int begins)                                              \
     {                                                                                            \
-        __m512i sum[PACKED_COLUMNS][GROUPS], x[GROUPS], low, high, one, other;                     \
-        _Pragma("GCC unroll 4") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++) sum[c][g] =                  \
+        __m512i sum[PACKED_COLUMNS][GROUPS];                                                      \
+        _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
+            _Pragma("GCC unroll 8") for (int g = 0; g < GROUPS; g++) sum[c][g] =                  \
                 begins ? _mm512_setzero_si512()                                                  \
                        : _mm512_load_si512(to + (g * PACKED_PANEL + c) * 16);                     \
-        const char *at = (const char *)index;                                                    \
-        for (; count > 0; count -= 4, at += 64 * PACKED_BLOCK, any++) {                           \
+        const char *word = (const char *)index;                                                  \
+        for (; count > 0; count -= 4, word += 64 * GROUPS, any++) {                               \
             if (!*any) {                                                                         \
                 t += 4 * PACKED_COLUMNS * PACKED_TABLE;                                           \
                 continue;                                                                        \
             }                                                                                    \
-            const ptrdiff_t fives = count < 4 ? count : 4;                                        \
-            for (ptrdiff_t b = 0; b < fives; b++, t += PACKED_COLUMNS * PACKED_TABLE) {           \
-                _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++) x[g] =                   \
-                    _mm512_loadu_si512(at + 64 * g + b);                                         \
-                COLUMN(0);                                                                       \
-                COLUMN(1);                                                                       \
-                COLUMN(2);                                                                       \
-                COLUMN(3);                                                                       \
+            const char *const end = word + (count < 4 ? count : 4);                              \
+            for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) {     \
+                const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16);     \
+                const __m512i low1 = _mm512_load_si512(t + 32), high1 = _mm512_load_si512(t + 48);\
+                _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g += 2) PACKED_PICK_ADD(g);   \
             }                                                                                    \
         }                                                                                        \
-        _Pragma("GCC unroll 4") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g++)                              \
+        _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
+            _Pragma("GCC unroll 8") for (int g = 0; g < GROUPS; g++)                              \
                 _mm512_store_si512(to + (g * PACKED_PANEL + c) * 16, sum[c][g]);                  \
     }
 
-PACKED_LOOK_UP(packed_look_up_four, 4, PACKED_COLUMN4)
-PACKED_LOOK_UP(packed_look_up_two, 2, PACKED_COLUMN2)
+PACKED_LOOK_UP(packed_look_up_8, 8)
+PACKED_LOOK_UP(packed_look_up_6, 6)
+PACKED_LOOK_UP(packed_look_up_4, 4)
+PACKED_LOOK_UP(packed_look_up_2, 2)
 
 /* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
  * for the columns c of the panel, of which `columns` are asked for. Values are read up to four inputs
@@ -320,14 +339,19 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
                                  tables);
             for (int i = 0; i < n_parts; i++) {
                 const packed_part *part = parts + i;
-                for (ptrdiff_t g = 0, b = 0; g < part->n_groups; g += PACKED_BLOCK, b++) {
-                    const uint32_t *index = part->index + (b * twenties + k) * 16 * PACKED_BLOCK;
+                for (ptrdiff_t g = 0, b = 0; g < part->n_groups; g += PACKED_TALL, b++) {
+                    const ptrdiff_t groups = packed_tall_groups(part, g);
+                    const uint32_t *index = part->index + (g * twenties + k * groups) * 16;
                     const uint8_t *any = part->any + b * twenties + k;
                     int32_t *to = part->sums + (g * PACKED_PANEL + c) * 16;
-                    if (part->n_groups - g >= PACKED_BLOCK)
-                        packed_look_up_four(index, any, count, tables, to, k == 0);
+                    if (groups == 8)
+                        packed_look_up_8(index, any, count, tables, to, k == 0);
+                    else if (groups == 6)
+                        packed_look_up_6(index, any, count, tables, to, k == 0);
+                    else if (groups == 4)
+                        packed_look_up_4(index, any, count, tables, to, k == 0);
                     else
-                        packed_look_up_two(index, any, count, tables, to, k == 0);
+                        packed_look_up_2(index, any, count, tables, to, k == 0);
                 }
             }
             k += chunk;
