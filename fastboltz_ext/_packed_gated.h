@@ -134,8 +134,7 @@ FB_CLONES FB_UNUSED static void packed_gated_rows(const packed_gated *p, ptrdiff
 /* Blocks of rows that are worked on at a time, and rows. */
 #define PACKED_GATED_BLOCKS 16
 #define PACKED_GATED_ROWS (16 * PACKED_BLOCK * PACKED_GATED_BLOCKS)
-/* With AVX2, twenties of inputs whose fives' tables of sixteen columns, 24 KB, are in the first cache at
- * a time. */
+/* Twenties of inputs whose fives' tables of sixteen columns, 24 KB, are in the first cache at a time. */
 #define PACKED_GATED_TWENTIES (PACKED_FIVES_TWENTIES / 2)
 
 /* Integers of a gate's weights in sixteen columns, with zeros behind up to a whole twenty. */
@@ -344,10 +343,69 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_gated_fives_of(
 PACKED_GATED_FIVES(packed_gated_fives_wide, 1)
 PACKED_GATED_FIVES(packed_gated_fives, 0)
 
-/* Panels of eight columns [begin, end); `scratch` is of packed_gated_scratch integers. */
-FB_AVX2 FB_UNUSED static void packed_gated_tables_avx2(const packed_gated *p, ptrdiff_t begin,
-                                                       ptrdiff_t end, int32_t *scratch,
-                                                       uint32_t *largest)
+/* The same of sixteen columns in one register, by ones or by fives. */
+FB_AVX512 FB_UNUSED static inline void packed_gated_put_512(__m512i sums, const packed_open *open,
+                                                            ptrdiff_t i, const int32_t *all, int spin,
+                                                            int ends, __m256i *so_far, float *to,
+                                                            ptrdiff_t other)
+{
+    packed_gated_put(_mm512_castsi512_si256(sums), open, i, all, spin, ends, so_far + 2 * i, to);
+    packed_gated_put(_mm512_extracti64x4_epi64(sums, 1), open, i, all + 8, spin, ends,
+                     so_far + 2 * i + 1, to + other);
+}
+
+FB_AVX512 FB_UNUSED static inline __m512i packed_gated_so_far_512(const __m256i *so_far, ptrdiff_t i,
+                                                                  int begins)
+{
+    return begins ? _mm512_setzero_si512() : _mm512_loadu_si512(so_far + 2 * i);
+}
+
+__attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_ones_512(
+    const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,
+    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to,
+    ptrdiff_t other)
+{
+    const ptrdiff_t n_words = packed_words(n_in);
+    const ptrdiff_t words = packed_chunk_size(n_words, PACKED_ONES_WORDS);
+    for (ptrdiff_t q = 0; q * words < n_words; q++) {
+        const ptrdiff_t k = 32 * q * words, inputs = n_in - k < 32 * words ? n_in - k : 32 * words;
+        const uint32_t *start = part->start + q * part->all_rows;
+        memcpy(room, values + 16 * k, (size_t)(16 * inputs) * sizeof *room);
+        memset(room + 16 * inputs, 0, 16 * sizeof *room);
+        for (ptrdiff_t i = 0; i < open->n; i++) {
+            packed_gated_fetch(ahead, 2);
+            packed_gated_put_512(packed_ones_row_512(part, start + open->row[i], (const char *)room,
+                                                     packed_gated_so_far_512(so_far, i, q == 0)),
+                                 open, i, all, spin, (q + 1) * words >= n_words, so_far, to, other);
+        }
+    }
+}
+
+__attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_fives_512(
+    const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,
+    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to,
+    ptrdiff_t other)
+{
+    const ptrdiff_t count = packed_twenties(n_in), size = packed_chunk_size(count, PACKED_GATED_TWENTIES);
+    for (ptrdiff_t t = 0; t < count; t += size) {
+        const ptrdiff_t here = count - t < size ? count - t : size;
+        const uint32_t *fives = part->index + t * part->all_rows;
+        for (ptrdiff_t five = 0; five < 4 * here; five++) {
+            packed_gated_fetch(ahead, 8);
+            packed_fives_table_512(values + 16 * (20 * t + 5 * five), room + five * 32 * 16);
+        }
+        for (ptrdiff_t i = 0; i < open->n; i++)
+            packed_gated_put_512(packed_fives_row_512(fives + here * open->row[i], here,
+                                                      (const char *)room,
+                                                      packed_gated_so_far_512(so_far, i, t == 0)),
+                                 open, i, all, spin, t + here == count, so_far, to, other);
+    }
+}
+
+/* Panels of eight columns [begin, end); `scratch` is of packed_gated_scratch integers. With AVX2, or
+ * from AVX-512 what is added up. */
+FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff_t begin, ptrdiff_t end,
+                                                  int level, int32_t *scratch, uint32_t *largest)
 {
     const ptrdiff_t n_groups = packed_groups(p->n_rows), panels = end - begin;
     const ptrdiff_t first = PACKED_PANEL * begin;
@@ -387,6 +445,11 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables_avx2(const packed_gated *p, pt
                 const int32_t *total = all + c * PACKED_PANEL;
                 const int wide = c + 1 < panels;
                 float *to = sum + c * other;
+                if (wide && level == PACKED_AVX512) {
+                    (ones ? packed_gated_ones_512 : packed_gated_fives_512)(
+                        &part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead, to, other);
+                    continue;
+                }
                 for (int h = 0; h < 1 + wide && ones; h++)
                     packed_gated_ones(&part, &open, p->n_in, own + 8 * h, total + 8 * h, p->spin, room,
                                       so_far, &ahead, to + h * other);
@@ -396,83 +459,6 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables_avx2(const packed_gated *p, pt
                 else if (!ones)
                     packed_gated_fives(&part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead,
                                        to, other);
-            }
-        }
-        packed_gated_finish(p, sum, 16 * g, 16 * groups, begin, end);
-    }
-}
-
-/* Indices of the open rows side by side. */
-FB_AVX512 FB_UNUSED static void packed_gated_gather_avx512(const packed_part *part, packed_part *some,
-                                                           const packed_open *open, ptrdiff_t n_in)
-{
-    const ptrdiff_t twenties = packed_twenties(n_in);
-    some->n_groups = packed_groups(open->n); /* look-ups take an even number */
-    for (ptrdiff_t i = 0; i < 16 * some->n_groups; i += 16) {
-        const ptrdiff_t here = open->n - i < 16 ? open->n - i : 16;
-        const uint32_t *from[16];
-        ptrdiff_t from_step[16], step;
-        uint32_t *to = some->index + packed_tall_index(some, twenties, i, &step);
-        for (ptrdiff_t l = 0; l < 16; l++) /* behind the last any row will do */
-            from[l] = part->index + packed_tall_index(part, twenties, l < here ? open->row[i + l] : 0,
-                                                      from_step + l);
-        for (ptrdiff_t k = 0; k < twenties; k++, to += step)
-            for (ptrdiff_t l = 0; l < 16; l++)
-                to[l] = from[l][k * from_step[l]];
-    }
-    memset(some->any, 1, (size_t)(packed_blocks(some->n_groups) * twenties));
-}
-
-/* Adds sums that stand with rows in the lanes, [group][column][row]. */
-FB_AVX2 FB_UNUSED static void packed_gated_add_turned(const int32_t *sums, const packed_open *open,
-                                                      const int32_t *all, int spin, float *to)
-{
-    const __m256i total = _mm256_loadu_si256((const __m256i *)all);
-    for (ptrdiff_t i = 0; i < open->n; i += 8) {
-        const int32_t *from = sums + i / 16 * PACKED_PANEL * 16 + i % 16;
-        __m256i x[8];
-#pragma GCC unroll 8
-        for (int c = 0; c < PACKED_PANEL; c++)
-            x[c] = _mm256_load_si256((const __m256i *)(from + 16 * c));
-        packed_transpose_avx2(x);
-#pragma GCC unroll 8
-        for (int l = 0; l < 8; l++)
-            if (i + l < open->n)
-                packed_gated_add(x[l], total, spin, open->gate[i + l],
-                                 to + open->row[i + l] * PACKED_PANEL);
-    }
-}
-
-FB_AVX512 FB_UNUSED static void packed_gated_tables_avx512(const packed_gated *p, ptrdiff_t begin,
-                                                           ptrdiff_t end, int32_t *scratch,
-                                                           uint32_t *largest)
-{
-    const ptrdiff_t n_groups = packed_groups(p->n_rows);
-    const ptrdiff_t last = PACKED_PANEL * end < p->n_out ? PACKED_PANEL * end : p->n_out;
-    int32_t *const values = scratch, *const tables = values + packed_values_size(p->n_in);
-    packed_open open;
-    for (ptrdiff_t g = 0; g < n_groups; g += PACKED_GATED_ROWS / 16) {
-        const ptrdiff_t left = n_groups - g;
-        const ptrdiff_t groups = left < PACKED_GATED_ROWS / 16 ? left : PACKED_GATED_ROWS / 16;
-        const ptrdiff_t other = 16 * groups * PACKED_PANEL;
-        packed_part part, some;
-        int32_t *free = packed_part_place(&part, g, groups, p->n_in, tables + PACKED_TABLES_ROOM);
-        float *const sum = (float *)packed_part_place(&some, 0, groups, p->n_in, free);
-        packed_part_fill_avx512(&part, p->x, p->n_in, 0);
-        memset(sum, 0, (size_t)((end - begin) * other) * sizeof(float));
-        for (ptrdiff_t q = 0; q < p->n_gates; q++) {
-            const packed_weights w = packed_gated_weights(p, q);
-            packed_open_rows(&open, p->gate + q * 16 * n_groups + 16 * g, 16 * groups);
-            *largest = packed_gated_most(&w, PACKED_PANEL * begin, last, *largest);
-            packed_gated_gather_avx512(&part, &some, &open, p->n_in);
-            for (ptrdiff_t panel = begin; panel < end; panel++) {
-                const ptrdiff_t first = panel * PACKED_PANEL, columns = p->n_out - first;
-                int32_t all[PACKED_PANEL];
-                ptrdiff_t k_step, c_step;
-                packed_panel_values_avx512(&w, first, values, &k_step, &c_step, all);
-                packed_panel_sums_avx512(&some, 1, p->n_in, values, k_step, c_step,
-                                         columns < PACKED_PANEL ? columns : PACKED_PANEL, 0, 0, tables);
-                packed_gated_add_turned(some.sums, &open, all, p->spin, sum + (panel - begin) * other);
             }
         }
         packed_gated_finish(p, sum, 16 * g, 16 * groups, begin, end);
@@ -494,10 +480,7 @@ FB_UNUSED static void packed_one_gated(const packed_gated *p, int by_rows, int l
 #if FB_X86
         const ptrdiff_t begin = panels * t / n_threads, end = panels * (t + 1) / n_threads;
         if (!by_rows) {
-            if (level == PACKED_AVX512)
-                packed_gated_tables_avx512(p, begin, end, memory + t * scratch, p->largest + t);
-            else
-                packed_gated_tables_avx2(p, begin, end, memory + t * scratch, p->largest + t);
+            packed_gated_tables(p, begin, end, level, memory + t * scratch, p->largest + t);
             continue;
         }
 #endif

@@ -1,4 +1,5 @@
-/* Sums over the ones of binary rows with AVX2, eight columns in the lanes. Part of _packed_core.h.
+/* Sums over the ones of binary rows with AVX2, eight columns in the lanes; for products of three with
+ * AVX-512, too, sixteen. Part of _packed_core.h.
  *
  * For each row there is a list of what to add up, made once for all columns:
  * - by ones: of the numbers that belong to its ones;
@@ -376,6 +377,89 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_fives_row_wide(
         PACKED_PLUS_FOUR_WIDE(a, b, fives, tables);
     a[0] = _mm256_add_epi32(a[0], b[0]);
     a[1] = _mm256_add_epi32(a[1], b[1]);
+}
+
+/* With AVX-512 sixteen columns are one register. What is added up is the same. */
+#if defined(FB_EMULATED) || defined(__SANITIZE_ADDRESS__)
+#define PACKED_PLUS_512(sum, from) \
+    (sum) = _mm512_add_epi32(sum, _mm512_load_si512((const __m512i *)(from)))
+#define PACKED_PLUS_SOME_512(n, a, b, list, tables)                                 \
+    for (int k_ = 0; k_ < (n); k_ += 2) {                                           \
+        const uint8_t *l_ = (const uint8_t *)(list) + k_;                           \
+        const char *t_ = (tables) + 2 * k_ * PACKED_FIVES_STEP;                     \
+        PACKED_PLUS_512(a, t_ + 8 * l_[0]);                                         \
+        PACKED_PLUS_512(b, t_ + 2 * PACKED_FIVES_STEP + 8 * l_[1]);                 \
+    }
+#define PACKED_PLUS_FOUR_512(a, b, list, tables) PACKED_PLUS_SOME_512(4, a, b, list, tables)
+#define PACKED_PLUS_EIGHT_512(a, b, list, tables) PACKED_PLUS_SOME_512(8, a, b, list, tables)
+#else
+#define PACKED_PLUS_512(sum, from) \
+    __asm__("vpaddd %[x], %[s], %[s]" : [s] "+v"(sum) : [x] "m"(*(const __m512i *)(from)))
+#define PACKED_PLUS_TWO_512(k)                                                      \
+    "movzbl %%al, %%ecx\n\tmovzbl %%ah, %%edx\n\t"                                  \
+    "vpaddd 4096*" k "(%[t],%%rcx,8), %[s], %[s]\n\t"                               \
+    "vpaddd 4096*" k "+2048(%[t],%%rdx,8), %[r], %[r]\n\t"
+#define PACKED_PLUS_OPERANDS_512(n, a, b, list, tables)                             \
+    : [s] "+v"(a), [r] "+v"(b)                                                      \
+    : [i] "m"(*(const char(*)[n])(list)), [t] "r"(tables),                          \
+      "m"(*(const char(*)[2 * (n) * PACKED_FIVES_STEP])(tables))                    \
+    : "rax", "rcx", "rdx", "cc"
+#define PACKED_PLUS_FOUR_512(a, b, list, tables)                                    \
+    __asm__("movl %[i], %%eax\n\t" PACKED_PLUS_TWO_512("0") "shrl $16, %%eax\n\t"   \
+                PACKED_PLUS_TWO_512("1") PACKED_PLUS_OPERANDS_512(4, a, b, list, tables))
+#define PACKED_PLUS_EIGHT_512(a, b, list, tables)                                   \
+    __asm__("movq %[i], %%rax\n\t" PACKED_PLUS_TWO_512("0") "shrq $16, %%rax\n\t"   \
+                PACKED_PLUS_TWO_512("1") "shrq $16, %%rax\n\t"                      \
+                PACKED_PLUS_TWO_512("2") "shrl $16, %%eax\n\t"                      \
+                PACKED_PLUS_TWO_512("3") PACKED_PLUS_OPERANDS_512(8, a, b, list, tables))
+#endif
+
+__attribute__((always_inline)) FB_AVX512 static inline __m512i packed_ones_row_512(
+    const packed_part *part, const uint32_t *start, const char *numbers, __m512i a)
+{
+    const uint16_t *one = part->ones + start[0], *end = part->ones + start[1];
+    __m512i b = _mm512_setzero_si512();
+    for (; one < end; one += 4) {
+        uint32_t two[2];
+        memcpy(two, one, sizeof two);
+        PACKED_PLUS_512(a, numbers + 2 * (two[0] & 0xffff));
+        PACKED_PLUS_512(b, numbers + 2 * (two[0] >> 16));
+        PACKED_PLUS_512(a, numbers + 2 * (two[1] & 0xffff));
+        PACKED_PLUS_512(b, numbers + 2 * (two[1] >> 16));
+    }
+    return _mm512_add_epi32(a, b);
+}
+
+__attribute__((always_inline)) FB_AVX512 static inline __m512i packed_fives_row_512(
+    const uint32_t *fives, ptrdiff_t twenties, const char *tables, __m512i a)
+{
+    __m512i b = _mm512_setzero_si512();
+    for (; twenties > 1; twenties -= 2, fives += 2, tables += 16 * PACKED_FIVES_STEP)
+        PACKED_PLUS_EIGHT_512(a, b, fives, tables);
+    if (twenties > 0)
+        PACKED_PLUS_FOUR_512(a, b, fives, tables);
+    return _mm512_add_epi32(a, b);
+}
+
+/* As packed_fives_table, of sixteen columns. */
+__attribute__((always_inline)) FB_AVX512 static inline void packed_fives_table_512(const int32_t *own,
+                                                                                   int32_t *to)
+{
+    __m512i t[16];
+    t[0] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int l = 0; l < 4; l++) {
+        const __m512i x = _mm512_load_si512(own + 16 * l);
+#pragma GCC unroll 8
+        for (int e = 0; e < 1 << l; e++)
+            t[(1 << l) + e] = e == 0 ? x : _mm512_add_epi32(t[e], x);
+    }
+    const __m512i last = _mm512_load_si512(own + 64);
+#pragma GCC unroll 16
+    for (int e = 0; e < 16; e++) {
+        _mm512_store_si512(to + e * 16, t[e]);
+        _mm512_store_si512(to + (16 + e) * 16, _mm512_add_epi32(t[e], last));
+    }
 }
 
 /* Where the sums of eight rows from r on are: [column][row], and until all chunks are through

@@ -29,8 +29,9 @@
  * fives' tables are, 24 KB (_packed_lists.h). */
 #define PACKED_ONES_WORDS 20
 #define PACKED_FIVES_TWENTIES 6
-/* Those numbers, with zeros for one more input, and those tables. */
-#define PACKED_ONES_NUMBERS ((32 * PACKED_ONES_WORDS + 1) * PACKED_PANEL)
+/* Those numbers, with zeros for one more input, of sixteen columns where they are one register, and
+ * those tables. */
+#define PACKED_ONES_NUMBERS ((32 * PACKED_ONES_WORDS + 1) * 16)
 #define PACKED_FIVES_TABLES (4 * PACKED_FIVES_TWENTIES * 32 * PACKED_PANEL)
 /* With AVX2 and sums of 16 bits (_packed_bytes.h), steps of 16 inputs in a chunk, at the most: no sum of
  * bytes overflows (252 a step), and its tables, of two columns and one plane, stay in the first cache
@@ -172,15 +173,6 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
 FB_INLINE ptrdiff_t packed_tall_groups(const packed_part *part, ptrdiff_t g)
 {
     return part->n_groups - g < PACKED_TALL ? part->n_groups - g : PACKED_TALL;
-}
-
-/* Where the indices of a part's row begin, and from one word of them to the next. */
-FB_INLINE ptrdiff_t packed_tall_index(const packed_part *part, ptrdiff_t twenties, ptrdiff_t row,
-                                      ptrdiff_t *step)
-{
-    const ptrdiff_t block = row / (16 * PACKED_TALL) * PACKED_TALL;
-    *step = 16 * packed_tall_groups(part, block);
-    return block * twenties * 16 + row - 16 * block;
 }
 
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */

@@ -16,8 +16,9 @@
 #include "emulated_avx512.h"
 #define FB_AVX512 FB_AVX2
 #else
-#define FB_AVX512 \
-    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")))
+#define FB_AVX512                                                                         \
+    __attribute__((target("avx2,fma,popcnt,bmi,bmi2,lzcnt,avx512f,avx512bw,avx512dq,avx512vl," \
+                          "prefer-vector-width=512")))
 #endif
 #else
 #define FB_X86 0
@@ -54,9 +55,9 @@ FB_INLINE int fb_has_avx512(void)
 #if FB_X86 && defined(FB_EMULATED)
     return fb_has_avx2();
 #elif FB_X86
-    __builtin_cpu_init();
-    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    return fb_has_avx2() && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
 #else
     return 0;
 #endif

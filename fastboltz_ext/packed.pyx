@@ -754,8 +754,7 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     p.out = <float*>cnp.PyArray_DATA(out)
     if <double>n * <double>p.n_in * <double>n_out * <double>n_gates < TINY:
         n_threads = 1
-    # Of a gate there are no more rows than it is open for.
-    cdef bint by_rows = goes_by_rows(np.count_nonzero(gate) // max(n_gates, 1))
+    cdef bint by_rows = level == PACKED_ANY  # lists of ones are as good with few rows
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
     cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16
