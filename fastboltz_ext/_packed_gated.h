@@ -171,14 +171,15 @@ FB_INLINE void packed_open_rows(packed_open *open, const float *gate, ptrdiff_t 
     open->n = n;
 }
 
-/* From sums[panel][row][column] to rows of the output. */
+/* From sums[panel / 2][row][panel % 2][column] to rows of the output. */
 FB_INLINE void packed_gated_finish(const packed_gated *p, const float *sums, ptrdiff_t row,
                                    ptrdiff_t rows, ptrdiff_t begin, ptrdiff_t end)
 {
     for (ptrdiff_t r = 0; r < rows && row + r < p->n_rows; r++)
         for (ptrdiff_t panel = begin; panel < end; panel++) {
             const ptrdiff_t first = panel * PACKED_PANEL, columns = p->n_out - first;
-            const float *from = sums + ((panel - begin) * rows + r) * PACKED_PANEL;
+            const ptrdiff_t i = panel - begin;
+            const float *from = sums + (2 * (i / 2 * rows + r) + i % 2) * PACKED_PANEL;
             float *to = p->out + (row + r) * p->n_out + first;
             for (ptrdiff_t c = 0; c < PACKED_PANEL && c < columns; c++)
                 to[c] = from[c] * (1.0f / (1 << PACKED_SHIFT));
@@ -268,12 +269,12 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_gated_put(
 {
     if (ends)
         packed_gated_add(sums, _mm256_load_si256((const __m256i *)all), spin, open->gate[i],
-                         to + open->row[i] * PACKED_PANEL);
+                         to + open->row[i] * 2 * PACKED_PANEL);
     else
         _mm256_store_si256(so_far, sums);
 }
 
-/* Eight columns of a gate for the open rows by ones, to[row][column]; `so_far` has their sums between
+/* Eight columns of a gate for the open rows by ones, to[row][16]; `so_far` has their sums between
  * chunks. */
 FB_AVX2 FB_UNUSED static void packed_gated_ones(const packed_part *part, const packed_open *open,
                                                 ptrdiff_t n_in, const int32_t *values,
@@ -295,12 +296,11 @@ FB_AVX2 FB_UNUSED static void packed_gated_ones(const packed_part *part, const p
     }
 }
 
-/* Sixteen columns by fives, or if there are no more than eight, those: to[column / 8][row][column % 8]
- * with so many numbers from one to the next. */
+/* Sixteen columns by fives, or if there are no more than eight, those. */
 __attribute__((always_inline)) FB_AVX2 static inline void packed_gated_fives_of(
     const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,
     const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to,
-    ptrdiff_t other, const int wide)
+    const int wide)
 {
     const ptrdiff_t count = packed_twenties(n_in), size = packed_chunk_size(count, PACKED_GATED_TWENTIES);
     for (ptrdiff_t t = 0; t < count; t += size) {
@@ -326,7 +326,7 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_gated_fives_of(
                 a[0] = packed_fives_row(own, here, (const char *)room, a[0]);
             for (int h = 0; h < 1 + wide; h++)
                 packed_gated_put(a[h], open, i, all + 8 * h, spin, ends, so_far + (1 + wide) * i + h,
-                                 to + h * other);
+                                 to + h * PACKED_PANEL);
         }
     }
 }
@@ -335,10 +335,9 @@ __attribute__((always_inline)) FB_AVX2 static inline void packed_gated_fives_of(
     __attribute__((noinline)) FB_AVX2 FB_UNUSED static void name(                                 \
         const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,  \
         const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead,        \
-        float *to, ptrdiff_t other)                                                               \
+        float *to)                                                                                \
     {                                                                                             \
-        packed_gated_fives_of(part, open, n_in, values, all, spin, room, so_far, ahead, to,       \
-                              other, wide);                                                       \
+        packed_gated_fives_of(part, open, n_in, values, all, spin, room, so_far, ahead, to, wide); \
     }
 PACKED_GATED_FIVES(packed_gated_fives_wide, 1)
 PACKED_GATED_FIVES(packed_gated_fives, 0)
@@ -346,12 +345,18 @@ PACKED_GATED_FIVES(packed_gated_fives, 0)
 /* The same of sixteen columns in one register, by ones or by fives. */
 FB_AVX512 FB_UNUSED static inline void packed_gated_put_512(__m512i sums, const packed_open *open,
                                                             ptrdiff_t i, const int32_t *all, int spin,
-                                                            int ends, __m256i *so_far, float *to,
-                                                            ptrdiff_t other)
+                                                            int ends, __m256i *so_far, float *to)
 {
-    packed_gated_put(_mm512_castsi512_si256(sums), open, i, all, spin, ends, so_far + 2 * i, to);
-    packed_gated_put(_mm512_extracti64x4_epi64(sums, 1), open, i, all + 8, spin, ends,
-                     so_far + 2 * i + 1, to + other);
+    if (!ends) {
+        _mm512_storeu_si512(so_far + 2 * i, sums);
+        return;
+    }
+    if (spin)
+        sums = _mm512_sub_epi32(_mm512_add_epi32(sums, sums), _mm512_loadu_si512(all));
+    to += open->row[i] * 2 * PACKED_PANEL;
+    _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to),
+                                       _mm512_mul_ps(_mm512_set1_ps(open->gate[i]),
+                                                     _mm512_cvtepi32_ps(sums))));
 }
 
 FB_AVX512 FB_UNUSED static inline __m512i packed_gated_so_far_512(const __m256i *so_far, ptrdiff_t i,
@@ -362,8 +367,7 @@ FB_AVX512 FB_UNUSED static inline __m512i packed_gated_so_far_512(const __m256i 
 
 __attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_ones_512(
     const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,
-    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to,
-    ptrdiff_t other)
+    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to)
 {
     const ptrdiff_t n_words = packed_words(n_in);
     const ptrdiff_t words = packed_chunk_size(n_words, PACKED_ONES_WORDS);
@@ -376,15 +380,14 @@ __attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_ones_512(
             packed_gated_fetch(ahead, 2);
             packed_gated_put_512(packed_ones_row_512(part, start + open->row[i], (const char *)room,
                                                      packed_gated_so_far_512(so_far, i, q == 0)),
-                                 open, i, all, spin, (q + 1) * words >= n_words, so_far, to, other);
+                                 open, i, all, spin, (q + 1) * words >= n_words, so_far, to);
         }
     }
 }
 
 __attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_fives_512(
     const packed_part *part, const packed_open *open, ptrdiff_t n_in, const int32_t *values,
-    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to,
-    ptrdiff_t other)
+    const int32_t *all, int spin, int32_t *room, __m256i *so_far, packed_ahead *ahead, float *to)
 {
     const ptrdiff_t count = packed_twenties(n_in), size = packed_chunk_size(count, PACKED_GATED_TWENTIES);
     for (ptrdiff_t t = 0; t < count; t += size) {
@@ -398,7 +401,7 @@ __attribute__((noinline)) FB_AVX512 FB_UNUSED static void packed_gated_fives_512
             packed_gated_put_512(packed_fives_row_512(fives + here * open->row[i], here,
                                                       (const char *)room,
                                                       packed_gated_so_far_512(so_far, i, t == 0)),
-                                 open, i, all, spin, t + here == count, so_far, to, other);
+                                 open, i, all, spin, t + here == count, so_far, to);
     }
 }
 
@@ -423,7 +426,7 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff
     for (ptrdiff_t g = 0; g < n_groups; g += PACKED_GATED_ROWS / 16) {
         const ptrdiff_t left = n_groups - g;
         const ptrdiff_t groups = left < PACKED_GATED_ROWS / 16 ? left : PACKED_GATED_ROWS / 16;
-        const ptrdiff_t other = 16 * groups * PACKED_PANEL;
+        const ptrdiff_t two = 2 * 16 * groups * PACKED_PANEL; /* numbers of two panels */
         const uint32_t *bits = p->x + g * packed_words(p->n_in) * 16;
         packed_part part;
         __m256i *const so_far = (__m256i *)packed_part_place(&part, g, groups, p->n_in,
@@ -434,7 +437,7 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff
             packed_ones_fill(&part, bits, p->n_in);
         else
             packed_fives_fill(&part, bits, p->n_in, PACKED_GATED_TWENTIES);
-        memset(sum, 0, (size_t)(panels * other) * sizeof(float));
+        memset(sum, 0, (size_t)((panels + 1) / 2 * two) * sizeof(float));
         for (ptrdiff_t q = 0; q < p->n_gates; q++) {
             const packed_weights w = packed_gated_weights(p, q);
             packed_ahead ahead = packed_gated_ahead(p, q + 1, first, last);
@@ -444,21 +447,21 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff
                 const int32_t *own = values + c / 2 * packed_gated_values_size(p->n_in);
                 const int32_t *total = all + c * PACKED_PANEL;
                 const int wide = c + 1 < panels;
-                float *to = sum + c * other;
+                float *to = sum + c / 2 * two;
                 if (wide && level == PACKED_AVX512) {
                     (ones ? packed_gated_ones_512 : packed_gated_fives_512)(
-                        &part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead, to, other);
+                        &part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead, to);
                     continue;
                 }
                 for (int h = 0; h < 1 + wide && ones; h++)
                     packed_gated_ones(&part, &open, p->n_in, own + 8 * h, total + 8 * h, p->spin, room,
-                                      so_far, &ahead, to + h * other);
+                                      so_far, &ahead, to + h * PACKED_PANEL);
                 if (!ones && wide)
                     packed_gated_fives_wide(&part, &open, p->n_in, own, total, p->spin, room, so_far,
-                                            &ahead, to, other);
+                                            &ahead, to);
                 else if (!ones)
                     packed_gated_fives(&part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead,
-                                       to, other);
+                                       to);
             }
         }
         packed_gated_finish(p, sum, 16 * g, 16 * groups, begin, end);
