@@ -557,13 +557,16 @@ FB_AVX512 FB_UNUSED static void packed_low_widen(const int16_t *sums, int low, i
         }
 }
 
+/* The upper halves of 64-bit lanes in the lower ones. Half the time of a shift, with Zen 5. */
+#define PACKED_UPPER(x) _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(x)))
+
 /* One round of eight counters in 64-bit lanes. The upper halves of x1 and x3 hold what is left of a
  * product: multiplication does not look at them, and neither does the end. */
 #define PACKED_PHILOX_ROUND(x0, x1, x2, x3)                                                       \
     do {                                                                                         \
         const __m512i p0_ = _mm512_mul_epu32(x0, m0), p1_ = _mm512_mul_epu32(x2, m1);            \
-        x0 = _mm512_ternarylogic_epi32(_mm512_srli_epi64(p1_, 32), x1, key0, 0x96);              \
-        x2 = _mm512_ternarylogic_epi32(_mm512_srli_epi64(p0_, 32), x3, key1, 0x96);              \
+        x0 = _mm512_ternarylogic_epi32(PACKED_UPPER(p1_), x1, key0, 0x96);                       \
+        x2 = _mm512_ternarylogic_epi32(PACKED_UPPER(p0_), x3, key1, 0x96);                       \
         x1 = p1_;                                                                                \
         x3 = p0_;                                                                                \
     } while (0)
@@ -612,10 +615,9 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_philox_chains
         const __m512i r =
             _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row + (uint32_t)(i % 2))), even);
         const __m512i p0 = _mm512_mul_epu32(_mm512_xor_si512(r, _mm512_set1_epi32((int)c.row)), m0);
-        const __m512i y =
-            _mm512_xor_si512(_mm512_srli_epi64(p0, 32), _mm512_set1_epi32((int)c.x3));
+        const __m512i y = _mm512_xor_si512(PACKED_UPPER(p0), _mm512_set1_epi32((int)c.x3));
         const __m512i p1 = _mm512_mul_epu32(y, m1);
-        x0[i] = _mm512_xor_si512(_mm512_srli_epi64(p1, 32), _mm512_set1_epi32((int)c.hidden));
+        x0[i] = _mm512_xor_si512(PACKED_UPPER(p1), _mm512_set1_epi32((int)c.hidden));
         x1[i] = p1;
         x2[i] = _mm512_xor_si512(p0, _mm512_set1_epi32((int)c.known));
         x3[i] = _mm512_set1_epi32((int)c.last);

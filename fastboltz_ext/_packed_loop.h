@@ -517,83 +517,61 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     }
 
 #if FB_X86
-#define TABLES(name) name##_avx512
-#define TABLES_TARGET FB_AVX512
-#define TABLES_LOW packed_low_layer_avx512
-#include "_packed_by_tables.h"
-#undef TABLES
-#undef TABLES_TARGET
-#undef TABLES_LOW
-/* packed_update_block for 16 units that there are, `plain`, with AVX2: compilers make scalar code of its
- * arrays, up to eight times as slow. */
-__attribute__((always_inline)) FB_AVX2 static inline void packed_update_full_avx2(
-    packed_pair *q, const packed_step *step, ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns,
-    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16], float row_part[16],
-    float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred)
-{
-    const __m256 scale0 = _mm256_set1_ps(step->scale0), scale1 = _mm256_set1_ps(step->scale1);
-    const __m256 whole = _mm256_set1_ps(step->scale0 * (float)(1 << step->mean_shift));
-    const __m256 rate = _mm256_set1_ps(step->rate);
-    const __m256i size = _mm256_set1_epi32(0x7fffffff);
-    for (int l = 0; l < 16; l += 8) {
-        __m256 mu = _mm256_setzero_ps(), dv = mu, rows = mu;
-        __m256i most = _mm256_loadu_si256((const __m256i *)(largest + l));
-        if (centred) {
-            mu = _mm256_loadu_ps(q->mean_visible + i + l);
-            dv = _mm256_loadu_ps(q->delta_visible + i + l);
-        }
-        for (ptrdiff_t c = 0; c < columns; c++) {
-            const ptrdiff_t j = first + c;
-            const __m256i negative = _mm256_loadu_si256((const __m256i *)(d1[c] + l));
-            float *w = q->w + j * q->n_visible + i + l;
-            __m256 g;
-            if (real)
-                g = _mm256_sub_ps(
-                    _mm256_mul_ps(whole, _mm256_loadu_ps(q->d0 + j * q->n_visible + i + l)),
-                    _mm256_mul_ps(scale1, _mm256_cvtepi32_ps(negative)));
-            else {
-                const __m256i positive = _mm256_loadu_si256((const __m256i *)(d0[c] + l));
-                if (step->same)
-                    g = _mm256_mul_ps(scale0,
-                                      _mm256_cvtepi32_ps(_mm256_sub_epi32(positive, negative)));
-                else
-                    g = _mm256_sub_ps(_mm256_mul_ps(scale0, _mm256_cvtepi32_ps(positive)),
-                                      _mm256_mul_ps(scale1, _mm256_cvtepi32_ps(negative)));
-            }
-            if (centred) {
-                const __m256 lam = _mm256_set1_ps(q->mean_hidden[j]);
-                const __m256 dh = _mm256_set1_ps(q->delta_hidden[j]);
-                float *part = column_part[c] + l;
-                g = _mm256_sub_ps(_mm256_sub_ps(g, _mm256_mul_ps(mu, dh)), _mm256_mul_ps(dv, lam));
-                rows = _mm256_add_ps(rows, _mm256_mul_ps(g, lam));
-                _mm256_storeu_ps(part,
-                                 _mm256_add_ps(_mm256_loadu_ps(part), _mm256_mul_ps(g, mu)));
-            }
-            if (l == 0)
-                fb_fetch_to_write(w + PACKED_AHEAD); /* other cores have read these weights */
-            g = _mm256_add_ps(_mm256_loadu_ps(w), _mm256_mul_ps(rate, g));
-            most = _mm256_max_epi32(most, _mm256_and_si256(_mm256_castps_si256(g), size));
-            _mm256_storeu_ps(w, g);
-        }
-        _mm256_storeu_ps(row_part + l, rows);
-        _mm256_storeu_si256((__m256i *)(largest + l), most);
-    }
-}
-
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
     do {                                                                                          \
         if (plain && i + 16 * s + 16 <= V)                                                        \
-            packed_update_full_avx2(q, step, i + 16 * s, first, columns, d0, d1[s], row_part,     \
-                                    column_part, largest, real, centred);                         \
+            TABLES(packed_update_full)(q, step, i + 16 * s, first, columns, d0, d1[s], row_part,  \
+                                       column_part, largest, real, centred);                      \
         else                                                                                      \
             PACKED_UPDATE_ANY(d0, plain, real, centred);                                          \
     } while (0)
-#define TABLES(name) name##_avx2
-#define TABLES_TARGET FB_AVX2
+#define TABLES(name) name##_avx512
+#define TABLES_TARGET FB_AVX512
+#define TABLES_LOW packed_low_layer_avx512
+#define TABLES_LANES 16
+#define TABLES_V(op) _mm512_##op
+#define TABLES_F __m512
+#define TABLES_I __m512i
+#define TABLES_AS_I _mm512_castps_si512
+#define TABLES_AND _mm512_and_si512
+#define TABLES_LOAD(at) _mm512_loadu_si512(at)
+#define TABLES_STORE(at, x) _mm512_storeu_si512(at, x)
+#include "_packed_update.h"
 #include "_packed_by_tables.h"
 #undef TABLES
 #undef TABLES_TARGET
+#undef TABLES_LOW
+#undef TABLES_LANES
+#undef TABLES_V
+#undef TABLES_F
+#undef TABLES_I
+#undef TABLES_AS_I
+#undef TABLES_AND
+#undef TABLES_LOAD
+#undef TABLES_STORE
+#define TABLES(name) name##_avx2
+#define TABLES_TARGET FB_AVX2
+#define TABLES_LANES 8
+#define TABLES_V(op) _mm256_##op
+#define TABLES_F __m256
+#define TABLES_I __m256i
+#define TABLES_AS_I _mm256_castps_si256
+#define TABLES_AND _mm256_and_si256
+#define TABLES_LOAD(at) _mm256_loadu_si256((const __m256i *)(at))
+#define TABLES_STORE(at, x) _mm256_storeu_si256((__m256i *)(at), x)
+#include "_packed_update.h"
+#include "_packed_by_tables.h"
+#undef TABLES
+#undef TABLES_TARGET
+#undef TABLES_LANES
+#undef TABLES_V
+#undef TABLES_F
+#undef TABLES_I
+#undef TABLES_AS_I
+#undef TABLES_AND
+#undef TABLES_LOAD
+#undef TABLES_STORE
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
 #endif

@@ -143,6 +143,7 @@ FB_TWO(fb_add_epi32, __m512i, i, 16, x.u32[k] += y.u32[k])
 FB_TWO(fb_add_epi16, __m512i, i, 32, x.u16[k] += y.u16[k])
 FB_TWO(fb_add_epi64, __m512i, i, 8, x.u64[k] += y.u64[k])
 FB_TWO(fb_sub_epi32, __m512i, i, 16, x.u32[k] -= y.u32[k])
+FB_TWO(fb_max_epi32, __m512i, i, 16, x.i32[k] = x.i32[k] > y.i32[k] ? x.i32[k] : y.i32[k])
 FB_TWO(fb_mul_epu32, __m512i, i, 8, x.u64[k] = (x.u64[k] & 0xFFFFFFFFu) * (y.u64[k] & 0xFFFFFFFFu))
 FB_TWO(fb_and_si512, __m512i, i, 8, x.u64[k] &= y.u64[k])
 FB_TWO(fb_or_si512, __m512i, i, 8, x.u64[k] |= y.u64[k])
@@ -305,6 +306,13 @@ FB_EMULATE __m512i fb_cvtepu8_epi32(__m128i a)
     return z.i;
 }
 
+FB_EMULATE __m512 fb_movehdup_ps(__m512 a)
+{
+    fb_lanes x = {.f = a};
+    FB_EACH(16) x.u32[k & ~1] = x.u32[k | 1];
+    return x.f;
+}
+
 FB_EMULATE __m512 fb_abs_ps(__m512 a)
 {
     fb_lanes x = {.f = a};
@@ -457,6 +465,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_cvtps_pd
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_abs_ps
+#undef _mm512_max_epi32
+#undef _mm512_movehdup_ps
 #undef _mm512_reduce_add_epi32
 #undef _mm512_mask_cmp_ps_mask
 #undef _mm512_maskz_loadu_epi32
@@ -553,6 +563,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_cvtps_pd fb_cvtps_pd
 #define _mm512_cvtepu8_epi32 fb_cvtepu8_epi32
 #define _mm512_abs_ps fb_abs_ps
+#define _mm512_max_epi32 fb_max_epi32
+#define _mm512_movehdup_ps fb_movehdup_ps
 #define _mm512_reduce_add_epi32 fb_reduce_add_epi32
 #define _mm512_mask_cmp_ps_mask fb_mask_cmp_ps_mask
 #define _mm512_maskz_loadu_epi32 fb_maskz_loadu_epi32

@@ -1,0 +1,65 @@
+/* The update of 16 visible units' weights, with vectors: included once for AVX-512 and once for AVX2, with
+ * TABLES and TABLES_TARGET of _packed_by_tables.h, and
+ *
+ *     TABLES_LANES        floats of a vector
+ *     TABLES_V(op)        its intrinsics, `op` with the type of their elements
+ *     TABLES_F, TABLES_I  its types of floats and of integers
+ *     TABLES_AS_I, TABLES_AND, TABLES_LOAD, TABLES_STORE
+ *
+ * The same numbers as those of packed_update_block, where `plain`, for units that are all there. Compilers
+ * make scalar code of its arrays, up to eight times as slow. */
+__attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_update_full)(
+    packed_pair *q, const packed_step *step, ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns,
+    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16], float row_part[16],
+    float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred)
+{
+    const TABLES_F scale0 = TABLES_V(set1_ps)(step->scale0), scale1 = TABLES_V(set1_ps)(step->scale1);
+    const TABLES_F whole = TABLES_V(set1_ps)(step->scale0 * (float)(1 << step->mean_shift));
+    const TABLES_F rate = TABLES_V(set1_ps)(step->rate);
+    const TABLES_I size = TABLES_V(set1_epi32)(0x7fffffff);
+    for (int l = 0; l < 16; l += TABLES_LANES) {
+        TABLES_F mu = TABLES_V(setzero_ps)(), dv = mu, rows = mu;
+        TABLES_I most = TABLES_LOAD(largest + l);
+        if (centred) {
+            mu = TABLES_V(loadu_ps)(q->mean_visible + i + l);
+            dv = TABLES_V(loadu_ps)(q->delta_visible + i + l);
+        }
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            const ptrdiff_t j = first + c;
+            const TABLES_I negative = TABLES_LOAD(d1[c] + l);
+            float *w = q->w + j * q->n_visible + i + l;
+            TABLES_F g;
+            if (real)
+                g = TABLES_V(sub_ps)(
+                    TABLES_V(mul_ps)(whole, TABLES_V(loadu_ps)(q->d0 + j * q->n_visible + i + l)),
+                    TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
+            else {
+                const TABLES_I positive = TABLES_LOAD(d0[c] + l);
+                if (step->same)
+                    g = TABLES_V(mul_ps)(
+                        scale0, TABLES_V(cvtepi32_ps)(TABLES_V(sub_epi32)(positive, negative)));
+                else
+                    g = TABLES_V(sub_ps)(
+                        TABLES_V(mul_ps)(scale0, TABLES_V(cvtepi32_ps)(positive)),
+                        TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
+            }
+            if (centred) {
+                const TABLES_F lam = TABLES_V(set1_ps)(q->mean_hidden[j]);
+                const TABLES_F dh = TABLES_V(set1_ps)(q->delta_hidden[j]);
+                float *part = column_part[c] + l;
+                g = TABLES_V(sub_ps)(TABLES_V(sub_ps)(g, TABLES_V(mul_ps)(mu, dh)),
+                                     TABLES_V(mul_ps)(dv, lam));
+                rows = TABLES_V(add_ps)(rows, TABLES_V(mul_ps)(g, lam));
+                TABLES_V(storeu_ps)(
+                    part, TABLES_V(add_ps)(TABLES_V(loadu_ps)(part), TABLES_V(mul_ps)(g, mu)));
+            }
+            if (l == 0)
+                fb_fetch_to_write(w + PACKED_AHEAD); /* other cores have read these weights */
+            g = TABLES_V(add_ps)(TABLES_V(loadu_ps)(w), TABLES_V(mul_ps)(rate, g));
+            most = TABLES_V(max_epi32)(most, TABLES_AND(TABLES_AS_I(g), size));
+            TABLES_V(storeu_ps)(w, g);
+        }
+        TABLES_V(storeu_ps)(row_part + l, rows);
+        TABLES_STORE(largest + l, most);
+    }
+}
