@@ -12,13 +12,6 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets
                                                          const packed_weights *w, ptrdiff_t begin,
                                                          ptrdiff_t end, int32_t *scratch)
 {
-#ifdef TABLES_LOW
-    if (w->low) {
-        for (int i = 0; i < n_sets; i++)
-            TABLES_LOW(sets + i, w, begin, end, scratch);
-        return;
-    }
-#endif
     int32_t *values = scratch, *tables = values + packed_values_size(w->n_in);
     ptrdiff_t done[2] = {0, 0};
     for (;;) {

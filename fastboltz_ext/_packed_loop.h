@@ -155,8 +155,8 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
         TAKE(down, int32_t, H * packed_padded(V));
         TAKE(all_down, int32_t, packed_padded(V));
     } else {
-        const ptrdiff_t up = packed_layer_scratch(V, g0 + g1, 0);
-        const ptrdiff_t down = packed_layer_scratch(H, g1, 0);
+        const ptrdiff_t up = packed_layer_scratch(V, g0 + g1);
+        const ptrdiff_t down = packed_layer_scratch(H, g1);
         const ptrdiff_t update = packed_update_scratch(q);
         const ptrdiff_t layer = up > down ? up : down;
         for (int t = 0; t < q->n_threads; t++)
@@ -528,7 +528,6 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     } while (0)
 #define TABLES(name) name##_avx512
 #define TABLES_TARGET FB_AVX512
-#define TABLES_LOW packed_low_layer_avx512
 #define TABLES_LANES 16
 #define TABLES_V(op) _mm512_##op
 #define TABLES_F __m512
@@ -541,7 +540,6 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 #include "_packed_by_tables.h"
 #undef TABLES
 #undef TABLES_TARGET
-#undef TABLES_LOW
 #undef TABLES_LANES
 #undef TABLES_V
 #undef TABLES_F

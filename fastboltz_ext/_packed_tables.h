@@ -11,6 +11,10 @@
  *   rows go by; sums go to and fro instead;
  * - bits are spread to bytes of five beforehand, once for all columns: indices then come from memory
  *   at any byte, without a shift (a permutation reads the lowest five bits of a lane).
+ *
+ * Sums of 16 bits are looked up in the same way: two registers hold 64 partial sums of six inputs, and a
+ * permutation looks them up for 32 rows, 192 multiply-adds. An even lane is a row of the first of two
+ * groups of 16, an odd one of the second.
  */
 #ifndef FASTBOLTZ_PACKED_TABLES_H
 #define FASTBOLTZ_PACKED_TABLES_H
@@ -22,6 +26,8 @@
 #define PACKED_COLUMNS 2
 /* Words of twenty inputs in a chunk, at the most. */
 #define PACKED_CHUNK 20
+/* The same of sums of 16 bits: words of twelve. */
+#define PACKED_LOW_CHUNK 40
 /* Integers of a table, and of the tables of a chunk. */
 #define PACKED_TABLE 32
 #define PACKED_TABLES (4 * PACKED_CHUNK * PACKED_COLUMNS * PACKED_TABLE)
@@ -54,10 +60,11 @@ enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FIVES };
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
     ptrdiff_t first_group, n_groups; /* groups of 16 rows */
-    /* AVX-512: [tall block][word of 20 inputs][group of the block][lane], a byte is five inputs; AVX2: see
+    /* AVX-512: [tall block][word of 20 inputs][group of the block][lane], a byte is five inputs, or with
+     * sums of 16 bits [tall block][word of 12 inputs][two groups][lane], a byte is six; AVX2: see
      * _packed_bytes.h */
     uint32_t *index;
-    uint8_t *any; /* [(tall) block][word of 20 or step of 16 inputs]: whether some row has a one there */
+    uint8_t *any; /* [(tall) block][word of 20 or 12 or step of 16 inputs]: whether some row has a one there */
     int32_t *sums;   /* [group][column of a panel][lane] */
     int by; /* what stands in the place of indices, see _packed_lists.h */
     uint16_t *ones;
@@ -68,6 +75,11 @@ typedef struct {
 FB_INLINE ptrdiff_t packed_twenties(ptrdiff_t n_in)
 {
     return (n_in + 19) / 20;
+}
+
+FB_INLINE ptrdiff_t packed_twelves(ptrdiff_t n_in)
+{
+    return (n_in + 11) / 12;
 }
 
 FB_INLINE ptrdiff_t packed_steps(ptrdiff_t n_in)
@@ -107,7 +119,8 @@ FB_INLINE ptrdiff_t packed_index_size(ptrdiff_t n_in, ptrdiff_t blocks)
 FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
 {
     return (packed_index_size(n_in, blocks) + 15) / 16 * 16 +
-           blocks * 16 * PACKED_BLOCK * PACKED_PANEL + (blocks * packed_steps(n_in) + 63) / 64 * 16;
+           blocks * 16 * PACKED_BLOCK * PACKED_PANEL +
+           (blocks * packed_twelves(n_in) + 63) / 64 * 16;
 }
 
 /* Lays a part out from `memory`; returns what is behind it. */
@@ -132,25 +145,16 @@ FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, p
 /* Integers that packed_panel_values writes: values of a panel's columns, and a few zeros behind. */
 FB_INLINE ptrdiff_t packed_values_size(ptrdiff_t n_in)
 {
-    return ((n_in + 5 + 15) / 16 * 16) * PACKED_PANEL;
+    return ((n_in + 6 + 15) / 16 * 16) * PACKED_PANEL;
 }
 
-/* Sums of 16 bits with AVX-512: words of inputs whose tables, 20 KB, are in the first cache at a time,
- * and blocks of 64 rows whose sums are kept meanwhile. */
-#define PACKED_LOW_WORDS 5
-#define PACKED_LOW_BLOCKS 32
-
 /* Integers of scratch that a layer needs for sets of rows with so many groups in all. */
-FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
+FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups)
 {
     ptrdiff_t blocks = packed_blocks(n_groups) + 1; /* two sets may both end in half a block */
     blocks = blocks < PACKED_BLOCKS ? blocks : PACKED_BLOCKS;
-    const ptrdiff_t size = packed_values_size(n_in) + PACKED_TABLES_ROOM +
-                           packed_part_size(n_in, blocks) + packed_part_size(n_in, 1);
-    const ptrdiff_t low_size = PACKED_LOW_WORDS * PACKED_PANEL * 128 +
-                               PACKED_LOW_BLOCKS * 32 * PACKED_PANEL +
-                               16 * packed_words(n_in) * PACKED_PANEL;
-    return low && low_size > size ? low_size : size;
+    return packed_values_size(n_in) + PACKED_TABLES_ROOM + packed_part_size(n_in, blocks) +
+           packed_part_size(n_in, 1);
 }
 
 #if FB_X86
@@ -169,10 +173,51 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
                 __builtin_prefetch(w + c * c_step + k, 0, 2);
 }
 
-/* Groups of the tall block that begins with group g of a part. */
-FB_INLINE ptrdiff_t packed_tall_groups(const packed_part *part, ptrdiff_t g)
+/* Registers of the tall block that begins with register g of n: of groups, or of two groups each. */
+FB_INLINE ptrdiff_t packed_tall(ptrdiff_t n, ptrdiff_t g)
 {
-    return part->n_groups - g < PACKED_TALL ? part->n_groups - g : PACKED_TALL;
+    return n - g < PACKED_TALL ? n - g : PACKED_TALL;
+}
+
+/* Twelve bits of 16 rows, from bit `at` of their words on, as two bytes of six. */
+__attribute__((always_inline)) FB_AVX512 static inline __m512i packed_two_sixes(const uint32_t *rows,
+                                                                               ptrdiff_t n_words,
+                                                                               ptrdiff_t at)
+{
+    const ptrdiff_t w = at / 32;
+    const int shift = (int)(at % 32);
+    const uint32_t *word = rows + 16 * w;
+    __m512i x = _mm512_srl_epi32(_mm512_loadu_si512(word), _mm_cvtsi32_si128(shift));
+    if (shift > 20 && w + 1 < n_words)
+        x = _mm512_or_si512(
+            x, _mm512_sll_epi32(_mm512_loadu_si512(word + 16), _mm_cvtsi32_si128(32 - shift)));
+    return _mm512_or_si512(_mm512_and_si512(x, _mm512_set1_epi32(0x3f)),
+                           _mm512_and_si512(_mm512_slli_epi32(x, 2), _mm512_set1_epi32(0x3f00)));
+}
+
+/* Indices of a part for sums of 16 bits. */
+FB_AVX512 FB_UNUSED static void packed_part_fill_low(packed_part *part, const uint32_t *bits,
+                                                     ptrdiff_t n_in)
+{
+    const ptrdiff_t n_words = packed_words(n_in), twelves = packed_twelves(n_in);
+    uint32_t *to = part->index;
+    uint8_t *any = part->any;
+    for (ptrdiff_t b = 0; b < part->n_groups / 2; b += PACKED_TALL) {
+        const ptrdiff_t registers = packed_tall(part->n_groups / 2, b);
+        const uint32_t *from = bits + (part->first_group + 2 * b) * n_words * 16;
+        for (ptrdiff_t k = 0; k < twelves; k++) {
+            __m512i ones = _mm512_setzero_si512();
+            for (ptrdiff_t g = 0; g < registers; g++, to += 16) {
+                const uint32_t *rows = from + 2 * g * n_words * 16;
+                const __m512i y = _mm512_or_si512(
+                    packed_two_sixes(rows, n_words, 12 * k),
+                    _mm512_slli_epi32(packed_two_sixes(rows + n_words * 16, n_words, 12 * k), 16));
+                _mm512_store_si512(to, y);
+                ones = _mm512_or_si512(ones, y);
+            }
+            *any++ = _mm512_test_epi32_mask(ones, ones) != 0;
+        }
+    }
 }
 
 /* Indices of a part, from bits with rows in lanes. Bits beyond the inputs are zero. */
@@ -180,14 +225,17 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
                                                         const uint32_t *bits,
                                                         ptrdiff_t n_in, int low)
 {
-    (void)low;
+    if (low) {
+        packed_part_fill_low(part, bits, n_in);
+        return;
+    }
     const ptrdiff_t n_words = packed_words(n_in), twenties = packed_twenties(n_in);
     const __m512i m0 = _mm512_set1_epi32(0x1f), m1 = _mm512_set1_epi32(0x1f00);
     const __m512i m2 = _mm512_set1_epi32(0x1f0000), m3 = _mm512_set1_epi32(0x1f000000);
     uint32_t *to = part->index;
     uint8_t *any = part->any;
     for (ptrdiff_t b = 0; b < part->n_groups; b += PACKED_TALL) {
-        const ptrdiff_t groups = packed_tall_groups(part, b);
+        const ptrdiff_t groups = packed_tall(part->n_groups, b);
         const uint32_t *from = bits + (part->first_group + b) * n_words * 16;
         for (ptrdiff_t k = 0; k < twenties; k++, to += 16 * groups) {
             const ptrdiff_t w = 20 * k / 32;
@@ -243,26 +291,43 @@ FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrd
         packed_tables_body(values, PACKED_PANEL, 1, count, tables);
 }
 
-/* Two groups of 16 rows and two columns. Assembly, since compilers load each table many times and move
+/* Tables of `count` sixes of two columns with entries of 16 bits, as packed_tables_avx512. */
+FB_AVX512 FB_UNUSED static void packed_tables_low(const int32_t *values, ptrdiff_t k_step,
+                                                  ptrdiff_t c_step, ptrdiff_t count, int16_t *tables)
+{
+    static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
+                                      0xFFFF0000u};
+    for (ptrdiff_t g = 0; g < count; g++)
+        for (ptrdiff_t c = 0; c < PACKED_COLUMNS; c++, tables += 2 * PACKED_TABLE) {
+            const int32_t *v = values + 6 * g * k_step + c * c_step;
+            __m512i t = _mm512_setzero_si512();
+#pragma GCC unroll 5
+            for (int b = 0; b < 5; b++)
+                t = _mm512_mask_add_epi16(t, place[b], t, _mm512_set1_epi16((int16_t)v[b * k_step]));
+            _mm512_store_si512(tables, t);
+            _mm512_store_si512(tables + 32,
+                               _mm512_add_epi16(t, _mm512_set1_epi16((int16_t)v[5 * k_step])));
+        }
+}
+
+/* Two registers of rows and two columns. Assembly, since compilers load each table many times and move
  * the sums about; the additions are of integers, so their order is no matter. Four permutations, then
  * four additions: one after the other, processors send some additions to the permutations' units. */
 #ifdef FB_EMULATED
-#define PACKED_PICK_ADD(g)                                                                        \
-    for (int i = (g); i < (g) + 2; i++) {                                                        \
-        const __m512i x = _mm512_loadu_si512(at + 64 * i);                                        \
-        sum[0][i] = _mm512_add_epi32(sum[0][i], _mm512_permutex2var_epi32(low0, x, high0));       \
-        sum[1][i] = _mm512_add_epi32(sum[1][i], _mm512_permutex2var_epi32(low1, x, high1));       \
-    }
+#define PACKED_PICK_ADD(g, BITS, LETTER)                                                          \
+    for (int i = (g); i < (g) + 2; i++)                                                          \
+        PACKED_PICK_ADD_ONE(i, BITS, LETTER)
 #else
-#define PACKED_PICK_ADD(g)                                                                        \
+#define PACKED_PICK_ADD(g, BITS, LETTER)                                                          \
     do {                                                                                         \
         __m512i p, q, r, s;                                                                      \
         __asm__("vmovdqu64 %[x], %[p]\n\tvmovdqu64 %[y], %[r]\n\t"                               \
-                "vmovdqa64 %[p], %[q]\n\tvpermi2d %[h0], %[l0], %[p]\n\t"                        \
-                "vmovdqa64 %[r], %[s]\n\tvpermi2d %[h1], %[l1], %[q]\n\t"                        \
-                "vpermi2d %[h0], %[l0], %[r]\n\tvpermi2d %[h1], %[l1], %[s]\n\t"                 \
-                "vpaddd %[p], %[a], %[a]\n\tvpaddd %[q], %[b], %[b]\n\t"                         \
-                "vpaddd %[r], %[c], %[c]\n\tvpaddd %[s], %[d], %[d]"                              \
+                "vmovdqa64 %[p], %[q]\n\tvpermi2" LETTER " %[h0], %[l0], %[p]\n\t"               \
+                "vmovdqa64 %[r], %[s]\n\tvpermi2" LETTER " %[h1], %[l1], %[q]\n\t"               \
+                "vpermi2" LETTER " %[h0], %[l0], %[r]\n\t"                                       \
+                "vpermi2" LETTER " %[h1], %[l1], %[s]\n\t"                                       \
+                "vpadd" LETTER " %[p], %[a], %[a]\n\tvpadd" LETTER " %[q], %[b], %[b]\n\t"       \
+                "vpadd" LETTER " %[r], %[c], %[c]\n\tvpadd" LETTER " %[s], %[d], %[d]"            \
                 : [a] "+&v"(sum[0][g]), [b] "+&v"(sum[1][g]), [c] "+&v"(sum[0][(g) + 1]),         \
                   [d] "+&v"(sum[1][(g) + 1]), [p] "=&v"(p), [q] "=&v"(q), [r] "=&v"(r),           \
                   [s] "=&v"(s)                                                                   \
@@ -271,87 +336,131 @@ FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrd
                   [h0] "v"(high0), [l1] "v"(low1), [h1] "v"(high1));                              \
     } while (0)
 #endif
+#define PACKED_PICK_ADD_ONE(g, BITS, LETTER)                                                      \
+    do {                                                                                         \
+        const __m512i x = _mm512_loadu_si512(at + 64 * (g));                                      \
+        sum[0][g] = _mm512_add_epi##BITS(sum[0][g],                                               \
+                                         _mm512_permutex2var_epi##BITS(low0, x, high0));          \
+        sum[1][g] = _mm512_add_epi##BITS(sum[1][g],                                               \
+                                         _mm512_permutex2var_epi##BITS(low1, x, high1));          \
+    } while (0)
 
 /* A register at any byte. */
 typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
 
-/* The sums of a tall block over a chunk of inputs, added to what is there unless `begins`. */
-#define PACKED_LOOK_UP(name, GROUPS)                                                              \
+/* The sums of a tall block of so many registers over a chunk of inputs, BYTES choices in a word of
+ * indices, added to what is there unless `begins`; STEP integers from one register's sums to the next. */
+#define PACKED_LOOK_UP(name, REGISTERS, BITS, LETTER, BYTES, STEP)                                \
     FB_AVX512 FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,               \
                                          ptrdiff_t count, const int32_t *t, int32_t *to,          \
                                          int begins)                                              \
     {                                                                                            \
-        __m512i sum[PACKED_COLUMNS][GROUPS];                                                      \
+        __m512i sum[PACKED_COLUMNS][REGISTERS];                                                   \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 8") for (int g = 0; g < GROUPS; g++) sum[c][g] =                  \
-                begins ? _mm512_setzero_si512()                                                  \
-                       : _mm512_load_si512(to + (g * PACKED_PANEL + c) * 16);                     \
+            _Pragma("GCC unroll 8") for (int g = 0; g < REGISTERS; g++) sum[c][g] =               \
+                begins ? _mm512_setzero_si512() : _mm512_load_si512(to + g * (STEP) + c * 16);    \
         const char *word = (const char *)index;                                                  \
-        for (; count > 0; count -= 4, word += 64 * GROUPS, any++) {                               \
+        for (; count > 0; count -= BYTES, word += 64 * REGISTERS, any++) {                        \
             if (!*any) {                                                                         \
-                t += 4 * PACKED_COLUMNS * PACKED_TABLE;                                           \
+                t += BYTES * PACKED_COLUMNS * PACKED_TABLE;                                       \
                 continue;                                                                        \
             }                                                                                    \
-            const char *const end = word + (count < 4 ? count : 4);                              \
+            const char *const end = word + (count < BYTES ? count : BYTES);                      \
             for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) {     \
                 const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16);     \
                 const __m512i low1 = _mm512_load_si512(t + 32), high1 = _mm512_load_si512(t + 48);\
-                _Pragma("GCC unroll 4") for (int g = 0; g < GROUPS; g += 2) PACKED_PICK_ADD(g);   \
+                _Pragma("GCC unroll 4") for (int g = 0; g + 1 < REGISTERS; g += 2)                \
+                    PACKED_PICK_ADD(g, BITS, LETTER);                                            \
+                if (REGISTERS % 2)                                                               \
+                    PACKED_PICK_ADD_ONE(REGISTERS - 1, BITS, LETTER);                            \
             }                                                                                    \
         }                                                                                        \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 8") for (int g = 0; g < GROUPS; g++)                              \
-                _mm512_store_si512(to + (g * PACKED_PANEL + c) * 16, sum[c][g]);                  \
+            _Pragma("GCC unroll 8") for (int g = 0; g < REGISTERS; g++)                           \
+                _mm512_store_si512(to + g * (STEP) + c * 16, sum[c][g]);                          \
     }
 
-PACKED_LOOK_UP(packed_look_up_8, 8)
-PACKED_LOOK_UP(packed_look_up_6, 6)
-PACKED_LOOK_UP(packed_look_up_4, 4)
-PACKED_LOOK_UP(packed_look_up_2, 2)
+#define PACKED_LOOK_UP_FIVES(n) PACKED_LOOK_UP(packed_fives_##n, n, 32, "d", 4, 16 * PACKED_PANEL)
+#define PACKED_LOOK_UP_SIXES(n) PACKED_LOOK_UP(packed_sixes_##n, n, 16, "w", 2, 32 * PACKED_PANEL)
+PACKED_LOOK_UP_FIVES(2)
+PACKED_LOOK_UP_FIVES(4)
+PACKED_LOOK_UP_FIVES(6)
+PACKED_LOOK_UP_FIVES(8)
+PACKED_LOOK_UP_SIXES(1)
+PACKED_LOOK_UP_SIXES(2)
+PACKED_LOOK_UP_SIXES(3)
+PACKED_LOOK_UP_SIXES(4)
+PACKED_LOOK_UP_SIXES(5)
+PACKED_LOOK_UP_SIXES(6)
+PACKED_LOOK_UP_SIXES(7)
+PACKED_LOOK_UP_SIXES(8)
+
+typedef void (*packed_look_up)(const uint32_t *index, const uint8_t *any, ptrdiff_t count,
+                               const int32_t *t, int32_t *to, int begins);
+/* By the number of registers; of groups of 16 rows there is an even number. */
+FB_UNUSED static const packed_look_up packed_fives_of[] = {NULL, NULL, packed_fives_2, NULL, packed_fives_4,
+                                                 NULL, packed_fives_6, NULL, packed_fives_8};
+FB_UNUSED static const packed_look_up packed_sixes_of[] = {
+    NULL, packed_sixes_1, packed_sixes_2, packed_sixes_3, packed_sixes_4,
+    packed_sixes_5, packed_sixes_6, packed_sixes_7, packed_sixes_8};
+
+/* Sums of 16 bits of a part's rows to those of 32, in multiples of 2^-PACKED_SHIFT, in place. */
+FB_AVX512 FB_UNUSED static void packed_widen(const packed_part *part, ptrdiff_t columns, int up)
+{
+    const __m128i by = _mm_cvtsi32_si128(up);
+    for (ptrdiff_t g = 0; g < part->n_groups; g += 2)
+        for (ptrdiff_t c = 0; c < columns; c++) {
+            int32_t *to = part->sums + (g * PACKED_PANEL + c) * 16;
+            const __m512i sum = _mm512_load_si512(to);
+            const __m512i even = _mm512_srai_epi32(_mm512_slli_epi32(sum, 16), 16);
+            _mm512_store_si512(to, _mm512_sll_epi32(even, by));
+            _mm512_store_si512(to + PACKED_PANEL * 16,
+                               _mm512_sll_epi32(_mm512_srai_epi32(sum, 16), by));
+        }
+}
 
 /* The sums of a panel for all rows of some parts: sum over k of bit_k values[k * k_step + c * c_step]
- * for the columns c of the panel, of which `columns` are asked for. Values are read up to four inputs
+ * for the columns c of the panel, of which `columns` are asked for. Values are read up to five inputs
  * past n_in, where bits are zero. */
 FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
     const packed_part *parts, int n_parts, ptrdiff_t n_in, const int32_t *values, ptrdiff_t k_step,
     ptrdiff_t c_step, ptrdiff_t columns, int32_t largest, int up, int32_t *tables)
 {
-    const ptrdiff_t twenties = packed_twenties(n_in), fives = (n_in + 4) / 5;
-    /* chunks of nearly the same length */
-    const ptrdiff_t chunks = (twenties + PACKED_CHUNK - 1) / PACKED_CHUNK;
-    const ptrdiff_t chunk = chunks == 0 ? 1 : (twenties + chunks - 1) / chunks;
     (void)largest; /* these tables hold integers of any size */
-    (void)up;
+    const int low = up > 0; /* sums of 16 bits */
+    const ptrdiff_t of = low ? 6 : 5, bytes = low ? 2 : 4, per_word = of * bytes;
+    const ptrdiff_t words = (n_in + per_word - 1) / per_word, choices = (n_in + of - 1) / of;
+    /* chunks of nearly the same length */
+    const ptrdiff_t chunk = packed_chunk_size(words, low ? PACKED_LOW_CHUNK : PACKED_CHUNK);
     for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
         ptrdiff_t k = 0;
         do {
-            const ptrdiff_t left = fives - 4 * k;
-            const ptrdiff_t count = left < 4 * chunk ? left : 4 * chunk;
-            packed_tables_avx512(values + 20 * k * k_step + c * c_step, k_step, c_step, count,
-                                 tables);
+            const ptrdiff_t left = choices - bytes * k;
+            const ptrdiff_t count = left < bytes * chunk ? left : bytes * chunk;
+            const int32_t *from = values + per_word * k * k_step + c * c_step;
+            if (low)
+                packed_tables_low(from, k_step, c_step, count, (int16_t *)tables);
+            else
+                packed_tables_avx512(from, k_step, c_step, count, tables);
             for (int i = 0; i < n_parts; i++) {
                 const packed_part *part = parts + i;
-                for (ptrdiff_t g = 0, b = 0; g < part->n_groups; g += PACKED_TALL, b++) {
-                    const ptrdiff_t groups = packed_tall_groups(part, g);
-                    const uint32_t *index = part->index + (g * twenties + k * groups) * 16;
-                    const uint8_t *any = part->any + b * twenties + k;
-                    int32_t *to = part->sums + (g * PACKED_PANEL + c) * 16;
-                    if (groups == 8)
-                        packed_look_up_8(index, any, count, tables, to, k == 0);
-                    else if (groups == 6)
-                        packed_look_up_6(index, any, count, tables, to, k == 0);
-                    else if (groups == 4)
-                        packed_look_up_4(index, any, count, tables, to, k == 0);
-                    else
-                        packed_look_up_2(index, any, count, tables, to, k == 0);
+                const ptrdiff_t registers = low ? part->n_groups / 2 : part->n_groups;
+                const ptrdiff_t step = (low ? 2 : 1) * PACKED_PANEL * 16;
+                for (ptrdiff_t g = 0, b = 0; g < registers; g += PACKED_TALL, b++) {
+                    const ptrdiff_t here = packed_tall(registers, g);
+                    (low ? packed_sixes_of : packed_fives_of)[here](
+                        part->index + (g * words + k * here) * 16, part->any + b * words + k, count,
+                        tables, part->sums + g * step + c * 16, k == 0);
                 }
             }
             k += chunk;
-        } while (k < twenties);
+        } while (k < words);
     }
+    for (int i = 0; i < n_parts && low; i++)
+        packed_widen(parts + i, columns, up);
 }
 
-/* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with five zeros behind the
+/* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with six zeros behind the
  * last input, and their sums over inputs. */
 FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
     const packed_weights *w, ptrdiff_t first, int32_t *values, ptrdiff_t *k_step,
@@ -359,9 +468,10 @@ FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
 {
     const ptrdiff_t columns = w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
     const ptrdiff_t n = w->n_in;
-    const __m512 one = _mm512_set1_ps((float)(1 << PACKED_SHIFT));
+    const __m512 one = _mm512_set1_ps((float)(1 << packed_shift_of(w)));
+    const int up = PACKED_SHIFT - packed_shift_of(w);
     if (w->c_step != 1) { /* inputs are contiguous */
-        const ptrdiff_t stride = (n + 5 + 15) / 16 * 16;
+        const ptrdiff_t stride = (n + 6 + 15) / 16 * 16;
         *k_step = 1;
         *c_step = stride;
         for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
@@ -375,7 +485,7 @@ FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
                 total = _mm512_add_epi32(total, i);
                 _mm512_store_si512(values + c * stride + k, i);
             }
-            sums[c] = _mm512_reduce_add_epi32(total);
+            sums[c] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(total) << up);
         }
         return 0;
     }
@@ -389,9 +499,9 @@ FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
         total = _mm256_add_epi32(total, i);
         _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), i);
     }
-    for (ptrdiff_t k = n; k < n + 5; k++)
+    for (ptrdiff_t k = n; k < n + 6; k++)
         _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), _mm256_setzero_si256());
-    _mm256_storeu_si256((__m256i *)sums, total);
+    _mm256_storeu_si256((__m256i *)sums, _mm256_sll_epi32(total, _mm_cvtsi32_si128(up)));
     return 0;
 }
 

@@ -230,7 +230,7 @@ cdef extern from "_packed_loop.h" nogil:
                        ptrdiff_t begin, ptrdiff_t end)
     void packed_to_f64(const uint32_t* bits, ptrdiff_t n_units, double* x, double low,
                        ptrdiff_t begin, ptrdiff_t end)
-    ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups, int low)
+    ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_groups)
     ptrdiff_t packed_product_scratch(ptrdiff_t n_rows, ptrdiff_t n_units)
     ptrdiff_t packed_gated_scratch(ptrdiff_t n_in, ptrdiff_t n_rows, ptrdiff_t panels)
     void packed_one_layer(const uint32_t* x, ptrdiff_t n_rows, const packed_weights* w,
@@ -677,7 +677,7 @@ def layer(
     if <double>n * <double>n_in * <double>n_out < TINY:
         n_threads = 1
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
-    cdef Py_ssize_t scratch = packed_layer_scratch(n_in, packed_groups(n), low)
+    cdef Py_ssize_t scratch = packed_layer_scratch(n_in, packed_groups(n))
     # Biases of rows are read with rows in lanes.
     cdef bint by_rows = goes_by_rows(n) or (o.row_bias == NULL and is_sparse(x))
     cdef Py_ssize_t size = (n_in + 1) * padded + 64 if by_rows else n_threads * scratch
