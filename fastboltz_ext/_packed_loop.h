@@ -516,6 +516,26 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }                                                                                         \
     }
 
+#define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
+    const ptrdiff_t stride = packed_padded(q->n_hidden), words = packed_words(q->n_visible);      \
+    const ptrdiff_t from = 0, to = q->n_visible;                                                  \
+    int32_t sums0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
+    int32_t sums1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
+    PACKED_UPDATE_BODY(, {                                                                        \
+        if (!q->real) {                                                                           \
+            d0 = sums0;                                                                           \
+            MASKED_SUMS(q->v0, words, i, n0, q->p0 + first, stride, d0);                          \
+        }                                                                                         \
+        d1 = sums1;                                                                               \
+        MASKED_SUMS(q->v1, words, i, n1, q->p1 + first, stride, d1);                              \
+    })
+
+FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_step *step,
+                                                   ptrdiff_t n0, ptrdiff_t n1, int t, int T)
+{
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums)
+}
+
 #if FB_X86
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
@@ -538,6 +558,13 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 #define TABLES_STORE(at, x) _mm512_storeu_si512(at, x)
 #include "_packed_update.h"
 #include "_packed_by_tables.h"
+FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
+                                                          const packed_step *step,
+                                                          ptrdiff_t n0, ptrdiff_t n1, int t,
+                                                          int T)
+{
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
+}
 #undef TABLES
 #undef TABLES_TARGET
 #undef TABLES_LANES
@@ -572,36 +599,6 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 #undef TABLES_STORE
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
-#endif
-
-#define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
-    const ptrdiff_t stride = packed_padded(q->n_hidden), words = packed_words(q->n_visible);      \
-    const ptrdiff_t from = 0, to = q->n_visible;                                                  \
-    int32_t sums0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
-    int32_t sums1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
-    PACKED_UPDATE_BODY(, {                                                                        \
-        if (!q->real) {                                                                           \
-            d0 = sums0;                                                                           \
-            MASKED_SUMS(q->v0, words, i, n0, q->p0 + first, stride, d0);                          \
-        }                                                                                         \
-        d1 = sums1;                                                                               \
-        MASKED_SUMS(q->v1, words, i, n1, q->p1 + first, stride, d1);                              \
-    })
-
-FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_step *step,
-                                                   ptrdiff_t n0, ptrdiff_t n1, int t, int T)
-{
-    PACKED_UPDATE_BY_ROWS(packed_masked_sums)
-}
-
-#if FB_X86
-FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
-                                                          const packed_step *step,
-                                                          ptrdiff_t n0, ptrdiff_t n1, int t,
-                                                          int T)
-{
-    PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
-}
 #endif
 
 FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,

@@ -68,7 +68,37 @@ FB_INLINE void packed_integer_block(const packed_weights *w, ptrdiff_t k, ptrdif
             to[l * stride + c] = block[c][l];
 }
 
+/* The same where outputs are contiguous. */
+FB_INLINE void packed_integer_rows(const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first,
+                                   ptrdiff_t columns, int32_t *to, ptrdiff_t stride)
+{
+    const int shift = packed_shift_of(w);
+    for (ptrdiff_t l = 0; l < m; l++) {
+        const float *from = w->w + (k + l) * w->k_step + first;
+        if (columns == 16)
+            for (int c = 0; c < 16; c++)
+                to[l * stride + c] = packed_round_to(from[c], shift);
+        else
+            for (ptrdiff_t c = 0; c < 16; c++)
+                to[l * stride + c] = c < columns ? packed_round_to(from[c], shift) : 0;
+    }
+}
+
 #if FB_X86
+__attribute__((always_inline)) FB_AVX512 static inline void packed_integer_rows_avx512(
+    const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
+    int32_t *to, ptrdiff_t stride)
+{
+    const __m512 one = _mm512_set1_ps((float)((int32_t)1 << packed_shift_of(w)));
+    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - packed_shift_of(w));
+    const __mmask16 some = (__mmask16)((1u << columns) - 1);
+    for (ptrdiff_t l = 0; l < m; l++) {
+        const __m512 v = _mm512_maskz_loadu_ps(some, w->w + (k + l) * w->k_step + first);
+        _mm512_storeu_si512(
+            to + l * stride, _mm512_sll_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, one)), up));
+    }
+}
+
 __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
     int32_t *to, ptrdiff_t stride)
@@ -117,8 +147,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
 
 /* Integer weights [input][output padded to 16] of outputs [begin, end), begin a multiple of 16;
  * and their sums over inputs, unless `all` is NULL: inputs that are spins want them. */
-#define PACKED_INTEGERS(BLOCK)                                                                    \
-    const int shift = packed_shift_of(w);                                                         \
+#define PACKED_INTEGERS(BLOCK, ROWS)                                                              \
     const ptrdiff_t stride = packed_padded(w->n_out);                                             \
     for (ptrdiff_t first = begin; first < end; first += 16) {                                     \
         const ptrdiff_t columns = end - first < 16 ? end - first : 16;                            \
@@ -129,16 +158,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
             if (w->c_step != 1)                                                                   \
                 BLOCK(w, k, m, first, columns, to, stride);                                       \
             else                                                                                  \
-                for (ptrdiff_t l = 0; l < m; l++) {                                               \
-                    const float *from = w->w + (k + l) * w->k_step + first;                       \
-                    if (columns == 16)                                                            \
-                        for (int c = 0; c < 16; c++)                                              \
-                            to[l * stride + c] = packed_round_to(from[c], shift);                 \
-                    else                                                                          \
-                        for (ptrdiff_t c = 0; c < 16; c++)                                        \
-                            to[l * stride + c] =                                                  \
-                                c < columns ? packed_round_to(from[c], shift) : 0;                \
-                }                                                                                 \
+                ROWS(w, k, m, first, columns, to, stride);                                        \
             for (ptrdiff_t l = 0; l < m && all != NULL; l++)                                      \
                 for (int c = 0; c < 16; c++)                                                      \
                     total[c] += to[l * stride + c];                                               \
@@ -150,7 +170,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
 FB_CLONES FB_UNUSED static void packed_integers_any(const packed_weights *w, ptrdiff_t begin,
                                                     ptrdiff_t end, int32_t *wi, int32_t *all)
 {
-    PACKED_INTEGERS(packed_integer_block)
+    PACKED_INTEGERS(packed_integer_block, packed_integer_rows)
 }
 
 #if FB_X86
@@ -158,7 +178,7 @@ FB_AVX512 FB_UNUSED static void packed_integers_avx512(const packed_weights *w,
                                                        ptrdiff_t begin, ptrdiff_t end,
                                                        int32_t *wi, int32_t *all)
 {
-    PACKED_INTEGERS(packed_integer_block_avx512)
+    PACKED_INTEGERS(packed_integer_block_avx512, packed_integer_rows_avx512)
 }
 #endif
 
