@@ -510,7 +510,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }                                                                                         \
         for (ptrdiff_t c = 0; c < columns && to >= V && !step->keep; c++) {                       \
             float total = 0;                                                                      \
-            for (int l = 0; l < 16; l++)                                                          \
+            for (int l = 0; l < 16 && centred; l++)                                               \
                 total += column_part[c][l];                                                       \
             q->grad_hidden[first + c] = q->delta_hidden[first + c] - total;                       \
         }                                                                                         \
