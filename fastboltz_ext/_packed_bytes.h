@@ -701,6 +701,15 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
 #define DRAWS_LOAD(at) _mm256_loadu_si256((const __m256i *)(at))
 #define DRAWS_STORE(at, x) _mm256_storeu_si256((__m256i *)(at), x)
 #define DRAWS_NEGATIVE(x) _mm256_movemask_ps(x)
+/* the nearest whole number stands in the last bits of a sum with 1.5 2^23 */
+#define DRAWS_SPLIT(x, whole, f)                                                                  \
+    x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-126.0f)), _mm256_set1_ps(126.0f));         \
+    whole = _mm256_add_ps(x, _mm256_set1_ps(12582912.0f));                                        \
+    f = _mm256_sub_ps(x, _mm256_sub_ps(whole, _mm256_set1_ps(12582912.0f)))
+#define DRAWS_SCALE(e, whole)                                                                     \
+    DRAWS_AS_F(_mm256_add_epi32(DRAWS_AS_I(e), _mm256_slli_epi32(DRAWS_AS_I(whole), 23)))
+#define DRAWS_APPEND(on, x)                                                                       \
+    on = _mm256_or_si256(_mm256_add_epi32(on, on), _mm256_srli_epi32(DRAWS_AS_I(x), 31))
 #define DRAWS_SHARE(address, quad)                                                                \
     packed_philox_shared shared;                                                                  \
     packed_philox_share_avx2(&shared, address, quad)
@@ -722,6 +731,9 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
 #undef DRAWS_LOAD
 #undef DRAWS_STORE
 #undef DRAWS_NEGATIVE
+#undef DRAWS_SPLIT
+#undef DRAWS_SCALE
+#undef DRAWS_APPEND
 #undef DRAWS_SHARE
 #undef DRAWS_WORDS
 

@@ -797,6 +797,13 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
 #define DRAWS_LOAD(at) _mm512_loadu_si512(at)
 #define DRAWS_STORE(at, x) _mm512_storeu_si512(at, x)
 #define DRAWS_NEGATIVE(x) _mm512_movepi32_mask(_mm512_castps_si512(x))
+#define DRAWS_SPLIT(x, whole, f)                                                                  \
+    whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);               \
+    f = _mm512_sub_ps(x, whole)
+#define DRAWS_SCALE(e, whole) _mm512_scalef_ps(e, whole)
+#define DRAWS_APPEND(on, x)                                                                       \
+    on = _mm512_add_epi32(on, on);                                                               \
+    on = _mm512_mask_or_epi32(on, DRAWS_NEGATIVE(x), on, _mm512_set1_epi32(1))
 #define DRAWS_SHARE(at, quad)
 #define DRAWS_WORDS(at, row, quad, words, columns)                                                \
     if (columns > 4)                                                                              \
@@ -817,6 +824,9 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
 #undef DRAWS_LOAD
 #undef DRAWS_STORE
 #undef DRAWS_NEGATIVE
+#undef DRAWS_SPLIT
+#undef DRAWS_SCALE
+#undef DRAWS_APPEND
 #undef DRAWS_SHARE
 #undef DRAWS_WORDS
 

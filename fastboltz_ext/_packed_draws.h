@@ -8,17 +8,25 @@
  *     DRAWS_F, DRAWS_I    its types of floats and of integers
  *     DRAWS_AS_I, DRAWS_AS_F, DRAWS_AND, DRAWS_OR, DRAWS_LOAD, DRAWS_STORE
  *     DRAWS_NEGATIVE(x)   a bit for each lane: whether it is negative
+ *     DRAWS_SPLIT         a statement: x as the nearest whole number and a fraction
+ *     DRAWS_SCALE(e, w)   e times two to the power of that whole number
+ *     DRAWS_APPEND        a statement: the bits of the lanes, moved up, and one more where x is negative
  *     DRAWS_SHARE         a statement: what random words of eight units share
  *     DRAWS_WORDS         a statement: those of 16 rows
  *
  * A unit is on where u (1 + exp(-a)) < 1. Here exp(-a) has a relative error of up to 7.5e-5 (a polynomial
- * of third degree, the best in this sense), and so has the left side at most. Where that lies as close to
- * 1 for any of the 256 units, once in a hundred times, nothing is written, and the caller goes the way
- * of all other cases. So the draws are those of that way, whose error is a thousand times smaller. */
+ * of third degree, the best in this sense), and rounding 1.2e-5 more, and so has the left side at most. Where
+ * that lies as close to 1 for any of the 256 units, once in a hundred times, nothing is written, and the caller
+ * goes the way of all other cases. So the draws are those of that way, whose error is a thousand times smaller.
+ *
+ * exp(-a) is a power of two, whose exponent is rounded with the bias before the field is added: where a bias
+ * is larger than PACKED_SURE_BIAS, or a field times its scale could be infinite, nothing is written either. */
 
-/* How close to 1 is too close: the error of the polynomial, and four hundred times that of rounding. */
+/* How close to 1 is too close. */
 #ifndef PACKED_UNSURE
 #define PACKED_UNSURE 1e-4f
+#define PACKED_SURE_BIAS 64.0f
+#define PACKED_SURE_SCALE 1e6f
 #endif
 
 __attribute__((always_inline)) DRAWS_TARGET static inline int DRAWS(packed_draws_body)(
@@ -27,14 +35,18 @@ __attribute__((always_inline)) DRAWS_TARGET static inline int DRAWS(packed_draws
 {
     enum { HALVES = 16 / DRAWS_LANES };
     const ptrdiff_t columns = n_units - first < PACKED_PANEL ? n_units - first : PACKED_PANEL;
-    const DRAWS_F scale = DRAWS_V(set1_ps)(o->scale * (1.0f / (1 << PACKED_SHIFT)));
-    const DRAWS_F magic = DRAWS_V(set1_ps)(12582912.0f), one = DRAWS_V(set1_ps)(1.0f);
-    const DRAWS_F log2e = DRAWS_V(set1_ps)(-1.44269504f), cut = DRAWS_V(set1_ps)(87.0f);
+    const float log2e = -1.44269504f;
+    const DRAWS_F scale =
+        DRAWS_V(set1_ps)((by_rows ? 1.0f : log2e) * (o->scale * (1.0f / (1 << PACKED_SHIFT))));
+    const DRAWS_F one = DRAWS_V(set1_ps)(1.0f);
     DRAWS_F nearest = one;
     DRAWS_I on[2][HALVES];
     uint16_t masks[2][PACKED_PANEL];
-    if (by_rows && n_rows - row < 32)
+    if ((by_rows && n_rows - row < 32) || !(fabsf(o->scale) <= PACKED_SURE_SCALE))
         return 0;
+    for (ptrdiff_t c = 0; c < columns && !by_rows && o->bias != NULL; c++)
+        if (!(fabsf(o->bias[first + c]) <= PACKED_SURE_BIAS))
+            return 0;
     DRAWS_SHARE(o->address, (uint32_t)first / 4);
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s, valid = n_rows - r;
@@ -49,26 +61,26 @@ __attribute__((always_inline)) DRAWS_TARGET static inline int DRAWS(packed_draws
         DRAWS_WORDS(o->address, (uint32_t)r, (uint32_t)first / 4, words, columns);
         for (ptrdiff_t c = columns - 1; c >= 0; c--) { /* the last column's bit is moved farthest */
             const float *own = by_rows ? o->row_bias + (first + c) * o->row_step + r : NULL;
-            const float same = by_rows || o->bias == NULL ? 0.0f : o->bias[first + c];
+            const float same = by_rows || o->bias == NULL ? 0.0f : log2e * o->bias[first + c];
             uint32_t hits = 0;
             for (int h = 0; h < HALVES; h++) {
                 const int at = DRAWS_LANES * h;
-                DRAWS_F a = DRAWS_V(cvtepi32_ps)(
+                DRAWS_F whole, f;
+                DRAWS_F x = DRAWS_V(cvtepi32_ps)(
                     DRAWS_LOAD(sums + (s * PACKED_PANEL + c) * 16 + at));
-                a = DRAWS_V(add_ps)(
-                    by_rows ? DRAWS_V(loadu_ps)(own + at) : DRAWS_V(set1_ps)(same),
-                    DRAWS_V(mul_ps)(scale, a));
-                /* with what is no number as with -87: off */
-                a = DRAWS_V(min_ps)(DRAWS_V(max_ps)(a, DRAWS_V(set1_ps)(-87.0f)), cut);
-                const DRAWS_F shifted = DRAWS_V(fmadd_ps)(a, log2e, magic);
-                const DRAWS_F f =
-                    DRAWS_V(fmsub_ps)(a, log2e, DRAWS_V(sub_ps)(shifted, magic));
+                if (by_rows) { /* with what is no number as with -87: off */
+                    x = DRAWS_V(add_ps)(DRAWS_V(loadu_ps)(own + at), DRAWS_V(mul_ps)(scale, x));
+                    x = DRAWS_V(mul_ps)(x, DRAWS_V(set1_ps)(log2e));
+                    x = DRAWS_V(max_ps)(DRAWS_V(min_ps)(x, DRAWS_V(set1_ps)(126.0f)),
+                                        DRAWS_V(set1_ps)(-126.0f));
+                } else
+                    x = DRAWS_V(fmadd_ps)(scale, x, DRAWS_V(set1_ps)(same));
+                DRAWS_SPLIT(x, whole, f);
                 DRAWS_F e = DRAWS_V(fmadd_ps)(DRAWS_V(set1_ps)(0.05517167f), f,
                                               DRAWS_V(set1_ps)(0.24261113f));
                 e = DRAWS_V(fmadd_ps)(e, f, DRAWS_V(set1_ps)(0.69326097f));
                 e = DRAWS_V(fmadd_ps)(e, f, DRAWS_V(set1_ps)(0.99992806f));
-                e = DRAWS_AS_F(DRAWS_V(add_epi32)(
-                    DRAWS_AS_I(e), DRAWS_V(slli_epi32)(DRAWS_AS_I(shifted), 23)));
+                e = DRAWS_SCALE(e, whole);
                 const DRAWS_F u = DRAWS_V(fmadd_ps)(
                     DRAWS_V(cvtepi32_ps)(DRAWS_V(srli_epi32)(DRAWS_LOAD(words + 16 * c + at), 9)),
                     DRAWS_V(set1_ps)(0x1p-23f), DRAWS_V(set1_ps)(0x1p-24f));
@@ -77,8 +89,7 @@ __attribute__((always_inline)) DRAWS_TARGET static inline int DRAWS(packed_draws
                     nearest, DRAWS_AS_F(DRAWS_AND(DRAWS_AS_I(d),
                                                   DRAWS_V(set1_epi32)(0x7fffffff))));
                 hits |= (uint32_t)DRAWS_NEGATIVE(d) << at;
-                on[s][h] = DRAWS_OR(DRAWS_V(add_epi32)(on[s][h], on[s][h]),
-                                    DRAWS_V(srli_epi32)(DRAWS_AS_I(d), 31));
+                DRAWS_APPEND(on[s][h], d);
             }
             masks[s][c] = (uint16_t)(hits & rows);
         }

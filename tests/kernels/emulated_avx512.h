@@ -306,6 +306,22 @@ FB_EMULATE __m512i fb_cvtepu8_epi32(__m128i a)
     return z.i;
 }
 
+/* To the nearest whole number, whatever `how` says. */
+FB_EMULATE __m512 fb_roundscale_ps(__m512 a, int how)
+{
+    (void)how;
+    fb_lanes x = {.f = a};
+    FB_EACH(16) x.f32[k] = rintf(x.f32[k]);
+    return x.f;
+}
+
+FB_EMULATE __m512 fb_scalef_ps(__m512 a, __m512 b)
+{
+    fb_lanes x = {.f = a}, y = {.f = b};
+    FB_EACH(16) x.f32[k] *= exp2f(floorf(y.f32[k]));
+    return x.f;
+}
+
 FB_EMULATE __m512 fb_movehdup_ps(__m512 a)
 {
     fb_lanes x = {.f = a};
@@ -465,6 +481,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_cvtps_pd
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_abs_ps
+#undef _mm512_roundscale_ps
+#undef _mm512_scalef_ps
 #undef _mm512_max_epi32
 #undef _mm512_movehdup_ps
 #undef _mm512_reduce_add_epi32
@@ -563,6 +581,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_cvtps_pd fb_cvtps_pd
 #define _mm512_cvtepu8_epi32 fb_cvtepu8_epi32
 #define _mm512_abs_ps fb_abs_ps
+#define _mm512_roundscale_ps fb_roundscale_ps
+#define _mm512_scalef_ps fb_scalef_ps
 #define _mm512_max_epi32 fb_max_epi32
 #define _mm512_movehdup_ps fb_movehdup_ps
 #define _mm512_reduce_add_epi32 fb_reduce_add_epi32
