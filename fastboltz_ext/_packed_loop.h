@@ -475,8 +475,9 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
     const int centred = q->mean_visible != NULL;                                                  \
-    const int plain = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL &&         \
-                      q->master_w == NULL, real = q->real && !step->taken;                        \
+    const int flat = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL;             \
+    const int plain = flat && q->master_w == NULL, real = q->real && !step->taken;                \
+    (void)flat; /* asked for by some blocks */                                                    \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
@@ -505,7 +506,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
                 else if (plain)                                                                   \
                     PACKED_UPDATE_BLOCK(NULL, 1, 1, 0);                                           \
                 else                                                                              \
-                    PACKED_UPDATE_BLOCK(d0 != NULL ? d0[s] : NULL, 0, real, centred);             \
+                    PACKED_UPDATE_BLOCK((d0 != NULL ? d0[s] : NULL), 0, real, centred);             \
             }                                                                                     \
         }                                                                                         \
         for (ptrdiff_t c = 0; c < columns && to >= V && !step->keep; c++) {                       \
@@ -537,12 +538,34 @@ FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_
 }
 
 #if FB_X86
+/* Adds floats to doubles; what these are as floats. */
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_master_avx512(double *at,
+                                                                                   __m512 x)
+{
+    const __m512d low = _mm512_add_pd(_mm512_loadu_pd(at), _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+    const __m512d high = _mm512_add_pd(_mm512_loadu_pd(at + 8),
+                                       _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
+    _mm512_storeu_pd(at, low);
+    _mm512_storeu_pd(at + 8, high);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm512_cvtpd_ps(low)), _mm512_cvtpd_ps(high), 1);
+}
+
+__attribute__((always_inline)) FB_AVX2 static inline __m256 packed_master_avx2(double *at, __m256 x)
+{
+    const __m256d low = _mm256_add_pd(_mm256_loadu_pd(at), _mm256_cvtps_pd(_mm256_castps256_ps128(x)));
+    const __m256d high = _mm256_add_pd(_mm256_loadu_pd(at + 4),
+                                       _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1)));
+    _mm256_storeu_pd(at, low);
+    _mm256_storeu_pd(at + 4, high);
+    return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
+}
+
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
     do {                                                                                          \
-        if (plain && i + 16 * s + 16 <= V)                                                        \
+        if ((plain || flat) && i + 16 * s + 16 <= V) /* not plain: double precision */            \
             TABLES(packed_update_full)(q, step, i + 16 * s, first, columns, d0, d1[s], row_part,  \
-                                       column_part, largest, real, centred);                      \
+                                       column_part, largest, real, centred, !plain);              \
         else                                                                                      \
             PACKED_UPDATE_ANY(d0, plain, real, centred);                                          \
     } while (0)
@@ -556,6 +579,7 @@ FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_
 #define TABLES_AND _mm512_and_si512
 #define TABLES_LOAD(at) _mm512_loadu_si512(at)
 #define TABLES_STORE(at, x) _mm512_storeu_si512(at, x)
+#define TABLES_MASTER packed_master_avx512
 #include "_packed_update.h"
 #include "_packed_by_tables.h"
 FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
@@ -575,6 +599,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #undef TABLES_AND
 #undef TABLES_LOAD
 #undef TABLES_STORE
+#undef TABLES_MASTER
 #define TABLES(name) name##_avx2
 #define TABLES_TARGET FB_AVX2
 #define TABLES_LANES 8
@@ -585,6 +610,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #define TABLES_AND _mm256_and_si256
 #define TABLES_LOAD(at) _mm256_loadu_si256((const __m256i *)(at))
 #define TABLES_STORE(at, x) _mm256_storeu_si256((__m256i *)(at), x)
+#define TABLES_MASTER packed_master_avx2
 #include "_packed_update.h"
 #include "_packed_by_tables.h"
 #undef TABLES
@@ -597,6 +623,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #undef TABLES_AND
 #undef TABLES_LOAD
 #undef TABLES_STORE
+#undef TABLES_MASTER
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
 #endif

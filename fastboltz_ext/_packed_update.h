@@ -5,13 +5,16 @@
  *     TABLES_V(op)        its intrinsics, `op` with the type of their elements
  *     TABLES_F, TABLES_I  its types of floats and of integers
  *     TABLES_AS_I, TABLES_AND, TABLES_LOAD, TABLES_STORE
+ *     TABLES_MASTER(at, x)  adds floats to doubles; what these are as floats
  *
- * The same numbers as those of packed_update_block, where `plain`, for units that are all there. Compilers
- * make scalar code of its arrays, up to eight times as slow. */
+ * The same numbers as those of packed_update_block, where `plain` or, with `master`, but for weights of
+ * double precision, for units that are all there. Compilers make scalar code of its arrays, up to eight times
+ * as slow. */
 __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_update_full)(
     packed_pair *q, const packed_step *step, ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns,
     int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16], float row_part[16],
-    float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred)
+    float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred,
+    const int master)
 {
     const TABLES_F scale0 = TABLES_V(set1_ps)(step->scale0), scale1 = TABLES_V(set1_ps)(step->scale1);
     const TABLES_F whole = TABLES_V(set1_ps)(step->scale0 * (float)(1 << step->mean_shift));
@@ -55,7 +58,11 @@ __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_up
             }
             if (l == 0)
                 fb_fetch_to_write(w + PACKED_AHEAD); /* other cores have read these weights */
-            g = TABLES_V(add_ps)(TABLES_V(loadu_ps)(w), TABLES_V(mul_ps)(rate, g));
+            g = TABLES_V(mul_ps)(rate, g);
+            if (master)
+                g = TABLES_MASTER(q->master_w + j * q->n_visible + i + l, g);
+            else
+                g = TABLES_V(add_ps)(TABLES_V(loadu_ps)(w), g);
             most = TABLES_V(max_epi32)(most, TABLES_AND(TABLES_AS_I(g), size));
             TABLES_V(storeu_ps)(w, g);
         }

@@ -322,6 +322,26 @@ FB_EMULATE __m512 fb_scalef_ps(__m512 a, __m512 b)
     return x.f;
 }
 
+FB_EMULATE __m256 fb_cvtpd_ps(__m512d a)
+{
+    fb_lanes x = {.d = a}, y = {.half = {{0}}};
+    FB_EACH(8) y.f32[k] = (float)x.f64[k];
+    return y.half[0];
+}
+
+FB_EMULATE __m512 fb_castps256_ps512(__m256 a)
+{
+    fb_lanes x = {.half = {a}};
+    return x.f;
+}
+
+FB_EMULATE __m512 fb_insertf32x8(__m512 a, __m256 b, int which)
+{
+    fb_lanes x = {.f = a};
+    x.half[which & 1] = b;
+    return x.f;
+}
+
 FB_EMULATE __m512 fb_movehdup_ps(__m512 a)
 {
     fb_lanes x = {.f = a};
@@ -481,6 +501,9 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_cvtps_pd
 #undef _mm512_cvtepu8_epi32
 #undef _mm512_abs_ps
+#undef _mm512_cvtpd_ps
+#undef _mm512_castps256_ps512
+#undef _mm512_insertf32x8
 #undef _mm512_roundscale_ps
 #undef _mm512_scalef_ps
 #undef _mm512_max_epi32
@@ -581,6 +604,9 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_cvtps_pd fb_cvtps_pd
 #define _mm512_cvtepu8_epi32 fb_cvtepu8_epi32
 #define _mm512_abs_ps fb_abs_ps
+#define _mm512_cvtpd_ps fb_cvtpd_ps
+#define _mm512_castps256_ps512 fb_castps256_ps512
+#define _mm512_insertf32x8 fb_insertf32x8
 #define _mm512_roundscale_ps fb_roundscale_ps
 #define _mm512_scalef_ps fb_scalef_ps
 #define _mm512_max_epi32 fb_max_epi32
