@@ -475,9 +475,8 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
     const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);     \
     const ptrdiff_t padded_visible = 32 * packed_words(V);                                        \
     const int centred = q->mean_visible != NULL;                                                  \
-    const int flat = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL;             \
-    const int plain = flat && q->master_w == NULL, real = q->real && !step->taken;                \
-    (void)flat; /* asked for by some blocks */                                                    \
+    const int plain = !q->spin_visible && q->l1 == 0 && q->l2 == 0 && q->vel_w == NULL &&         \
+                      q->master_w == NULL, real = q->real && !step->taken;                        \
     for (ptrdiff_t panel = begin; panel < end; panel++) {                                         \
         const ptrdiff_t first = panel * PACKED_PANEL;                                             \
         const ptrdiff_t columns = H - first < PACKED_PANEL ? H - first : PACKED_PANEL;            \
@@ -560,10 +559,26 @@ __attribute__((always_inline)) FB_AVX2 static inline __m256 packed_master_avx2(d
     return _mm256_set_m128(_mm256_cvtpd_ps(high), _mm256_cvtpd_ps(low));
 }
 
+/* x, positive, with the sign of `by`, 0 where that is 0 or no number. */
+__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_signed_avx512(__m512 x, __m512 by)
+{
+    const __m512i sign =
+        _mm512_and_si512(_mm512_castps_si512(by), _mm512_set1_epi32((int)0x80000000u));
+    return _mm512_maskz_mov_ps(
+        _mm512_cmp_ps_mask(by, _mm512_setzero_ps(), _CMP_NEQ_OQ),
+        _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), sign)));
+}
+
+__attribute__((always_inline)) FB_AVX2 static inline __m256 packed_signed_avx2(__m256 x, __m256 by)
+{
+    return _mm256_and_ps(_mm256_xor_ps(x, _mm256_and_ps(by, _mm256_set1_ps(-0.0f))),
+                         _mm256_cmp_ps(by, _mm256_setzero_ps(), _CMP_NEQ_OQ));
+}
+
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
     do {                                                                                          \
-        if ((plain || flat) && i + 16 * s + 16 <= V) /* not plain: double precision */            \
+        if (i + 16 * s + 16 <= V)                                                                 \
             TABLES(packed_update_full)(q, step, i + 16 * s, first, columns, d0, d1[s], row_part,  \
                                        column_part, largest, real, centred, !plain);              \
         else                                                                                      \
@@ -580,6 +595,7 @@ __attribute__((always_inline)) FB_AVX2 static inline __m256 packed_master_avx2(d
 #define TABLES_LOAD(at) _mm512_loadu_si512(at)
 #define TABLES_STORE(at, x) _mm512_storeu_si512(at, x)
 #define TABLES_MASTER packed_master_avx512
+#define TABLES_SIGNED packed_signed_avx512
 #include "_packed_update.h"
 #include "_packed_by_tables.h"
 FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
@@ -600,6 +616,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #undef TABLES_LOAD
 #undef TABLES_STORE
 #undef TABLES_MASTER
+#undef TABLES_SIGNED
 #define TABLES(name) name##_avx2
 #define TABLES_TARGET FB_AVX2
 #define TABLES_LANES 8
@@ -611,6 +628,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #define TABLES_LOAD(at) _mm256_loadu_si256((const __m256i *)(at))
 #define TABLES_STORE(at, x) _mm256_storeu_si256((__m256i *)(at), x)
 #define TABLES_MASTER packed_master_avx2
+#define TABLES_SIGNED packed_signed_avx2
 #include "_packed_update.h"
 #include "_packed_by_tables.h"
 #undef TABLES
@@ -624,6 +642,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 #undef TABLES_LOAD
 #undef TABLES_STORE
 #undef TABLES_MASTER
+#undef TABLES_SIGNED
 #undef PACKED_UPDATE_BLOCK
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
 #endif

@@ -7,14 +7,15 @@
  *     TABLES_AS_I, TABLES_AND, TABLES_LOAD, TABLES_STORE
  *     TABLES_MASTER(at, x)  adds floats to doubles; what these are as floats
  *
- * The same numbers as those of packed_update_block, where `plain` or, with `master`, but for weights of
- * double precision, for units that are all there. Compilers make scalar code of its arrays, up to eight times
- * as slow. */
+ *     TABLES_SIGNED(x, by)  x with the sign of `by`, 0 where that is 0
+ *
+ * The same numbers as those of packed_update_block, for units that are all there; `extra` where it is not
+ * `plain`. Compilers make scalar code of its arrays, up to eight times as slow. */
 __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_update_full)(
     packed_pair *q, const packed_step *step, ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns,
     int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16], float row_part[16],
     float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred,
-    const int master)
+    const int extra)
 {
     const TABLES_F scale0 = TABLES_V(set1_ps)(step->scale0), scale1 = TABLES_V(set1_ps)(step->scale1);
     const TABLES_F whole = TABLES_V(set1_ps)(step->scale0 * (float)(1 << step->mean_shift));
@@ -29,23 +30,28 @@ __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_up
         }
         for (ptrdiff_t c = 0; c < columns; c++) {
             const ptrdiff_t j = first + c;
-            const TABLES_I negative = TABLES_LOAD(d1[c] + l);
+            const int spin = extra && q->spin_visible; /* x is the bit (x + 1) / 2 */
+            TABLES_I negative = TABLES_LOAD(d1[c] + l), positive = negative;
             float *w = q->w + j * q->n_visible + i + l;
             TABLES_F g;
+            if (!real)
+                positive = TABLES_LOAD(d0[c] + l);
+            if (spin) {
+                positive = TABLES_V(sub_epi32)(TABLES_V(add_epi32)(positive, positive),
+                                               TABLES_V(set1_epi32)((int32_t)q->sum_p0[j]));
+                negative = TABLES_V(sub_epi32)(TABLES_V(add_epi32)(negative, negative),
+                                               TABLES_V(set1_epi32)((int32_t)q->sum_p1[j]));
+            }
             if (real)
                 g = TABLES_V(sub_ps)(
                     TABLES_V(mul_ps)(whole, TABLES_V(loadu_ps)(q->d0 + j * q->n_visible + i + l)),
                     TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
-            else {
-                const TABLES_I positive = TABLES_LOAD(d0[c] + l);
-                if (step->same)
-                    g = TABLES_V(mul_ps)(
-                        scale0, TABLES_V(cvtepi32_ps)(TABLES_V(sub_epi32)(positive, negative)));
-                else
-                    g = TABLES_V(sub_ps)(
-                        TABLES_V(mul_ps)(scale0, TABLES_V(cvtepi32_ps)(positive)),
-                        TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
-            }
+            else if (step->same)
+                g = TABLES_V(mul_ps)(
+                    scale0, TABLES_V(cvtepi32_ps)(TABLES_V(sub_epi32)(positive, negative)));
+            else
+                g = TABLES_V(sub_ps)(TABLES_V(mul_ps)(scale0, TABLES_V(cvtepi32_ps)(positive)),
+                                     TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
             if (centred) {
                 const TABLES_F lam = TABLES_V(set1_ps)(q->mean_hidden[j]);
                 const TABLES_F dh = TABLES_V(set1_ps)(q->delta_hidden[j]);
@@ -58,11 +64,22 @@ __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_up
             }
             if (l == 0)
                 fb_fetch_to_write(w + PACKED_AHEAD); /* other cores have read these weights */
+            const TABLES_F old = TABLES_V(loadu_ps)(w);
+            if (extra && (q->l1 != 0 || q->l2 != 0)) {
+                g = TABLES_V(sub_ps)(g, TABLES_V(mul_ps)(TABLES_V(set1_ps)(q->l2), old));
+                g = TABLES_V(sub_ps)(g, TABLES_SIGNED(TABLES_V(set1_ps)(q->l1), old));
+            }
             g = TABLES_V(mul_ps)(rate, g);
-            if (master)
+            if (extra && q->vel_w != NULL) {
+                float *v = q->vel_w + j * q->n_visible + i + l;
+                g = TABLES_V(add_ps)(
+                    TABLES_V(mul_ps)(TABLES_V(set1_ps)(q->momentum), TABLES_V(loadu_ps)(v)), g);
+                TABLES_V(storeu_ps)(v, g);
+            }
+            if (extra && q->master_w != NULL)
                 g = TABLES_MASTER(q->master_w + j * q->n_visible + i + l, g);
             else
-                g = TABLES_V(add_ps)(TABLES_V(loadu_ps)(w), g);
+                g = TABLES_V(add_ps)(old, g);
             most = TABLES_V(max_epi32)(most, TABLES_AND(TABLES_AS_I(g), size));
             TABLES_V(storeu_ps)(w, g);
         }

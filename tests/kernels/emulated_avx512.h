@@ -380,6 +380,7 @@ FB_EMULATE __mmask16 fb_mask_cmp_ps_mask(__mmask16 m, __m512 a, __m512 b, int ho
         case _CMP_GT_OQ: case _CMP_GT_OS: is = more; break;
         case _CMP_GE_OQ: case _CMP_GE_OS: is = more || equal; break;
         case _CMP_NEQ_UQ: is = !equal; break;
+        case _CMP_NEQ_OQ: is = less || more; break;
         case _CMP_NGT_UQ: case _CMP_NGT_US: is = !more; break;
         case _CMP_NLT_UQ: case _CMP_NLT_US: is = !less; break;
         case _CMP_NGE_UQ: case _CMP_NGE_US: is = !(more || equal); break;
