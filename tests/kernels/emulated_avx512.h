@@ -157,14 +157,11 @@ FB_TWO(fb_div_ps, __m512, f, 16, x.f32[k] /= y.f32[k])
 FB_TWO(fb_min_ps, __m512, f, 16, x.f32[k] = x.f32[k] < y.f32[k] ? x.f32[k] : y.f32[k])
 FB_TWO(fb_max_ps, __m512, f, 16, x.f32[k] = x.f32[k] > y.f32[k] ? x.f32[k] : y.f32[k])
 FB_THREE(fb_fmadd_ps, fmaf(x.f32[k], y.f32[k], z.f32[k]))
-FB_THREE(fb_fmsub_ps, fmaf(x.f32[k], y.f32[k], -z.f32[k]))
 FB_TWO(fb_add_pd, __m512d, d, 8, x.f64[k] += y.f64[k])
 FB_NUMBER(fb_slli_epi32, __m512i, i, 16, x.u32[k] = (uint32_t)(count < 32 ? x.u32[k] << count : 0))
 FB_NUMBER(fb_srli_epi32, __m512i, i, 16, x.u32[k] = (uint32_t)(count < 32 ? x.u32[k] >> count : 0))
 FB_NUMBER(fb_slli_epi64, __m512i, i, 8, x.u64[k] = (uint64_t)(count < 64 ? x.u64[k] << count : 0))
 FB_NUMBER(fb_srli_epi64, __m512i, i, 8, x.u64[k] = (uint64_t)(count < 64 ? x.u64[k] >> count : 0))
-FB_NUMBER(fb_slli_epi16, __m512i, i, 32, x.u16[k] = (uint16_t)(count < 16 ? x.u16[k] << count : 0))
-FB_NUMBER(fb_srli_epi16, __m512i, i, 32, x.u16[k] = (uint16_t)(count < 16 ? x.u16[k] >> count : 0))
 FB_NUMBER(fb_srai_epi32, __m512i, i, 16, x.i32[k] >>= count < 32 ? count : 31)
 FB_SHIFT(fb_sll_epi32, <<)
 FB_SHIFT(fb_srl_epi32, >>)
@@ -174,7 +171,6 @@ FB_MASKED(fb_mask_add_epi8, __m512i, i, __mmask64, 64, x.u8[k] = (uint8_t)(y.u8[
 FB_MASKED(fb_mask_or_epi32, __m512i, i, __mmask16, 16, x.u32[k] = y.u32[k] | z.u32[k])
 FB_MASKED(fb_mask_xor_ps, __m512, f, __mmask16, 16, x.u32[k] = y.u32[k] ^ z.u32[k])
 FB_BLEND(fb_mask_blend_epi32, __m512i, i, __mmask16, 16, u32)
-FB_BLEND(fb_mask_blend_epi16, __m512i, i, __mmask32, 32, u16)
 FB_BLEND(fb_mask_blend_ps, __m512, f, __mmask16, 16, u32)
 FB_MASK(fb_cmpeq_epi32_mask, __m512i, i, x.u32[k] == y.u32[k])
 FB_MASK(fb_cmplt_epi32_mask, __m512i, i, x.i32[k] < y.i32[k])
@@ -236,14 +232,6 @@ FB_EMULATE __m512i fb_permutexvar_epi32(__m512i index, __m512i a)
     const fb_lanes x = {.i = a}, at = {.i = index};
     fb_lanes z;
     FB_EACH(16) z.u32[k] = x.u32[at.u32[k] & 15];
-    return z.i;
-}
-
-FB_EMULATE __m512i fb_permutexvar_epi16(__m512i index, __m512i a)
-{
-    const fb_lanes x = {.i = a}, at = {.i = index};
-    fb_lanes z;
-    FB_EACH(32) z.u16[k] = x.u16[at.u16[k] & 31];
     return z.i;
 }
 
@@ -434,7 +422,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_mul_ps
 #undef _mm512_div_ps
 #undef _mm512_movepi32_mask
-#undef _mm512_fmsub_ps
 #undef _mm512_fmadd_ps
 #undef _mm512_max_ps
 #undef _mm512_min_ps
@@ -443,8 +430,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_srli_epi32
 #undef _mm512_slli_epi64
 #undef _mm512_srli_epi64
-#undef _mm512_slli_epi16
-#undef _mm512_srli_epi16
 #undef _mm512_srai_epi32
 #undef _mm512_sll_epi32
 #undef _mm512_srl_epi32
@@ -454,7 +439,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_mask_or_epi32
 #undef _mm512_mask_xor_ps
 #undef _mm512_mask_blend_epi32
-#undef _mm512_mask_blend_epi16
 #undef _mm512_mask_blend_ps
 #undef _mm512_cmpeq_epi32_mask
 #undef _mm512_cmplt_epi32_mask
@@ -492,7 +476,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_setr_epi64
 #undef _mm512_set_epi64
 #undef _mm512_permutexvar_epi32
-#undef _mm512_permutexvar_epi16
 #undef _mm512_permutex2var_epi32
 #undef _mm512_permutex2var_epi16
 #undef _mm512_ternarylogic_epi32
@@ -537,7 +520,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_mul_ps fb_mul_ps
 #define _mm512_div_ps fb_div_ps
 #define _mm512_movepi32_mask fb_movepi32_mask
-#define _mm512_fmsub_ps fb_fmsub_ps
 #define _mm512_fmadd_ps fb_fmadd_ps
 #define _mm512_max_ps fb_max_ps
 #define _mm512_min_ps fb_min_ps
@@ -546,8 +528,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_srli_epi32 fb_srli_epi32
 #define _mm512_slli_epi64 fb_slli_epi64
 #define _mm512_srli_epi64 fb_srli_epi64
-#define _mm512_slli_epi16 fb_slli_epi16
-#define _mm512_srli_epi16 fb_srli_epi16
 #define _mm512_srai_epi32 fb_srai_epi32
 #define _mm512_sll_epi32 fb_sll_epi32
 #define _mm512_srl_epi32 fb_srl_epi32
@@ -557,7 +537,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_mask_or_epi32 fb_mask_or_epi32
 #define _mm512_mask_xor_ps fb_mask_xor_ps
 #define _mm512_mask_blend_epi32 fb_mask_blend_epi32
-#define _mm512_mask_blend_epi16 fb_mask_blend_epi16
 #define _mm512_mask_blend_ps fb_mask_blend_ps
 #define _mm512_cmpeq_epi32_mask fb_cmpeq_epi32_mask
 #define _mm512_cmplt_epi32_mask fb_cmplt_epi32_mask
@@ -595,7 +574,6 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_setr_epi64 fb_setr_epi64
 #define _mm512_set_epi64 fb_set_epi64
 #define _mm512_permutexvar_epi32 fb_permutexvar_epi32
-#define _mm512_permutexvar_epi16 fb_permutexvar_epi16
 #define _mm512_permutex2var_epi32 fb_permutex2var_epi32
 #define _mm512_permutex2var_epi16 fb_permutex2var_epi16
 #define _mm512_ternarylogic_epi32 fb_ternarylogic
