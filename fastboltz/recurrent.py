@@ -121,6 +121,13 @@ class Recurrent(ABC):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradients by the step's drive and by u(t - 1), from that by u(t)."""
 
+    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
+        """What `back` sees as each step's ``kept``.
+
+        As `step` left it; a subclass may make of it, for all steps at once, what needs no gradient.
+        """
+        return tape.kept
+
     def collect(
         self,
         params: Params,
@@ -214,9 +221,9 @@ class Recurrent(ABC):
         carry = np.zeros_like(grad[0])
         drives: np.ndarray | None = None
         resets = tape.reset.sum(axis=1).tolist()
+        slopes = self.slopes(params, tape)
         for t in reversed(range(len(grad))):
-            kept = tape.kept[t]
-            made = self.back(params, tape.before[t], tape.after[t], kept, carry)
+            made = self.back(params, tape.before[t], tape.after[t], slopes[t], carry)
             if drives is None:
                 what = "the gradients by the step's drive and by u(t - 1)"
                 self._check_made("back", what, made, 1, carry.shape)
@@ -239,11 +246,16 @@ class Tanh(Recurrent):
     def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
         return np.tanh(drive + before @ params[f"{PREFIX}state"]), None
 
+    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
+        turned = _turned(params)
+        return [(slope, turned) for slope in 1 - tape.after * tape.after]
+
     def back(
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        d = grad * (1 - after * after)
-        return d, d @ params[f"{PREFIX}state"].T
+        slope, turned = kept
+        d = grad * slope
+        return d, d @ turned
 
 
 class GRU(Recurrent):
@@ -265,16 +277,22 @@ class GRU(Recurrent):
         n = np.tanh(drive[:, 2 * k :] + r * own[:, 2 * k :])
         return z * before + (1 - z) * n, (z, r, n, own[:, 2 * k :])
 
+    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
+        z, r, n, own = (np.array(x) for x in zip(*tape.kept, strict=True))
+        d_n = (1 - z) * (1 - n * n)
+        d_z = (tape.before - n) * z * (1 - z)
+        d_r = d_n * own * r * (1 - r)
+        by_drive = np.concatenate([d_z, d_r, d_n], axis=2)
+        by_state = np.concatenate([d_z, d_r, d_n * r], axis=2)
+        turned = _turned(params)
+        return [(*each, turned) for each in zip(z, by_drive, by_state, strict=True)]
+
     def back(
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        z, r, n, own = kept
-        d_n = grad * (1 - z) * (1 - n * n)
-        d_z = grad * (before - n) * z * (1 - z)
-        d_r = d_n * own * r * (1 - r)
-        through = np.concatenate([d_z, d_r, d_n * r], axis=1)
-        drive = np.concatenate([d_z, d_r, d_n], axis=1)
-        return drive, grad * z + through @ params[f"{PREFIX}state"].T
+        z, by_drive, by_state, turned = kept
+        three = np.concatenate([grad, grad, grad], axis=1)
+        return three * by_drive, grad * z + (three * by_state) @ turned
 
     def collect(
         self,
@@ -363,6 +381,11 @@ def _affine(
     products.product(unit, rows, w, flat, transpose=transpose, n_threads=n_threads)
     out += bias
     return out
+
+
+def _turned(params: Params) -> np.ndarray:
+    """The state's weights for the way back: products with a transposed view take twice as long."""
+    return np.ascontiguousarray(params[f"{PREFIX}state"].T)
 
 
 def _logistic(x: np.ndarray) -> np.ndarray:
