@@ -325,8 +325,9 @@ class Trainer:
     Attributes
     ----------
     decrements : dict of str to float
-        Parameter -> what is taken off each of its entries after every update. Off the biases of
-        hidden units, it makes them sparse.
+        Parameter -> what is taken off each of its entries after the first update, and after later
+        ones in the measure of their learning rates. Off the biases of hidden units, it makes them
+        sparse.
     activities : dict of str to (float, float)
         Group of units -> (target, strength): ``strength * (target - mean activity)``, with the mean
         over the minibatch in the positive phase, is added to the gradient of each bias (Lee,
@@ -427,8 +428,11 @@ class Trainer:
         self.optimizer.step(
             params, gradient, state.optimizer, rate * emphasis, self.penalties, self.n_threads
         )
-        for key, amount in self.decrements.items():
-            params[key] -= params[key].dtype.type(amount)
+        if self.decrements:
+            first = self.schedule(0, n_updates)
+            share = rate / first if first else 1.0
+            for key, amount in self.decrements.items():
+                params[key] -= params[key].dtype.type(amount * share)
         state.offsets = offsets
         state.phases = phases
         state.update += 1

@@ -52,6 +52,15 @@ FB_INLINE layer_tiles layer_tiling(ptrdiff_t n_rows, ptrdiff_t n_columns, ptrdif
     return t;
 }
 
+/* Whether statistics are summed in two halves of the rows, each into an array of its own: where the
+ * result is one tile and the sum is long, halves of it would both pack all of the other side. */
+FB_INLINE int layer_in_halves(ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right)
+{
+    return layer_power_of_two(n_left) * layer_power_of_two(n_right) == 1 && n_rows > n_left &&
+           n_rows > n_right &&
+           (double)n_rows * (double)n_left * (double)n_right >= LAYER_SPLIT;
+}
+
 /* Begin of part i of `parts` parts of n, a multiple of 16 unless it is the end: whole vectors, and
  * whole counters of the random numbers. */
 FB_INLINE ptrdiff_t layer_part(ptrdiff_t i, ptrdiff_t parts, ptrdiff_t n)

@@ -183,10 +183,26 @@ FB_UNUSED static void FN(product)(FN(gemm) gemm, const REAL *x, const REAL *w, R
     }
 }
 
-FB_UNUSED static void FN(outer)(FN(gemm) gemm, const REAL *x, const REAL *y, REAL *out, REAL scale,
-                                REAL beta, ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right,
-                                int n_threads)
+/* `half` is an array like `out` to work in, where layer_in_halves() says so. */
+FB_UNUSED static void FN(outer)(FN(gemm) gemm, const REAL *x, const REAL *y, REAL *out, REAL *half,
+                                REAL scale, REAL beta, ptrdiff_t n_rows, ptrdiff_t n_left,
+                                ptrdiff_t n_right, int n_threads)
 {
+    if (half != NULL) {
+        const int parallel = n_threads > 1;
+        ptrdiff_t h;
+        (void)parallel;
+        FB_PARALLEL_FOR
+        for (h = 0; h < 2; h++) {
+            ptrdiff_t begin = layer_part(h, 2, n_rows), end = layer_part(h + 1, 2, n_rows);
+            FN(row_gemm)(gemm, 1, 0, n_left, n_right, end - begin, scale, x + begin * n_left,
+                         n_left, y + begin * n_right, n_right, h == 0 ? beta : (REAL)0,
+                         h == 0 ? out : half, n_right);
+        }
+        for (ptrdiff_t k = 0; k < n_left * n_right; k++)
+            out[k] += half[k];
+        return;
+    }
     const layer_tiles tiles = layer_tiling(n_left, n_right, n_rows);
     const int parallel = n_threads > 1 && tiles.rows * tiles.columns > 1;
     ptrdiff_t t;

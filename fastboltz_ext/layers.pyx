@@ -35,11 +35,13 @@ cdef extern from "_layer_core.h" nogil:
     void product_f64(gemm_f64, const double* x, const double* w, double* out, int transpose,
                      double scale, double beta, ptrdiff_t n_rows, ptrdiff_t n_in, ptrdiff_t n_out,
                      int n_threads)
-    void outer_f32(gemm_f32, const float* x, const float* y, float* out, float scale, float beta,
-                   ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right, int n_threads)
-    void outer_f64(gemm_f64, const double* x, const double* y, double* out, double scale,
-                   double beta, ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right,
+    int layer_in_halves(ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right)
+    void outer_f32(gemm_f32, const float* x, const float* y, float* out, float* half, float scale,
+                   float beta, ptrdiff_t n_rows, ptrdiff_t n_left, ptrdiff_t n_right,
                    int n_threads)
+    void outer_f64(gemm_f64, const double* x, const double* y, double* out, double* half,
+                   double scale, double beta, ptrdiff_t n_rows, ptrdiff_t n_left,
+                   ptrdiff_t n_right, int n_threads)
     void add_column_sums_f32(const float* x, float scale, float* out, ptrdiff_t n_rows,
                              ptrdiff_t n_units)
     void add_column_sums_f64(const double* x, double scale, double* out, ptrdiff_t n_rows,
@@ -246,6 +248,10 @@ def outer(
     cdef void* po = data(out)
     cdef void* pl = data(left)
     cdef void* pr = data(right)
+    half = None
+    if layer_in_halves(n, n_left, n_right):
+        half = cnp.PyArray_EMPTY(2, cnp.PyArray_DIMS(out), kind, 0)
+    cdef void* ph = data(half)
     with nogil:
         if kind == cnp.NPY_FLOAT32:
             if pl != NULL:
@@ -258,11 +264,11 @@ def outer(
             if pr != NULL:
                 add_column_sums_f64(<double*>py, scale, <double*>pr, n, n_right)
         if kind == cnp.NPY_FLOAT32:
-            outer_f32(<gemm_f32>sgemm, <float*>px, <float*>py, <float*>po, <float>scale,
-                      <float>beta, n, n_left, n_right, n_threads)
+            outer_f32(<gemm_f32>sgemm, <float*>px, <float*>py, <float*>po, <float*>ph,
+                      <float>scale, <float>beta, n, n_left, n_right, n_threads)
         else:
-            outer_f64(<gemm_f64>dgemm, <double*>px, <double*>py, <double*>po, scale, beta,
-                      n, n_left, n_right, n_threads)
+            outer_f64(<gemm_f64>dgemm, <double*>px, <double*>py, <double*>po, <double*>ph,
+                      scale, beta, n, n_left, n_right, n_threads)
 
 
 def draw(

@@ -17,6 +17,7 @@ from test_objectives import _assert_gradient
 
 import fastboltz as fb
 from fastboltz import ClassGatedRBMClassifier, RBMClassifier, TwoGroupRBMClassifier
+from fastboltz.optimizers import InverseTime
 
 MODELS = {
     "class": (RBMClassifier, {}),
@@ -226,6 +227,21 @@ def test_the_decrement_is_taken_off_the_hidden_biases_after_each_update():
     for key in plain.params_:
         if key != "h":
             np.testing.assert_array_equal(sparse.params_[key], plain.params_[key])
+
+
+def test_the_decrement_falls_as_the_learning_rate_does():
+    """Two updates with rates of 0.5 and 0.125: the second one takes a quarter of the first one's.
+
+    Deliberate bug that this catches: the same decrement while gradients count for less and less.
+    """
+    options = {"objective": "discriminative", "batch_size": 6, "n_iter": 2, "centered": False}
+    options |= {"learning_rate": InverseTime(0.5, 1 / 3), "random_state": 0}
+    # Rows of zeros leave the biases alone nearly, whatever the decrement is.
+    X, y = np.zeros((6, 3)), [0, 1, 2, 0, 1, 2]
+    plain = RBMClassifier(2, **options).fit(X, y)
+    sparse = RBMClassifier(2, bias_decrement=0.25, **options).fit(X, y)
+    taken = plain.intercept_hidden_ - sparse.intercept_hidden_
+    np.testing.assert_allclose(taken, 0.25 * (1 + 1 / 4), atol=1e-2)
 
 
 @pytest.mark.parametrize(("objective", "strength"), [("generative", 2.0), ("hybrid", 0.5)])

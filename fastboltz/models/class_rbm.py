@@ -764,7 +764,8 @@ class RBMClassifier(_LabelMachine):
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
     bias_decrement : float, default=0.0
-        Taken off each hidden bias after every update, which makes hidden units sparse.
+        Taken off each hidden bias after every update, which makes hidden units sparse; it falls in
+        the measure that the learning rate does.
     sparsity : float, default=0.0
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
@@ -866,7 +867,8 @@ class ClassGatedRBMClassifier(_LabelMachine):
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
     bias_decrement : float, default=0.0
-        Taken off each hidden bias after every update, which makes hidden units sparse.
+        Taken off each hidden bias after every update, which makes hidden units sparse; it falls in
+        the measure that the learning rate does.
     sparsity : float, default=0.0
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
@@ -1032,7 +1034,8 @@ class TwoGroupRBMClassifier(_LabelMachine):
     visible, hidden : str or unit type, default="bernoulli"
         As in `RBM`.
     bias_decrement : float, default=0.0
-        Taken off each bias of h after every update, which makes these units sparse.
+        Taken off each bias of h after every update, which makes these units sparse; it falls in the
+        measure that the learning rate does.
     sparsity : float, default=0.0
         Strength of the pull of each hidden unit's mean activity towards `activity`, by its bias, as
         in `RBM`; weighed as ``log p(v,y)`` is, so that objective="discriminative" has none.
