@@ -9,7 +9,8 @@ the lowest validation error are tested: the test images choose nothing. Publishe
 each epoch is not in them. With ``--checkpoints`` a run that was stopped goes on where it was. With
 ``--redraw`` the pixels of the training images are drawn anew for each epoch, as Bernoulli of their
 grey value, and with ``--swap`` a share of them is that of other images; validation and test images
-stay grey and whole.
+stay grey and whole. A hybrid machine then learns log p(y | v) from swapped images and log p(v),
+weighed by alpha, from clean ones: a minibatch has half of each.
 """
 
 from __future__ import annotations
@@ -93,6 +94,9 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
         settings["n_components"] = given.n_components
     if given.alpha is not None:
         settings["alpha"] = given.alpha
+    both = bool(given.swap) and objective == "hybrid"
+    if both:
+        settings |= {"alpha": 0.0, "beta": settings["alpha"]}
 
     def look(progress: Any) -> None:
         history, epoch = progress.state.history, progress.state.epoch
@@ -104,7 +108,8 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
             )
 
     model = RBMClassifier(
-        objective=objective,
+        objective="semi-supervised" if both else objective,
+        optimizer=given.optimizer,
         learning_rate=Linear(given.learning_rate, given.final_rate),
         batch_size=given.batch_size,
         n_iter=given.epochs,
@@ -123,7 +128,7 @@ def train(given: argparse.Namespace, data: dict[str, np.ndarray], objective: str
     if given.redraw:
         rows = (Redrawn(*rows, random_state=seed),)
     if given.swap:
-        rows = (SwapNoise(*rows, share=given.swap, random_state=seed),)
+        rows = (SwapNoise(*rows, share=given.swap, with_clean=both, random_state=seed),)
     model.fit(*rows, validation=(data["x_valid"], data["y_valid"]))
     return Run(
         objective=objective,
@@ -168,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--batch-size", type=int, default=10)
     add("--learning-rate", type=float, default=0.5, help="at the start")
     add("--final-rate", type=float, default=0.5, help="at the end, on a line")
+    add("--optimizer", choices=("sgd", "adam"), default="sgd")
     add("--momentum", type=float, default=0.0)
     add("--l2", type=float, default=0.0)
     add("--bias-decrement", type=float, default=0.0, help="of hidden biases, an update")

@@ -23,7 +23,7 @@ from scipy import sparse
 
 from . import rng
 from .chunks import is_chunked, passes_over
-from .validation import check_count, check_number, one_of
+from .validation import check_count, check_flag, check_number, one_of
 
 #: The environment variable that names the folder of the files.
 FOLDER_VARIABLE = "FASTBOLTZ_DATA"
@@ -131,6 +131,16 @@ def _changed(
         address = address._replace(row=address.row + len(rows))
 
 
+def _with_unlabelled(y: Any) -> np.ndarray:
+    """Labels, followed by as many that say that there is none."""
+    y = np.asarray(y)
+    if y.dtype.kind in "bui":
+        y = y.astype(np.int64)
+    is_text = y.dtype.kind in "US"
+    none = np.full(len(y), "-1", f"{y.dtype.kind}2") if is_text else np.full(len(y), -1)
+    return np.concatenate([y, none])
+
+
 class Redrawn(_Table):
     """Rows of bits that are drawn anew for every pass of a training, from grey values.
 
@@ -207,6 +217,12 @@ class SwapNoise:
     share : float, default=0.2
         Probability of each entry to be replaced, in [0, 1). Categories in one-hot columns would be
         torn apart.
+    with_clean : bool, default=False
+        Let the rows of a chunk follow once more as they are, labelled -1: without a label. A class
+        RBM with ``objective="semi-supervised", alpha=0`` then learns ``log p(y|v)`` from changed
+        rows and, weighed by ``beta``, ``log p(v)`` from clean ones, where ``log p(v)`` of changed
+        rows would model the noise. A pass has twice the rows, so that as large minibatches as
+        before have half of each.
     random_state : None, int, RandomState or Generator
         The same number gives the same rows in the same epoch, on every machine, and where a
         training goes on from a file.
@@ -226,7 +242,21 @@ class SwapNoise:
     3
     """
 
-    def __init__(self, X: Any, y: Any = None, *, share: float = 0.2, random_state: Any = 0) -> None:
+    def __init__(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        share: float = 0.2,
+        with_clean: bool = False,
+        random_state: Any = 0,
+    ) -> None:
+        self.with_clean = check_flag("with_clean", with_clean)
+        if with_clean and y is None and not is_chunked(X):
+            raise ValueError(
+                "with_clean=True tells clean rows from changed ones by their label, but there are "
+                "no labels; give y, or with_clean=False."
+            )
         if is_chunked(X) and y is not None:
             raise ValueError(
                 "y was given beside a function of chunks, whose labels come with them; let it "
@@ -240,7 +270,21 @@ class SwapNoise:
     def __call__(self, epoch: int = 0) -> Iterator[Any]:
         """Rows in chunks; with labels and weights, tuples of all."""
         chunks = passes_over(self.X, "SwapNoise")(epoch)
-        return _changed(chunks, self.address._replace(step=epoch), self._swap)
+        address = self.address._replace(step=epoch)
+        if not self.with_clean:
+            yield from _changed(chunks, address, self._swap)
+            return
+        for chunk in chunks:
+            if not isinstance(chunk, tuple) or chunk[1] is None:
+                raise ValueError(
+                    "with_clean=True tells clean rows from changed ones by their label, but the "
+                    "function of chunks returned rows without; let it return pairs (X, y)."
+                )
+            rows, y, *weight = chunk
+            clean = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
+            parts = [np.concatenate([self._swap(rows, address), clean]), _with_unlabelled(y)]
+            yield (*parts, *(np.concatenate([w, w]) for w in weight))
+            address = address._replace(row=address.row + len(clean))
 
     def _swap(self, rows: Any, address: rng.Address) -> np.ndarray:
         out = rows.toarray() if sparse.issparse(rows) else np.array(rows)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from fastboltz import datasets
+from fastboltz import RBMClassifier, datasets
 
 
 @pytest.fixture
@@ -470,6 +470,56 @@ def test_swap_noise_of_redrawn_rows_has_draws_of_its_own(generator):
     weight = np.ones(400)
     ((_, _, beside),) = datasets.SwapNoise(lambda: iter([(p, y, weight)]))(1)
     assert beside is weight
+
+
+@pytest.mark.parametrize(
+    ("labels", "mark"),
+    [
+        (np.arange(10, dtype=np.uint8), -1),
+        (np.array([f"kind {k}" for k in range(10)]), "-1"),
+        (np.array([f"kind {k}" for k in range(10)]).astype("S"), b"-1"),
+        (np.array([k if k % 2 else f"kind {k}" for k in range(10)], object), -1),
+    ],
+)
+@pytest.mark.parametrize("make", [np.asarray, sparse.csr_matrix])
+def test_clean_rows_follow_the_changed_ones_without_a_label(make, labels, mark, generator):
+    """Deliberate bugs that this catches: clean rows first, labels kept, the second chunk changed
+    as the first one."""
+    X, weight = generator.random((10, 6)).astype(np.float32), generator.random(10)
+    pieces = [slice(0, 7), slice(7, 10)]
+
+    def chunks():
+        return iter([(make(X[some]), labels[some], weight[some]) for some in pieces])
+
+    plain = list(datasets.SwapNoise(chunks, share=0.5, random_state=1)(2))
+    both = list(datasets.SwapNoise(chunks, share=0.5, with_clean=True, random_state=1)(2))
+    for (changed, y, w), (rows, labels_of_both, weights), some in zip(
+        plain, both, pieces, strict=True
+    ):
+        np.testing.assert_array_equal(rows, np.concatenate([changed, X[some]]))
+        assert labels_of_both.tolist() == [*y.tolist(), *[mark] * len(y)]
+        np.testing.assert_array_equal(weights, np.concatenate([w, w]))
+
+
+def test_a_class_rbm_learns_from_changed_rows_and_clean_ones():
+    """``log p(y|v)`` of the ones, ``log p(v)`` of the others: a single update of all rows is that
+    of a table with both."""
+    train, _ = datasets.load_digits()
+    rows = datasets.SwapNoise(train.X[:40], train.y[:40], share=0.3, with_clean=True)
+    options = {"objective": "semi-supervised", "alpha": 0.0, "beta": 0.1, "batch_size": 80}
+    options |= {"n_iter": 1, "random_state": 0}
+    model = RBMClassifier(8, **options).fit(lambda: rows(1))
+    ((X, y),) = rows(1)
+    same = RBMClassifier(8, **options).fit(X, y)
+    assert model.classes_.tolist() == list(range(10))
+    for key, x in same.params_.items():
+        np.testing.assert_allclose(model.params_[key], x, atol=1e-6)
+
+
+@pytest.mark.parametrize("X", [np.zeros((4, 2)), lambda: iter([np.zeros((4, 2))])])
+def test_clean_rows_need_labels_beside(X):
+    with pytest.raises(ValueError, match="with_clean=True tells clean rows from changed ones"):
+        list(datasets.SwapNoise(X, with_clean=True)(1))
 
 
 @pytest.mark.parametrize(
