@@ -81,6 +81,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     ptrdiff_t to, int t, int T)
 {
     packed_part parts[2];
+    float *room = packed_dense_room(q, n0, t, T);
     int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES_ROOM;
     const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
     const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
@@ -93,6 +94,8 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     PACKED_UPDATE_BODY(
         {
             packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
+            if (room != NULL)
+                TABLES(packed_dense_panel)(q, n0, first, from, to, room);
             if (!q->real)
                 TABLES(packed_panel_sums)(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns,
                                           bound, 0, tables);

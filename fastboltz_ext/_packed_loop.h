@@ -29,6 +29,11 @@ typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float
  * another size; never a function of the number of threads. */
 #define PACKED_DENSE_TILE 128
 
+/* Bytes of real-valued rows up to which their statistics are summed panel by panel, right before the
+ * update that takes them, from rows that stay in the second cache. Of more rows the product is BLAS's,
+ * as a whole, since it works on parts of the rows. */
+#define PACKED_DENSE_NEAR ((ptrdiff_t)1 << 19)
+
 /* Weights of a hidden unit between those that are updated and those fetched meanwhile. */
 #define PACKED_AHEAD 32
 
@@ -233,8 +238,51 @@ FB_UNUSED static void packed_gather_real(packed_pair *q, const float *data, cons
             memset(q->x0 + r * V, 0, (size_t)V * sizeof(float));
 }
 
+/* Sixteen numbers: where they stand, if there are as many, or copied before zeros. */
+FB_INLINE const float *packed_lanes_of(const float *from, ptrdiff_t m, float spare[16])
+{
+    if (m >= 16)
+        return from;
+    for (int l = 0; l < 16; l++)
+        spare[l] = l < m ? from[l] : 0;
+    return spare;
+}
+
+/* Where a thread sums the statistics of real-valued rows by one panel after the other, in the place of
+ * those of its first; NULL where these sums are BLAS's, or there are none. */
+FB_INLINE float *packed_dense_room(const packed_pair *q, ptrdiff_t n_rows, int t, int T)
+{
+    const ptrdiff_t V = q->n_visible, panels = packed_panels(q->n_hidden);
+    if (!q->real || n_rows * V * (ptrdiff_t)sizeof(float) > PACKED_DENSE_NEAR)
+        return NULL;
+    return q->d0 + PACKED_PANEL * packed_share(panels, t, T) * V;
+}
+
+/* out[c][i] = sum over rows, in their order and each rounded once (fused multiply-adds in every kernel,
+ * so that all give the same), of mean_(first + c) x_i, for the hidden units of a panel (zeros past the
+ * last) and the visible units [from, to). */
+FB_CLONES FB_UNUSED static void packed_dense_panel(const packed_pair *q, ptrdiff_t n_rows,
+                                                   ptrdiff_t first, ptrdiff_t from, ptrdiff_t to,
+                                                   float *out)
+{
+    const ptrdiff_t V = q->n_visible, stride = packed_padded(q->n_hidden);
+    for (ptrdiff_t i = from; i < to; i += 16) {
+        const ptrdiff_t m = to - i < 16 ? to - i : 16;
+        float sums[PACKED_PANEL][16] = {{0}};
+        for (ptrdiff_t r = 0; r < n_rows; r++) {
+            float spare[16];
+            const float *x = packed_lanes_of(q->x0 + r * V + i, m, spare);
+            for (int c = 0; c < PACKED_PANEL; c++)
+                for (int l = 0; l < 16; l++)
+                    sums[c][l] = fmaf(q->dense[r * stride + first + c], x[l], sums[c][l]);
+        }
+        for (int c = 0; c < PACKED_PANEL; c++)
+            memcpy(out + c * V + i, sums[c], (size_t)m * sizeof(float));
+    }
+}
+
 /* Positive phase of real-valued rows: fields by BLAS, rounded to the integers that a layer takes,
- * then D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
+ * then, of many rows, D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
 FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *up,
                                          ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
 {
@@ -258,8 +306,9 @@ FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *u
         for (ptrdiff_t r = 0; r < n_rows; r++)
             for (ptrdiff_t j = begin; j < end; j++)
                 q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
-        q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
-                q->d0 + begin * V, &v);
+        if (packed_dense_room(q, n_rows, t, T) == NULL)
+            q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
+                    q->d0 + begin * V, &v);
     }
 }
 
@@ -325,8 +374,8 @@ FB_INLINE int32_t (*packed_shared_sums(const packed_pair *q, ptrdiff_t panel, pt
 /* Keeps the sums of 16 visible units. Those of real data become integers, as if the visible units
  * had been bits: what is left out of sight is below the rounding of the sums themselves. */
 FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdiff_t panel,
-                                 ptrdiff_t i, ptrdiff_t columns, int32_t d0[PACKED_PANEL][16],
-                                 int32_t d1[PACKED_PANEL][16])
+                                 ptrdiff_t i, ptrdiff_t columns, const float *dense,
+                                 int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16])
 {
     const ptrdiff_t V = q->n_visible, m = V - i < 16 ? V - i : 16;
     const float unit = (float)(1 << step->mean_shift);
@@ -338,7 +387,7 @@ FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdif
         fb_fetch_to_write(to + PACKED_PANEL + c); /* the next ones, which others have read */
         if (q->real)
             for (ptrdiff_t l = 0; l < 16; l++) {
-                float x = l < m ? unit * q->d0[j * V + i + l] : 0.0f;
+                float x = l < m ? unit * dense[c * V + i + l] : 0.0f;
                 if (q->spin_visible) /* a spin x is the bit (x + 1) / 2 */
                     x = 0.5f * (x + (float)q->sum_p0[j]);
                 sums[l] = packed_nearest(x);
@@ -355,21 +404,12 @@ FB_INLINE void packed_keep_block(packed_pair *q, const packed_step *step, ptrdif
     }
 }
 
-/* Sixteen numbers: where they stand, if there are as many, or copied before zeros. */
-FB_INLINE const float *packed_lanes_of(const float *from, ptrdiff_t m, float spare[16])
-{
-    if (m >= 16)
-        return from;
-    for (int l = 0; l < 16; l++)
-        spare[l] = l < m ? from[l] : 0;
-    return spare;
-}
-
-/* Gradient and update of 16 visible units by the columns of a panel. `plain` ({0, 1} units, no
+/* Gradient and update of 16 visible units by the columns of a panel; `dense` has the statistics of
+ * real-valued rows, [column][visible unit]. `plain` ({0, 1} units, no
  * momentum, penalties or double precision), `real` and `centred` are constants where this is inlined.
  * `largest` keeps the bits of the largest absolute weights. */
 FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrdiff_t i,
-                                   ptrdiff_t first, ptrdiff_t columns,
+                                   ptrdiff_t first, ptrdiff_t columns, const float *dense,
                                    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16],
                                    float row_part[16], float column_part[PACKED_PANEL][16],
                                    uint32_t largest[16], const int plain, const int real, const int centred)
@@ -394,7 +434,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             const int spin = !plain && q->spin_visible;
             const int32_t s1 = spin ? (int32_t)q->sum_p1[j] : 0, twice = spin ? 2 : 1;
             float spare[16];
-            const float *d = packed_lanes_of(q->d0 + j * V + i, m, spare);
+            const float *d = packed_lanes_of(dense + c * V + i, m, spare);
             for (int l = 0; l < 16; l++)
                 g[l] = whole * d[l] - step->scale1 * (float)(twice * d1[c][l] - s1);
         } else if (!plain && q->spin_visible) {
@@ -463,12 +503,13 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 }
 
 #define PACKED_UPDATE_ANY(d0, plain, real, centred)                                             \
-    packed_update_block(q, step, i + 16 * s, first, columns, d0, d1[s], row_part, column_part,    \
-                        largest, plain, real, centred)
+    packed_update_block(q, step, i + 16 * s, first, columns, dense, d0, d1[s], row_part,          \
+                        column_part, largest, plain, real, centred)
 #define PACKED_UPDATE_BLOCK PACKED_UPDATE_ANY
 
 /* All hidden units of this thread's panels by the visible units [from, to), both multiples of 32 or
- * to the last. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. With
+ * to the last. PREPARE comes before a panel's units, and may write to `room`, if that is not NULL, the
+ * statistics of real-valued rows, which else stand in q->d0. SUMS lets d0 and d1 point at the sums of both phases for 32 visible units. With
  * step->keep nothing is updated. */
 #define PACKED_UPDATE_BODY(PREPARE, SUMS)                                                         \
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, panels = packed_panels(H);                 \
@@ -487,6 +528,8 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             memset(column_part, 0, PACKED_PANEL * sizeof *column_part);                           \
             memset(largest, 0, 16 * sizeof *largest);                                             \
         }                                                                                         \
+        const float *dense = !real ? NULL : room != NULL ? room : q->d0 + first * V;              \
+        (void)dense;                                                                              \
         PREPARE;                                                                                  \
         for (ptrdiff_t i = from; i < to; i += 32) {                                               \
             int32_t(*d0)[PACKED_PANEL][16] = NULL, (*d1)[PACKED_PANEL][16] = NULL;                \
@@ -494,7 +537,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
             for (int s = 0; s < 2 && i + 16 * s < V; s++) {                                       \
                 float *row_part = q->row_part + panel * padded_visible + i + 16 * s;              \
                 if (step->keep)                                                                   \
-                    packed_keep_block(q, step, panel, i + 16 * s, columns,                        \
+                    packed_keep_block(q, step, panel, i + 16 * s, columns, dense,                 \
                                       d0 != NULL ? d0[s] : NULL, d1[s]);                          \
                 else if (plain && !real && centred)                                                    \
                     PACKED_UPDATE_BLOCK(d0[s], 1, 0, 1);                                          \
@@ -516,12 +559,14 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
         }                                                                                         \
     }
 
-#define PACKED_UPDATE_BY_ROWS(MASKED_SUMS)                                                        \
+#define PACKED_UPDATE_BY_ROWS(MASKED_SUMS, DENSE_PANEL)                                           \
     const ptrdiff_t stride = packed_padded(q->n_hidden), words = packed_words(q->n_visible);      \
     const ptrdiff_t from = 0, to = q->n_visible;                                                  \
+    float *room = packed_dense_room(q, n0, t, T);                                                 \
     int32_t sums0[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
     int32_t sums1[2][PACKED_PANEL][16] __attribute__((aligned(64)));                              \
-    PACKED_UPDATE_BODY(, {                                                                        \
+    PACKED_UPDATE_BODY(                                                                           \
+        if (room != NULL) DENSE_PANEL(q, n0, first, from, to, room), {                            \
         if (!q->real) {                                                                           \
             d0 = sums0;                                                                           \
             MASKED_SUMS(q->v0, words, i, n0, q->p0 + first, stride, d0);                          \
@@ -533,7 +578,7 @@ FB_INLINE void packed_update_block(packed_pair *q, const packed_step *step, ptrd
 FB_CLONES FB_UNUSED static void packed_update_rows(packed_pair *q, const packed_step *step,
                                                    ptrdiff_t n0, ptrdiff_t n1, int t, int T)
 {
-    PACKED_UPDATE_BY_ROWS(packed_masked_sums)
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums, packed_dense_panel)
 }
 
 #if FB_X86
@@ -579,8 +624,8 @@ __attribute__((always_inline)) FB_AVX2 static inline __m256 packed_signed_avx2(_
 #define PACKED_UPDATE_BLOCK(d0, plain, real, centred)                                             \
     do {                                                                                          \
         if (i + 16 * s + 16 <= V)                                                                 \
-            TABLES(packed_update_full)(q, step, i + 16 * s, first, columns, d0, d1[s], row_part,  \
-                                       column_part, largest, real, centred, !plain);              \
+            TABLES(packed_update_full)(q, step, i + 16 * s, first, columns, dense, d0, d1[s],     \
+                                       row_part, column_part, largest, real, centred, !plain);    \
         else                                                                                      \
             PACKED_UPDATE_ANY(d0, plain, real, centred);                                          \
     } while (0)
@@ -603,7 +648,7 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
                                                           ptrdiff_t n0, ptrdiff_t n1, int t,
                                                           int T)
 {
-    PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512)
+    PACKED_UPDATE_BY_ROWS(packed_masked_sums_avx512, packed_dense_panel_avx512)
 }
 #undef TABLES
 #undef TABLES_TARGET
@@ -674,6 +719,7 @@ FB_CLONES FB_UNUSED static void packed_update_taken(packed_pair *q, const packed
 {
     static const int32_t none[2][PACKED_PANEL][16]; /* the difference stands in the first phase */
     const ptrdiff_t from = 0, to = q->n_visible, phase = packed_shared_phase(q) / 16;
+    const float *room = NULL;
     PACKED_UPDATE_BODY(, {
         int32_t(*sums)[16] = packed_shared_sums(q, panel, i);
         d0 = (int32_t(*)[PACKED_PANEL][16])sums;
@@ -701,22 +747,11 @@ FB_UNUSED static void packed_pair_sums(packed_pair *q, const packed_step *step, 
     packed_update_rows(q, step, n0, n1, t, T);
 }
 
-FB_CLONES FB_UNUSED static void packed_sum_real(packed_pair *q, ptrdiff_t n0)
-{
-    for (ptrdiff_t i = 0; i < q->n_visible; i++)
-        q->mean_v0[i] = 0;
-    for (ptrdiff_t r = 0; r < n0; r++)
-        for (ptrdiff_t i = 0; i < q->n_visible; i++)
-            q->mean_v0[i] += q->x0[r * q->n_visible + i];
-}
-
 /* Differences of the biases' statistics, and the offsets moved towards the data. Thread 0. */
 FB_CLONES FB_UNUSED static void packed_differences(packed_pair *q, const packed_step *step,
                                                    ptrdiff_t n0, ptrdiff_t n1, float follow)
 {
     const float r0 = 1.0f / (float)n0, r1 = 1.0f / (float)n1;
-    if (q->real && !step->taken)
-        packed_sum_real(q, n0);
     for (ptrdiff_t i = 0; i < q->n_visible; i++) {
         float m0 = r0 * (float)q->count_v0[i], m1 = r1 * (float)q->count_v1[i];
         if (q->spin_visible) {
@@ -821,7 +856,18 @@ FB_INLINE packed_step packed_step_of(const packed_pair *q, ptrdiff_t n0, ptrdiff
     return step;
 }
 
-/* Both phases of one update, and the sums of the hidden means. */
+/* Sums of real-valued visible units [begin, end) over rows. */
+FB_CLONES FB_UNUSED static void packed_sum_real(packed_pair *q, ptrdiff_t n0, ptrdiff_t begin,
+                                                ptrdiff_t end)
+{
+    for (ptrdiff_t i = begin; i < end; i++)
+        q->mean_v0[i] = 0;
+    for (ptrdiff_t r = 0; r < n0; r++)
+        for (ptrdiff_t i = begin; i < end; i++)
+            q->mean_v0[i] += q->x0[r * q->n_visible + i];
+}
+
+/* Both phases of one update, and the sums over rows of each layer. */
 FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step, const void *data,
                                          const int64_t *rows, ptrdiff_t n0, ptrdiff_t n1,
                                          uint32_t update, uint32_t sweep, int t, int T)
@@ -902,6 +948,8 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
         h = q->h1;
     }
     PACKED_BARRIER /* the dense phase has other shares than these */
+    if (q->real)
+        packed_sum_real(q, n0, visible_begin, visible_end);
     if (q->by_rows || q->real)
         packed_sum_rows(q->p0, n0, packed_padded(H), hidden_begin, hidden_end, q->sum_p0);
     else
@@ -1045,8 +1093,6 @@ FB_UNUSED static int packed_pair_share(packed_pair *q, const void *data, const i
         packed_pair_phases(q, &step, data, rows, n_rows, n1, update, sweep, t, T);
         packed_pair_sums(q, &step, n_rows, n1, t, T);
     }
-    if (q->real)
-        packed_sum_real(q, n_rows);
     packed_shared_move(q, &step, 0);
     return 1;
 }

@@ -13,9 +13,9 @@
  * `plain`. Compilers make scalar code of its arrays, up to eight times as slow. */
 __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_update_full)(
     packed_pair *q, const packed_step *step, ptrdiff_t i, ptrdiff_t first, ptrdiff_t columns,
-    int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16], float row_part[16],
-    float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real, const int centred,
-    const int extra)
+    const float *dense, int32_t d0[PACKED_PANEL][16], int32_t d1[PACKED_PANEL][16],
+    float row_part[16], float column_part[PACKED_PANEL][16], uint32_t largest[16], const int real,
+    const int centred, const int extra)
 {
     const TABLES_F scale0 = TABLES_V(set1_ps)(step->scale0), scale1 = TABLES_V(set1_ps)(step->scale1);
     const TABLES_F whole = TABLES_V(set1_ps)(step->scale0 * (float)(1 << step->mean_shift));
@@ -44,7 +44,7 @@ __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_up
             }
             if (real)
                 g = TABLES_V(sub_ps)(
-                    TABLES_V(mul_ps)(whole, TABLES_V(loadu_ps)(q->d0 + j * q->n_visible + i + l)),
+                    TABLES_V(mul_ps)(whole, TABLES_V(loadu_ps)(dense + c * q->n_visible + i + l)),
                     TABLES_V(mul_ps)(scale1, TABLES_V(cvtepi32_ps)(negative)));
             else if (step->same)
                 g = TABLES_V(mul_ps)(
@@ -86,4 +86,51 @@ __attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_up
         TABLES_V(storeu_ps)(row_part + l, rows);
         TABLES_STORE(largest + l, most);
     }
+}
+
+/* Of packed_dense_panel, `wide` vectors of visible units from i. */
+__attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_dense_strip)(
+    const packed_pair *q, ptrdiff_t n_rows, ptrdiff_t first, ptrdiff_t i, float *out, const int wide)
+{
+    const ptrdiff_t V = q->n_visible, stride = packed_padded(q->n_hidden);
+    const float *p = q->dense + first, *at = q->x0 + i;
+    TABLES_F sums[PACKED_PANEL][3];
+#pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++)
+#pragma GCC unroll 3
+        for (int k = 0; k < wide; k++)
+            sums[c][k] = TABLES_V(setzero_ps)();
+    for (ptrdiff_t r = 0; r < n_rows; r++, p += stride, at += V) {
+        TABLES_F x[3];
+#pragma GCC unroll 3
+        for (int k = 0; k < wide; k++)
+            x[k] = TABLES_V(loadu_ps)(at + k * TABLES_LANES);
+#pragma GCC unroll 8
+        for (int c = 0; c < PACKED_PANEL; c++) {
+            const TABLES_F mean = TABLES_V(set1_ps)(p[c]);
+#pragma GCC unroll 3
+            for (int k = 0; k < wide; k++)
+                sums[c][k] = TABLES_V(fmadd_ps)(mean, x[k], sums[c][k]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int c = 0; c < PACKED_PANEL; c++)
+#pragma GCC unroll 3
+        for (int k = 0; k < wide; k++)
+            TABLES_V(storeu_ps)(out + c * V + i + k * TABLES_LANES, sums[c][k]);
+}
+
+/* packed_dense_panel with vectors. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_dense_panel)(const packed_pair *q, ptrdiff_t n_rows,
+                                                               ptrdiff_t first, ptrdiff_t from,
+                                                               ptrdiff_t to, float *out)
+{
+    const int wide = TABLES_LANES == 16 ? 3 : 1; /* as many sums as registers hold */
+    ptrdiff_t i = from;
+    for (; i + wide * TABLES_LANES <= to; i += wide * TABLES_LANES)
+        TABLES(packed_dense_strip)(q, n_rows, first, i, out, TABLES_LANES == 16 ? 3 : 1);
+    for (; i + TABLES_LANES <= to; i += TABLES_LANES)
+        TABLES(packed_dense_strip)(q, n_rows, first, i, out, 1);
+    if (i < to)
+        packed_dense_panel(q, n_rows, first, i, to, out);
 }
