@@ -38,6 +38,8 @@ _CALL_SECONDS = 0.1
 #: Multiply-adds of a thread in the first call, which knows nothing of the processor yet: a slow one
 #: needs a twentieth of a second for them.
 _FIRST_CALL = 2.5e8
+#: Updates of that call at the most: small ones take some microseconds whatever their work.
+_FIRST_UPDATES = 1024
 
 
 class PairLoop:
@@ -183,7 +185,7 @@ class PairLoop:
         #: Updates of the next call.
         n_chains = batch_size if self.chains is None else self.chains.n_chains
         work = float(arrays[0].size) * (2 * batch_size + (2 * self.n_gibbs + 1) * n_chains)
-        self.at_once = int(min(max(_FIRST_CALL * trainer.n_threads / work, 1), 8))
+        self.at_once = int(min(max(_FIRST_CALL * trainer.n_threads / work, 1), _FIRST_UPDATES))
         #: Whether the training's state has what only an update can make.
         self.has_begun = False
         #: Whether an update ended with an error, after which other processes may not be heard.
