@@ -791,9 +791,10 @@ class _Phases:
 
 def _average(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Average over rows, with weights that sum to one."""
-    if weights is None:
-        return np.add.reduce(x, axis=0) / x.dtype.type(len(x))
-    return np.tensordot(weights.astype(x.dtype), x, axes=1)
+    if weights is not None:
+        return np.tensordot(weights.astype(x.dtype), x, axes=1)
+    # By BLAS: a third of the time of a sum over the first axis.
+    return np.tensordot(np.ones(len(x), x.dtype), x, axes=1) / x.dtype.type(len(x))
 
 
 def _by_rows(weights: np.ndarray, x: np.ndarray) -> np.ndarray:
