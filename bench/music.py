@@ -213,6 +213,8 @@ def settings_of(given: argparse.Namespace, model: str) -> dict[str, Any]:
         settings["weight_rank"] = given.weight_rank
     if given.average_from:
         settings["average_from"] = given.average_from
+    if given.restarts:
+        settings |= {"restarts": given.restarts, "restart_sweeps": given.restart_sweeps}
     return settings
 
 
@@ -373,6 +375,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     add("--weight-rank", type=int, default=30)
     add("--method", choices=("cd", "pcd"), default="cd")
     add("--n-gibbs", type=int, default=10)
+    restarts = "share of chains that begin at other steps and make --restart-sweeps sweeps first"
+    add("--restarts", type=float, default=0.0, help=restarts)
+    add("--restart-sweeps", type=int, default=90)
     add("--batch-size", type=int, default=8, help="sequences side by side")
     add("--chunk", type=int, default=32, help="steps of a minibatch")
     add("--learning-rate", type=float, default=0.003, help="of Adam at the start; it falls to 0")

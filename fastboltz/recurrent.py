@@ -22,7 +22,7 @@ from __future__ import annotations
 import heapq
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -32,6 +32,7 @@ from fastboltz_ext import layers, packed
 
 from . import interrupts, products, rng, threads
 from .energy import Energy
+from .gibbs import ChainState
 from .interrupts import GivenUp, Interrupted, deferred_interrupt
 from .objectives import LogLikelihood, Objective, PhaseState
 from .terms import Params, as_rows
@@ -451,6 +452,11 @@ class SequenceObjective(Objective):
         "pcd" keeps a chain for every step of the training sequences.
     n_gibbs : int
     n_threads : int or None
+    restarts : float
+        Share of the chains of "cd" that begin at the hidden units of another step of the minibatch
+        and make ``restart_sweeps`` sweeps before the ``n_gibbs`` of all. Chains that begin at their
+        own step never see the modes that are far from it.
+    restart_sweeps : int
 
     Attributes
     ----------
@@ -465,12 +471,16 @@ class SequenceObjective(Objective):
         negative: str = "cd",
         n_gibbs: int = 1,
         n_threads: int | None = None,
+        restarts: float = 0.0,
+        restart_sweeps: int = 100,
     ) -> None:
         sampled = "exact" if negative == "exact" else "cd"
         one = LogLikelihood("v", "u", negative=sampled, n_gibbs=n_gibbs)
         super().__init__(energy, one, n_threads)
         self.recurrent = recurrent
         self.persistent = negative == "pcd"
+        self.restarts = restarts if negative == "cd" else 0.0
+        self.restart_sweeps = restart_sweeps
 
     def init(self, random_state: Any = None) -> SequencePhaseState:
         """State of the phases before the first update."""
@@ -517,6 +527,9 @@ class SequenceObjective(Objective):
             numbers = batch["rows"].reshape(-1)[flat]
             out, means = self._persistent(params, rows, state, chains, numbers, out, inputs)
             after: PhaseState = replace(state, update=state.update + 1)
+        elif self.restarts:
+            out, means = self._restarted(params, rows, state, out, inputs)
+            after = replace(state, update=state.update + 1)
         else:
             out, means, _ = super()._step(params, rows, state, None, out, inputs)
             after = replace(state, update=state.update + 1)
@@ -538,12 +551,6 @@ class SequenceObjective(Objective):
         inputs: Params,
     ) -> tuple[Params, dict[str, np.ndarray]]:
         """Both phases, the negative one with each step's own chain."""
-        (phases,) = self._phases
-        if out is None:
-            out = self.energy.zeros(params)
-        else:
-            for x in out.values():
-                x.fill(0)
         seen = chains.seen[numbers]
 
         def begin(start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -552,11 +559,58 @@ class SequenceObjective(Objective):
             h[~seen] = start["h"][~seen]
             return {**start, "h": h}
 
+        out, means, end = self._contrast(params, rows, state, out, inputs, begin)
+        chains.put(numbers, end.values["h"])
+        return out, means
+
+    def _restarted(
+        self,
+        params: Params,
+        rows: Mapping[str, np.ndarray],
+        state: PhaseState,
+        out: Params | None,
+        inputs: Params,
+    ) -> tuple[Params, dict[str, np.ndarray]]:
+        """Both phases, the negative one with some chains that come from elsewhere."""
+        (phases,) = self._phases
+        n = len(rows["v"])
+        at = rng.Address.of(state.seed, "restarts", step=state.update)
+        some = np.sort(rng.permutation(at, n)[: round(self.restarts * n)])
+        others = rng.permutation(at.at(group=1), n)[: len(some)]
+
+        def begin(start: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+            values = {g: x[some] for g, x in start.items()} | {"h": start["h"][others]}
+            fixed = phases.sampler.fixed(params, values, phases.given)
+            first = at.at(group=2, step=state.update * self.restart_sweeps)
+            far = phases.sampler.start(params, len(some), first, values, copy=False)
+            far = phases.sampler.step(params, far, self.restart_sweeps, fixed=fixed)
+            h = start["h"].copy()
+            h[some] = far.values["h"]
+            return {**start, "h": h}
+
+        out, means, _ = self._contrast(params, rows, state, out, inputs, begin)
+        return out, means
+
+    def _contrast(
+        self,
+        params: Params,
+        rows: Mapping[str, np.ndarray],
+        state: PhaseState,
+        out: Params | None,
+        inputs: Params,
+        begin: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]],
+    ) -> tuple[Params, dict[str, np.ndarray], ChainState]:
+        """Both phases with chains that begin where ``begin`` says."""
+        (phases,) = self._phases
+        if out is None:
+            out = self.energy.zeros(params)
+        else:
+            for x in out.values():
+                x.fill(0)
         means, end = phases.contrast(
             params, rows, out, 1.0, None, state.seed, state.update, inputs, begin
         )
-        chains.put(numbers, end.values["h"])
-        return out, means
+        return out, means, end
 
 
 # -- minibatches of sequences ----------------------------------------------------------------------

@@ -33,6 +33,7 @@ USES = (
     "exact",
     "probe",
     "carried",
+    "restarts",
 )
 
 

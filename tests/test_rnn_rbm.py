@@ -162,16 +162,20 @@ def test_the_gradient_is_that_of_differences_of_the_log_likelihood(form):
 
 
 @pytest.mark.parametrize("form", [{}, {"emits": ("biases", "weights"), "weight_rank": 2}], ids=str)
-@pytest.mark.parametrize("method", ["cd", "pcd"])
+@pytest.mark.parametrize("method", ["cd", "pcd", "restarts"])
 def test_long_chains_give_the_exact_gradient(form, method):
-    """Means over independent calls, within their own standard errors. Deliberate bug that this
-    catches: a negative phase without the emitted biases."""
+    """Means over independent calls, within their own standard errors. Deliberate bugs that this
+    catches: a negative phase without the emitted biases, chains that begin elsewhere and make no
+    sweeps, or sweep with the states of where they come from."""
     exact = _fitted(form)
     one = _sequences((3,))
     many = one * 50
     expected = exact.gradient(one)
-    rnn = _fitted(form, method=method, n_gibbs=30)
-    if method == "cd":
+    if method == "restarts":
+        rnn = _fitted(form, method="cd", n_gibbs=1, restarts=1.0, restart_sweeps=29)
+    else:
+        rnn = _fitted(form, method=method, n_gibbs=30)
+    if method != "pcd":
         drawn = [rnn.gradient(many, random_state=seed) for seed in range(30)]
     else:
         # Chains that are carried on while the parameters stay: calls far apart are independent.
@@ -753,6 +757,12 @@ def test_bad_arguments_get_a_sentence():
         (lambda: RNNRBM(recurrent="lstm").fit(data), "recurrent must be one of 'tanh', 'gru'"),
         (lambda: RNNRBM(clip_norm=0).fit(data), "clip_norm must be > 0; got 0."),
         (lambda: RNNRBM(method="pdc").fit(data), "Did you mean 'pcd'?"),
+        (lambda: RNNRBM(restarts=1.5).fit(data), "restarts is the share of chains that begin"),
+        (lambda: RNNRBM(restarts=-0.1).fit(data), "restarts must be >= 0; got -0.1."),
+        (
+            lambda: RNNRBM(restarts=0.1, method="exact").fit(data),
+            "restarts=0.1 is for chains that begin at the data, but method='exact' has none.",
+        ),
     ]:
         with pytest.raises(ValueError, match=re.escape(sentence)):
             call()
@@ -812,6 +822,56 @@ def test_the_mean_of_estimates_makes_room_for_their_bias():
 def test_progress_is_shown(capsys):
     RNNRBM(2, 2, n_iter=2, verbose=1, random_state=0).fit(_sequences())
     assert "2/2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_share_of_the_chains_begins_at_other_steps(n_threads):
+    """The others begin where they would without, and all of it is a function of the seed.
+    Deliberate bugs that this catches: another share, chains that begin at their own step, the same
+    ones in every update."""
+    data = _sequences((40, 30, 30))
+    options = {"method": "cd", "n_gibbs": 1, "n_threads": n_threads}
+
+    def starts(**more):
+        """Where the chains of two updates begin, and those from elsewhere (u, h)."""
+        begun, far = [], []
+        rnn = _fitted({}, **options, **more)
+        trainer = rnn._trainer(rnn.energy_)
+        sampler = trainer.objective._phases[0].sampler
+        begin = sampler.start
+
+        def spy(params, n, address, values, **how):
+            if n == 100:
+                begun.append((values["u"].copy(), values["h"].copy()))
+            else:
+                far.append((values["u"].copy(), values["h"].copy()))
+            return begin(params, n, address, values, **how)
+
+        sampler.start = spy
+        rows = {"v": np.concatenate(data)[:, None], "reset": np.zeros((100, 1), bool)}
+        rows |= {"mask": np.ones((100, 1), bool), "rows": np.arange(100)[:, None]}
+        state = trainer.init(rnn.params_, 0).phases
+        for _ in range(2):
+            _, _, state = trainer.objective.step(rnn.params_, rows, state)
+        return begun, far
+
+    plain, none = starts()
+    some, far = starts(restarts=0.3, restart_sweeps=5)
+    again, _ = starts(restarts=0.3, restart_sweeps=5)
+    assert none == [] and [len(u) for u, _ in far] == [30, 30]
+    steps = []
+    for update in range(2):
+        (u, h), (_, moved), (far_u, far_h) = plain[update], some[update], far[update]
+        np.testing.assert_array_equal(moved, again[update][1])
+        at = [int(np.flatnonzero((u == one).all(axis=1))[0]) for one in far_u]
+        assert len(set(at)) == 30
+        others = np.setdiff1d(np.arange(100), at)
+        np.testing.assert_array_equal(moved[others], h[others])
+        assert (moved[at] != h[at]).any()
+        # Of another step, two hidden units are the same by chance, in less than half of the cases.
+        assert (far_h != h[at]).any(axis=1).mean() > 0.4
+        steps.append(at)
+    assert steps[0] != steps[1]
 
 
 def test_a_persistent_chain_goes_on_where_it_was_at_the_same_step():
