@@ -29,9 +29,9 @@ typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float
  * another size; never a function of the number of threads. */
 #define PACKED_DENSE_TILE 128
 
-/* Bytes of real-valued rows up to which their statistics are summed panel by panel, right before the
- * update that takes them, from rows that stay in the second cache. Of more rows the product is BLAS's,
- * as a whole, since it works on parts of the rows. */
+/* Bytes of real-valued rows up to which they stay in the second cache, and their fields and their
+ * statistics are summed here: panel by panel, the statistics right before the update that takes them. Of
+ * more rows both products are BLAS's, as a whole, since it works on parts of the rows. */
 #define PACKED_DENSE_NEAR ((ptrdiff_t)1 << 19)
 
 /* Weights of a hidden unit between those that are updated and those fetched meanwhile. */
@@ -47,7 +47,7 @@ typedef struct {
     float *mean_visible, *mean_hidden;                 /* offsets of centring; NULL if not centred */
     float l1, l2, momentum;
     int persistent, n_gibbs;
-    int real;       /* data are real-valued: the two products with them are BLAS's */
+    int real;       /* data are real-valued: so are two products */
     packed_sgemm gemm;
     uint64_t seed;
     uint32_t positive_stream, visible_stream, hidden_stream;
@@ -281,19 +281,105 @@ FB_CLONES FB_UNUSED static void packed_dense_panel(const packed_pair *q, ptrdiff
     }
 }
 
-/* Positive phase of real-valued rows: fields by BLAS, rounded to the integers that a layer takes,
- * then, of many rows, D = sum over rows of mean_j x_i by BLAS. A share is a number of whole tiles. */
+/* Inputs of fields at a time: their weights as integers, 16 KB, stay in the first cache. */
+#define PACKED_DENSE_INPUTS 128
+
+/* to[r][c] = a sum over inputs, in their order and each rounded once, as above, of x_ri w_ic, for the 32
+ * hidden units that w has integers of, or 16 if there are no more; added to what is there unless `begins`,
+ * and made a field at the end. */
+FB_CLONES FB_UNUSED static void packed_dense_fields(const float *x, ptrdiff_t n_visible,
+                                                    ptrdiff_t n_rows, const int32_t *w,
+                                                    ptrdiff_t w_step, ptrdiff_t n_in,
+                                                    ptrdiff_t columns, float *to, ptrdiff_t stride,
+                                                    int begins, int ends)
+{
+    for (ptrdiff_t r = 0; r < n_rows; r++) {
+        float sums[32] = {0};
+        if (!begins)
+            memcpy(sums, to + r * stride, (size_t)columns * sizeof(float));
+        for (ptrdiff_t i = 0; i < n_in; i++)
+            for (ptrdiff_t c = 0; c < columns; c++)
+                sums[c] = fmaf(x[r * n_visible + i], (float)w[i * w_step + c], sums[c]);
+        for (ptrdiff_t c = 0; c < columns; c++)
+            to[r * stride + c] = ends ? sums[c] * (1.0f / (1 << PACKED_SHIFT)) : sums[c];
+    }
+}
+
+#if FB_X86
+static void packed_dense_fields_avx512(const float *x, ptrdiff_t n_visible, ptrdiff_t n_rows,
+                                       const int32_t *w, ptrdiff_t w_step, ptrdiff_t n_in,
+                                       ptrdiff_t columns, float *to, ptrdiff_t stride, int begins,
+                                       int ends);
+static void packed_dense_fields_avx2(const float *x, ptrdiff_t n_visible, ptrdiff_t n_rows,
+                                     const int32_t *w, ptrdiff_t w_step, ptrdiff_t n_in,
+                                     ptrdiff_t columns, float *to, ptrdiff_t stride, int begins,
+                                     int ends);
+#endif
+
+/* Fields of few real-valued rows, of hidden units [32 begin, 32 end): with weights as the integers that
+ * binary rows add up, so that they are the same in every kernel. */
+FB_UNUSED static void packed_fields_of_rows(packed_pair *q, ptrdiff_t n_rows, ptrdiff_t begin,
+                                            ptrdiff_t end)
+{
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden, stride = packed_padded(H);
+    int32_t integers[PACKED_DENSE_INPUTS * 32];
+    for (ptrdiff_t first = 32 * begin; first < 32 * end && first < H; first += 32) {
+        const ptrdiff_t units = H - first < 32 ? H - first : 32, columns = packed_padded(units);
+        for (ptrdiff_t k = 0; k < V; k += PACKED_DENSE_INPUTS) {
+            const ptrdiff_t n_in = V - k < PACKED_DENSE_INPUTS ? V - k : PACKED_DENSE_INPUTS;
+            const int32_t *w = q->up + k * stride + first;
+            ptrdiff_t w_step = stride;
+            if (!q->by_rows) {
+                const packed_weights some = {q->w + first * V + k, 1, V, n_in, units, 0};
+                packed_integers(&some, 0, units, integers, NULL, q->level);
+                w = integers;
+                w_step = columns;
+            }
+#if FB_X86
+            (q->level == PACKED_AVX512 ? packed_dense_fields_avx512
+             : q->level == PACKED_AVX2 ? packed_dense_fields_avx2
+                                       : packed_dense_fields)(
+#else
+            packed_dense_fields(
+#endif
+                q->x0 + k, V, n_rows, w, w_step, n_in, columns, q->dense + first, stride, k == 0,
+                k + n_in == V);
+        }
+    }
+}
+
+/* Means of real-valued rows, of hidden units [32 begin, 32 end), from their fields, which are rounded to
+ * the integers that a layer takes. */
+FB_UNUSED static void packed_means_of_rows(packed_pair *q, const packed_weights *up, ptrdiff_t n_rows,
+                                           const packed_outputs *o, ptrdiff_t begin, ptrdiff_t end)
+{
+    const ptrdiff_t H = q->n_hidden, stride = packed_padded(H);
+    const float unit = 1.0f / (float)(1 << o->mean_shift);
+    packed_outputs fields = *o;
+    fields.spin_in = 0; /* the data are numbers here, whatever the visible units are */
+    packed_layer_rows(NULL, q->dense, n_rows, up, &fields, begin, end, NULL, NULL, q->level);
+    for (ptrdiff_t r = 0; r < n_rows; r++)
+        for (ptrdiff_t j = 32 * begin; j < 32 * end && j < H; j++)
+            q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
+}
+
+/* Positive phase of real-valued rows. Of many rows fields are BLAS's, and so is D = sum over rows of
+ * mean_j x_i; a share is a number of whole tiles then. */
 FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *up,
                                          ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
 {
     const ptrdiff_t V = q->n_visible, H = q->n_hidden, stride = packed_padded(H);
     const ptrdiff_t tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
-    const float unit = 1.0f / (float)(1 << o->mean_shift);
-    packed_outputs fields = *o;
     char no = 'N', yes = 'T';
     float one = 1.0f, zero = 0.0f;
     int v = (int)V, rows = (int)n_rows, apart = (int)stride;
-    fields.spin_in = 0; /* the data are numbers here, whatever the visible units are */
+    if (packed_dense_room(q, n_rows, t, T) != NULL) {
+        const ptrdiff_t begin = packed_share(packed_words(H), t, T);
+        const ptrdiff_t end = packed_share(packed_words(H), t + 1, T);
+        packed_fields_of_rows(q, n_rows, begin, end);
+        packed_means_of_rows(q, up, n_rows, o, begin, end);
+        return;
+    }
     for (ptrdiff_t tile = packed_share(tiles, t, T); tile < packed_share(tiles, t + 1, T); tile++) {
         const ptrdiff_t begin = tile * PACKED_DENSE_TILE;
         const ptrdiff_t end = begin + PACKED_DENSE_TILE < H ? begin + PACKED_DENSE_TILE : H;
@@ -301,14 +387,9 @@ FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *u
         /* [row][unit] = x0 W', which Fortran sees as W x0' */
         q->gemm(&yes, &no, &m, &rows, &v, &one, q->w + begin * V, &v, q->x0, &v, &zero,
                 q->dense + begin, &apart);
-        packed_layer_rows(NULL, q->dense, n_rows, up, &fields, begin / 32, packed_words(end), NULL,
-                          NULL, q->level);
-        for (ptrdiff_t r = 0; r < n_rows; r++)
-            for (ptrdiff_t j = begin; j < end; j++)
-                q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
-        if (packed_dense_room(q, n_rows, t, T) == NULL)
-            q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
-                    q->d0 + begin * V, &v);
+        packed_means_of_rows(q, up, n_rows, o, begin / 32, packed_words(end));
+        q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
+                q->d0 + begin * V, &v);
     }
 }
 

@@ -134,3 +134,77 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_dense_panel)(const packed_pair
     if (i < to)
         packed_dense_panel(q, n_rows, first, i, to, out);
 }
+
+/* Of packed_dense_fields, n rows and `wide` vectors of columns. */
+__attribute__((always_inline)) TABLES_TARGET static inline void TABLES(packed_dense_block)(
+    const float *x, ptrdiff_t n_visible, const int32_t *w, ptrdiff_t w_step, ptrdiff_t n_in, float *to,
+    ptrdiff_t stride, int begins, int ends, const int n, const int wide)
+{
+    const TABLES_F scale = TABLES_V(set1_ps)(ends ? 1.0f / (1 << PACKED_SHIFT) : 1.0f);
+    TABLES_F sums[12][2];
+#pragma GCC unroll 12
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+        for (int k = 0; k < wide; k++)
+            sums[r][k] = begins ? TABLES_V(setzero_ps)()
+                                : TABLES_V(loadu_ps)(to + r * stride + k * TABLES_LANES);
+    for (ptrdiff_t i = 0; i < n_in; i++, w += w_step) {
+        TABLES_F a[2];
+#pragma GCC unroll 2
+        for (int k = 0; k < wide; k++)
+            a[k] = TABLES_V(cvtepi32_ps)(TABLES_LOAD(w + k * TABLES_LANES));
+#pragma GCC unroll 12
+        for (int r = 0; r < n; r++) {
+            const TABLES_F own = TABLES_V(set1_ps)(x[r * n_visible + i]);
+#pragma GCC unroll 2
+            for (int k = 0; k < wide; k++)
+                sums[r][k] = TABLES_V(fmadd_ps)(own, a[k], sums[r][k]);
+        }
+    }
+#pragma GCC unroll 12
+    for (int r = 0; r < n; r++)
+#pragma GCC unroll 2
+        for (int k = 0; k < wide; k++)
+            TABLES_V(storeu_ps)(to + r * stride + k * TABLES_LANES,
+                                TABLES_V(mul_ps)(sums[r][k], scale));
+}
+
+/* packed_dense_fields with vectors: blocks of rows of nearly the same size, an even one (rows are padded
+ * with zeros), whose sums fill the registers. */
+TABLES_TARGET FB_UNUSED static void TABLES(packed_dense_fields)(
+    const float *x, ptrdiff_t n_visible, ptrdiff_t n_rows, const int32_t *w, ptrdiff_t w_step,
+    ptrdiff_t n_in, ptrdiff_t columns, float *to, ptrdiff_t stride, int begins, int ends)
+{
+    const ptrdiff_t most = TABLES_LANES == 16 ? 10 : 6, pairs = (n_rows + 1) / 2;
+    const ptrdiff_t blocks = (2 * pairs + most - 1) / most;
+#define TABLES_BLOCK(n, wide)                                                                     \
+    case n:                                                                                       \
+        TABLES(packed_dense_block)(x + r * n_visible, n_visible, w + c, w_step, n_in,             \
+                                   to + r * stride + c, stride, begins, ends, n, wide);           \
+        break;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
+        const ptrdiff_t r = 2 * (pairs * b / blocks), n = 2 * (pairs * (b + 1) / blocks) - r;
+        ptrdiff_t c = 0;
+        for (; c + 2 * TABLES_LANES <= columns; c += 2 * TABLES_LANES)
+            switch (n) {
+                TABLES_BLOCK(2, 2)
+                TABLES_BLOCK(4, 2)
+                TABLES_BLOCK(6, 2)
+#if TABLES_LANES == 16
+                TABLES_BLOCK(8, 2)
+                TABLES_BLOCK(10, 2)
+#endif
+            }
+#if TABLES_LANES == 16
+        if (c < columns)
+            switch (n) {
+                TABLES_BLOCK(2, 1)
+                TABLES_BLOCK(4, 1)
+                TABLES_BLOCK(6, 1)
+                TABLES_BLOCK(8, 1)
+                TABLES_BLOCK(10, 1)
+            }
+#endif
+    }
+#undef TABLES_BLOCK
+}

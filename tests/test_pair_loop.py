@@ -22,6 +22,8 @@ from fastboltz_ext import packed, philox
 KERNELS = packed.kernels()[::-1]
 #: Draws are compared where no u comes closer to its p than the rounding of sums.
 SAFE = 4e-6
+#: Real numbers of a minibatch up to which its products are not BLAS's.
+NEAR = 1 << 17
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +65,8 @@ class Reference:
             v0 = case.x[case.order[begin : begin + case.batch]].astype(np.float64)
             w, b, c = self.params
             q = np.rint(w * 2**20) / 2**20
-            p0, h = self.draw(c + v0 @ (w if case.real else q).T, spin_h, positive,
+            many = case.real and v0.size > NEAR
+            p0, h = self.draw(c + v0 @ (w if many else q).T, spin_h, positive,
                               case.update + number)  # fmt: skip
             if case.persistent:
                 h = self.hidden
@@ -335,6 +338,20 @@ def test_threads_and_kernels_change_no_byte(options, real):
         for n_threads in (1, 2, 3, 4):
             results.append(as_bytes(case.train(n_threads)))
     assert all(r == results[0] for r in results)
+
+
+@pytest.mark.parametrize("rows", [NEAR // 301, NEAR // 301 + 1], ids=["here", "by BLAS"])
+def test_real_rows_are_summed_here_or_by_blas(rows):
+    """As many as stay in the second cache, and one more. Catches fields or statistics of one way
+    with those of the other, or none."""
+    case = Case(rows, 301, 259, rows, real=True, scale=0.05)
+    expected = Reference(case).train()
+    found = case.train()
+    case.check(found, expected)
+    for kernel in KERNELS:
+        packed.kernel(kernel)
+        for n_threads in (1, 3):
+            assert as_bytes(case.train(n_threads)) == as_bytes(found)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
