@@ -10,6 +10,7 @@ would.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -132,6 +133,28 @@ class Fixed:
 
     field: np.ndarray
     moving: tuple[Term | RowMatrices, ...]
+    _biases: dict[float, np.ndarray] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    def row_bias(
+        self, own: np.ndarray, scale: float, n_threads: int, rows: slice | None = None
+    ) -> np.ndarray:
+        """Its scaled fields with the own bias, (n_units, n_rows), as kernels on bits take them.
+
+        Those of all rows are kept, so that ``rows`` of them need not be made again.
+        """
+        known = self._biases.get(scale)
+        if known is None:
+            f = self.field if rows is None else self.field[rows]
+            made = packed.row_bias(
+                as_rows(f, np.float32), own.reshape(-1), scale=scale, n_threads=n_threads
+            )
+            if rows is None:
+                self._biases.clear()  # temperatures change, and one is used at a time
+                self._biases[scale] = made
+            return made
+        return known if rows is None else known[:, rows]
 
     def add(
         self, params: Params, values: Mapping[str, np.ndarray], group: str, n_threads: int
@@ -557,7 +580,7 @@ class Gibbs:
             for g in order:
                 first = as_rows(state.values[g][rows], np.float32)
                 bits[g] = packed.Bits.pack(first, low=products.low(units[g]))
-                bias[g] = _row_bias(fixed[g].field[rows], params[g], scale, self.n_threads)
+                bias[g] = fixed[g].row_bias(params[g], scale, self.n_threads, rows)
             mean = as_rows(kept[order[-1]])[rows] if means else None
             for s in range(n_steps):
                 interrupts.look()
@@ -612,7 +635,7 @@ class Gibbs:
         packed.layer(
             bits,
             w,
-            _row_bias(fixed.field, params[group], scale, self.n_threads),
+            fixed.row_bias(params[group], scale, self.n_threads),
             transpose=term.slots[0].group == group,
             scale=scale,
             spin=unit.spin,
@@ -756,13 +779,6 @@ class Gibbs:
         _, drawn = unit.draw(self.energy.own(params, a), field, address, n_threads=self.n_threads)
         assert drawn is not None
         return drawn
-
-
-def _row_bias(field: np.ndarray, own: np.ndarray, scale: float, n_threads: int) -> np.ndarray:
-    """Scaled fields of rows with the own bias, (n_units, n_rows), as kernels on bits take them."""
-    return packed.row_bias(
-        as_rows(field, np.float32), own.reshape(-1), scale=scale, n_threads=n_threads
-    )
 
 
 def _joint_pairs(energy: Energy) -> dict[str, str]:

@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy as np
 
-from . import rng, threads
+from . import products, rng, threads
 from .energy import Energy
 from .enumeration import Enumeration, split, state_numbers
 from .gibbs import ChainState, Fixed, Gibbs, layer
@@ -793,8 +793,7 @@ def _average(x: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Average over rows, with weights that sum to one."""
     if weights is not None:
         return np.tensordot(weights.astype(x.dtype), x, axes=1)
-    # By BLAS: a third of the time of a sum over the first axis.
-    return np.tensordot(np.ones(len(x), x.dtype), x, axes=1) / x.dtype.type(len(x))
+    return products.sum_rows(x) / x.dtype.type(len(x))
 
 
 def _by_rows(weights: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -143,7 +143,7 @@ class Recurrent(ABC):
         x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
         products.outer((unit, None), x, d, out[f"{PREFIX}input"], n_threads=n_threads)
         layers.outer(before, d, out[f"{PREFIX}state"], beta=1.0, n_threads=n_threads)
-        out[f"{PREFIX}bias"] += d.sum(axis=0)
+        out[f"{PREFIX}bias"] += products.sum_rows(d)
 
     # -- what all share ------------------------------------------------------------------------
 
@@ -245,18 +245,21 @@ class Tanh(Recurrent):
     """``u(t) = tanh(b + W_vu v(t) + W_uu u(t - 1))``."""
 
     def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
-        return np.tanh(drive + before @ params[f"{PREFIX}state"]), None
+        a = np.dot(before, params[f"{PREFIX}state"])
+        a += drive
+        return np.tanh(a, out=a), None
 
     def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
         turned = _turned(params)
-        return [(slope, turned) for slope in 1 - tape.after * tape.after]
+        slopes = tape.after * tape.after
+        return [(slope, turned) for slope in np.subtract(1, slopes, out=slopes)]
 
     def back(
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         slope, turned = kept
         d = grad * slope
-        return d, d @ turned
+        return d, np.dot(d, turned)
 
 
 class GRU(Recurrent):
@@ -272,7 +275,7 @@ class GRU(Recurrent):
 
     def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
         k = before.shape[1]
-        own = before @ params[f"{PREFIX}state"]
+        own = np.dot(before, params[f"{PREFIX}state"])
         gates = _logistic(drive[:, : 2 * k] + own[:, : 2 * k])
         z, r = gates[:, :k], gates[:, k:]
         n = np.tanh(drive[:, 2 * k :] + r * own[:, 2 * k :])
@@ -293,7 +296,7 @@ class GRU(Recurrent):
     ) -> tuple[np.ndarray, np.ndarray]:
         z, by_drive, by_state, turned = kept
         three = np.concatenate([grad, grad, grad], axis=1)
-        return three * by_drive, grad * z + (three * by_state) @ turned
+        return three * by_drive, grad * z + np.dot(three * by_state, turned)
 
     def collect(
         self,
@@ -307,7 +310,7 @@ class GRU(Recurrent):
         d = drives.reshape(-1, drives.shape[-1])
         x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
         products.outer((unit, None), x, d, out[f"{PREFIX}input"], n_threads=n_threads)
-        out[f"{PREFIX}bias"] += d.sum(axis=0)
+        out[f"{PREFIX}bias"] += products.sum_rows(d)
         # The candidate sees the state through the reset gate.
         k = before.shape[1]
         d[:, 2 * k :] *= np.concatenate([kept[1] for kept in tape.kept])
@@ -363,7 +366,7 @@ class MeanField(Recurrent):
         x, before = (a.reshape(len(d), -1) for a in (tape.x, tape.before))
         products.outer((None, unit), d, x, self._weights(out), n_threads=n_threads)
         layers.outer(d, before, out[self.state], beta=1.0, n_threads=n_threads)
-        out[self.group] += d.sum(axis=0)
+        out[self.group] += products.sum_rows(d)
 
 
 def _affine(
@@ -520,7 +523,9 @@ class SequenceObjective(Objective):
             self.n_threads,
         )
         before = tape.before.reshape(mask.size, -1)
-        rows = {"v": v.reshape(mask.size, *unit.shape)[flat], "u": before[flat]}
+        rows = {"v": v.reshape(mask.size, *unit.shape), "u": before}
+        if len(flat) < mask.size:
+            rows = {g: x[flat] for g, x in rows.items()}
         inputs = {"u": np.zeros_like(rows["u"])}
         chains = state.steps if isinstance(state, SequencePhaseState) else None
         if self.persistent and chains is not None:
@@ -533,8 +538,10 @@ class SequenceObjective(Objective):
         else:
             out, means, _ = super()._step(params, rows, state, None, out, inputs)
             after = replace(state, update=state.update + 1)
-        grad = np.zeros_like(before)
-        grad[flat] = inputs["u"]
+        grad = inputs["u"]
+        if len(flat) < mask.size:
+            grad = np.zeros_like(before)
+            grad[flat] = inputs["u"]
         grad = grad.reshape(tape.before.shape)
         self.recurrent.backward(params, unit, tape, grad, out, self.n_threads)
         self.tape = tape

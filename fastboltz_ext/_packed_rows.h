@@ -84,36 +84,46 @@ FB_INLINE void packed_integer_rows(const packed_weights *w, ptrdiff_t k, ptrdiff
     }
 }
 
+FB_INLINE void packed_integer_chunk(const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first,
+                                    ptrdiff_t columns, int32_t *to, ptrdiff_t stride)
+{
+    if (w->c_step == 1)
+        packed_integer_rows(w, k, m, first, columns, to, stride);
+    else
+        packed_integer_block(w, k, m, first, columns, to, stride);
+}
+
 #if FB_X86
+/* Sixteen weights, of which a mask says which are there, as integers. */
+__attribute__((always_inline)) FB_AVX512 static inline __m512i packed_integers_of(const float *from,
+                                                                                 __mmask16 mask,
+                                                                                 __m512 one,
+                                                                                 __m128i up)
+{
+    const __m512 v = _mm512_maskz_loadu_ps(mask, from);
+    return _mm512_sll_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, one)), up);
+}
+
 __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_rows_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
-    int32_t *to, ptrdiff_t stride)
+    int32_t *to, ptrdiff_t stride, __m512 one, __m128i up)
 {
-    const __m512 one = _mm512_set1_ps((float)((int32_t)1 << packed_shift_of(w)));
-    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - packed_shift_of(w));
     const __mmask16 some = (__mmask16)((1u << columns) - 1);
-    for (ptrdiff_t l = 0; l < m; l++) {
-        const __m512 v = _mm512_maskz_loadu_ps(some, w->w + (k + l) * w->k_step + first);
-        _mm512_storeu_si512(
-            to + l * stride, _mm512_sll_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, one)), up));
-    }
+    const float *from = w->w + k * w->k_step + first;
+    for (ptrdiff_t l = 0; l < m; l++, from += w->k_step, to += stride)
+        _mm512_storeu_si512(to, packed_integers_of(from, some, one, up));
 }
 
 __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
-    int32_t *to, ptrdiff_t stride)
+    int32_t *to, ptrdiff_t stride, __m512 one, __m128i up)
 {
-    const __mmask16 inputs = (__mmask16)((1u << m) - 1);
+    const uint32_t inputs = (1u << m) - 1;
     const float *from = w->w + k * w->k_step + first * w->c_step;
-    const __m512 one = _mm512_set1_ps((float)((int32_t)1 << packed_shift_of(w)));
-    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - packed_shift_of(w));
     __m512i x[16], y[16];
 #pragma GCC unroll 16
-    for (int c = 0; c < 16; c++) {
-        const __mmask16 mask = c < columns ? inputs : 0;
-        const __m512 v = _mm512_maskz_loadu_ps(mask, from + (c < columns ? c : 0) * w->c_step);
-        x[c] = _mm512_sll_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, one)), up);
-    }
+    for (int c = 0; c < 16; c++, from += w->c_step) /* nothing is read where a mask is empty */
+        x[c] = packed_integers_of(from, (__mmask16)(inputs & -(uint32_t)(c < columns)), one, up);
 #pragma GCC unroll 8
     for (int c = 0; c < 16; c += 2) {
         y[c] = _mm512_unpacklo_epi32(x[c], x[c + 1]);
@@ -138,16 +148,35 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
         y[4 + s] = _mm512_shuffle_i32x4(b, d, 0x88);
         y[12 + s] = _mm512_shuffle_i32x4(b, d, 0xDD);
     }
+    if (m == 16)
 #pragma GCC unroll 16
-    for (int l = 0; l < 16; l++)
-        if (l < m)
-            _mm512_storeu_si512(to + l * stride, y[l]);
+        for (int l = 0; l < 16; l++, to += stride)
+            _mm512_storeu_si512(to, y[l]);
+    else
+        for (int l = 0; l < m; l++, to += stride)
+            _mm512_storeu_si512(to, y[l]);
+}
+
+/* Cases with constants: whole blocks, and the others. */
+FB_AVX512 FB_UNUSED static void packed_integer_chunk_avx512(const packed_weights *w, ptrdiff_t k,
+                                                            ptrdiff_t m, ptrdiff_t first,
+                                                            ptrdiff_t columns, int32_t *to,
+                                                            ptrdiff_t stride)
+{
+    const __m512 one = _mm512_set1_ps((float)((int32_t)1 << packed_shift_of(w)));
+    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - packed_shift_of(w));
+    if (w->c_step == 1)
+        packed_integer_rows_avx512(w, k, m, first, columns, to, stride, one, up);
+    else if (m == 16 && columns == 16)
+        packed_integer_block_avx512(w, k, 16, first, 16, to, stride, one, up);
+    else
+        packed_integer_block_avx512(w, k, m, first, columns, to, stride, one, up);
 }
 #endif
 
 /* Integer weights [input][output padded to 16] of outputs [begin, end), begin a multiple of 16;
  * and their sums over inputs, unless `all` is NULL: inputs that are spins want them. */
-#define PACKED_INTEGERS(BLOCK, ROWS)                                                              \
+#define PACKED_INTEGERS(CHUNK)                                                                     \
     const ptrdiff_t stride = packed_padded(w->n_out);                                             \
     for (ptrdiff_t first = begin; first < end; first += 16) {                                     \
         const ptrdiff_t columns = end - first < 16 ? end - first : 16;                            \
@@ -155,10 +184,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
         for (ptrdiff_t k = 0; k < w->n_in; k += 16) {                                             \
             const ptrdiff_t m = w->n_in - k < 16 ? w->n_in - k : 16;                              \
             int32_t *to = wi + k * stride + first;                                                \
-            if (w->c_step != 1)                                                                   \
-                BLOCK(w, k, m, first, columns, to, stride);                                       \
-            else                                                                                  \
-                ROWS(w, k, m, first, columns, to, stride);                                        \
+            CHUNK(w, k, m, first, columns, to, stride);                                           \
             for (ptrdiff_t l = 0; l < m && all != NULL; l++)                                      \
                 for (int c = 0; c < 16; c++)                                                      \
                     total[c] += to[l * stride + c];                                               \
@@ -170,7 +196,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block
 FB_CLONES FB_UNUSED static void packed_integers_any(const packed_weights *w, ptrdiff_t begin,
                                                     ptrdiff_t end, int32_t *wi, int32_t *all)
 {
-    PACKED_INTEGERS(packed_integer_block, packed_integer_rows)
+    PACKED_INTEGERS(packed_integer_chunk)
 }
 
 #if FB_X86
@@ -178,7 +204,7 @@ FB_AVX512 FB_UNUSED static void packed_integers_avx512(const packed_weights *w,
                                                        ptrdiff_t begin, ptrdiff_t end,
                                                        int32_t *wi, int32_t *all)
 {
-    PACKED_INTEGERS(packed_integer_block_avx512, packed_integer_rows_avx512)
+    PACKED_INTEGERS(packed_integer_chunk_avx512)
 }
 #endif
 

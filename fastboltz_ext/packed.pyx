@@ -557,6 +557,7 @@ def layer(
     w : ndarray of float32, shape (I, J), or (J, I) with `transpose`
         Weights; `fits` must hold.
     bias : ndarray of float32, shape (J,), or (J, n) for one of each row, or None
+        Of the latter, the rows alone have to be contiguous.
     transpose : bool
         Multiply by the transpose of `w`.
     scale : float
@@ -599,10 +600,12 @@ def layer(
     o.spin_in = x.low != 0
     o.spin_out = spin
     if bias is not None and np.ndim(bias) == 2:
-        check_typed(bias, "bias", 2, False, cnp.NPY_FLOAT32)
+        check_typed(bias[:1], "bias", 2, False, cnp.NPY_FLOAT32)  # rows may be apart
         check_shape2(bias, "bias", n_out, n)
+        if bias.strides[0] < 0 or bias.strides[0] % 4 != 0:
+            raise ValueError(f"bias has strides {bias.strides}; expected rows one after the other.")
         o.row_bias = <float*>cnp.PyArray_DATA(bias)
-        o.row_step = n
+        o.row_step = bias.strides[0] // 4
     elif bias is not None:
         check_typed(bias, "bias", 1, False, cnp.NPY_FLOAT32)
         check_shape1(bias, "bias", n_out)

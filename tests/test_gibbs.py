@@ -482,3 +482,26 @@ def test_an_order_by_colours_is_that_of_a_lattice_and_the_same_for_any_threads()
 def test_an_unknown_order_of_sites_is_refused():
     with pytest.raises(ValueError, match="site_order"):
         fb.Gibbs(BY_NAME[CATALOGUE[0].name].energy, site_order="colour")
+
+
+@pytest.mark.parametrize("n", [40, 1024, 2500])
+def test_biases_of_rows_that_are_known_change_no_draw(n):
+    """Sweeps with a group held, some rows at a time. Catches biases of other rows, and those of
+    another temperature."""
+    random = np.random.default_rng(0)
+    groups = {"v": fb.Bernoulli(70), "h": fb.Bernoulli(60), "u": fb.Gaussian(9)}
+    energy = fb.Energy(groups, ["h_j v_i", "h_j u_r", "v_i u_r"])
+    params = energy.init(0, 0.3)
+    held = {"u": random.standard_normal((n, 9)).astype(np.float32)}
+    sampler = fb.Gibbs(energy, clamp=("u",), n_threads=1)
+    start = sampler.init(params, n_chains=n, random_state=1, values=held)
+    known = sampler.fixed(params, start.values, ("u",))
+    for scale in (1.0, 0.4):
+        for group in ("v", "h"):
+            known[group].row_bias(params[group], scale, 1)
+        fresh = sampler.fixed(params, start.values, ("u",))
+        ends = [
+            sampler.step(params, start, 3, scale=scale, fixed=fixed) for fixed in (known, fresh)
+        ]
+        for group in ("v", "h"):
+            assert np.array_equal(ends[0].values[group], ends[1].values[group])

@@ -463,6 +463,28 @@ def test_biases_of_rows_are_fields_and_own_biases_with_units_in_front(shape, n_t
         packed.row_bias(x, own[1:] if len(own) else np.zeros(1, np.float32))
 
 
+@pytest.mark.parametrize("name", KERNELS)
+def test_biases_of_some_of_the_rows_are_a_view(name):
+    """Catches rows that are taken to follow one another without a gap."""
+    rng = np.random.default_rng(0)
+    w, x = rng.standard_normal((37, 50)).astype(np.float32), rng.random((90, 37)) < 0.5
+    every = rng.standard_normal((50, 90)).astype(np.float32)
+    for rows in (slice(0, 40), slice(32, 90), slice(7, 8)):
+        bits = packed.Bits.pack(x[rows].astype(np.float32))
+        made = []
+        for bias in (every[:, rows], np.ascontiguousarray(every[:, rows])):
+            draws = packed.Bits(len(bits), 50)
+            mean, field = (np.empty((len(bits), 50), np.float32) for _ in range(2))
+            with kernel(name):
+                packed.layer(bits, w, bias, sample=draws, seed=3)
+                packed.layer(bits, w, bias, mean=mean, field=field)
+            made.append([draws.unpack().tobytes(), mean.tobytes(), field.tobytes()])
+        assert made[0] == made[1]
+    for wrong in (every[:, ::2], every[::-1, :45]):
+        with pytest.raises(ValueError, match="bias"):
+            packed.layer(packed.Bits.pack(x[:45].astype(np.float32)), w, wrong, field=field[:45])
+
+
 @pytest.mark.parametrize("p", [0, 0.02, 0.13, 0.5, 1])
 @pytest.mark.parametrize("n_in", [1, 63, 120, 121, 192, 193, 640, 641, 1290])
 def test_few_ones_and_many_give_the_same_bytes(n_in, p):
