@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -343,7 +344,7 @@ class Energy:
             blocks=self.blocks(),
             summable=tuple(g for g in self.groups if not lateral[g]),
             site_sweeps=tuple(g for g in self.groups if lateral[g]),
-            joint=self._joint_draws(),
+            joint=list(self._joint_draws),
             kernels=kernels,
             reasons={
                 g: "it occurs twice in " + " and ".join(repr(t.name) for t in terms)
@@ -352,6 +353,7 @@ class Energy:
             },
         )
 
+    @cached_property
     def _joint_draws(self) -> list[tuple[tuple[str, ...], str]]:
         found: list[tuple[tuple[str, ...], str]] = []
         for a in self.groups:

@@ -787,7 +787,7 @@ def _joint_pairs(energy: Energy) -> dict[str, str]:
     No group is in two pairs.
     """
     pairs: dict[str, str] = {}
-    for groups, kind in energy.conditionals().joint:
+    for groups, kind in energy._joint_draws:
         for a, b in (groups, groups[::-1]):
             few = isinstance(energy.groups[a], (Binary, Categorical))
             single = energy.groups[b].event_axes == 0
