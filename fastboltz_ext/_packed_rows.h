@@ -98,15 +98,15 @@ FB_INLINE void packed_integer_chunk(const packed_weights *w, ptrdiff_t k, ptrdif
 __attribute__((always_inline)) FB_AVX512 static inline __m512i packed_integers_of(const float *from,
                                                                                  __mmask16 mask,
                                                                                  __m512 one,
-                                                                                 __m128i up)
+                                                                                 int up)
 {
-    const __m512 v = _mm512_maskz_loadu_ps(mask, from);
-    return _mm512_sll_epi32(_mm512_cvtps_epi32(_mm512_mul_ps(v, one)), up);
+    const __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(mask, from), one));
+    return up == 0 ? i : _mm512_sll_epi32(i, _mm_cvtsi32_si128(up));
 }
 
 __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_rows_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
-    int32_t *to, ptrdiff_t stride, __m512 one, __m128i up)
+    int32_t *to, ptrdiff_t stride, __m512 one, const int up)
 {
     const __mmask16 some = (__mmask16)((1u << columns) - 1);
     const float *from = w->w + k * w->k_step + first;
@@ -116,7 +116,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_rows_
 
 __attribute__((always_inline)) FB_AVX512 static inline void packed_integer_block_avx512(
     const packed_weights *w, ptrdiff_t k, ptrdiff_t m, ptrdiff_t first, ptrdiff_t columns,
-    int32_t *to, ptrdiff_t stride, __m512 one, __m128i up)
+    int32_t *to, ptrdiff_t stride, __m512 one, const int up)
 {
     const uint32_t inputs = (1u << m) - 1;
     const float *from = w->w + k * w->k_step + first * w->c_step;
@@ -164,7 +164,7 @@ FB_AVX512 FB_UNUSED static void packed_integer_chunk_avx512(const packed_weights
                                                             ptrdiff_t stride)
 {
     const __m512 one = _mm512_set1_ps((float)((int32_t)1 << packed_shift_of(w)));
-    const __m128i up = _mm_cvtsi32_si128(PACKED_SHIFT - packed_shift_of(w));
+    const int up = PACKED_SHIFT - packed_shift_of(w);
     if (w->c_step == 1)
         packed_integer_rows_avx512(w, k, m, first, columns, to, stride, one, up);
     else if (m == 16 && columns == 16)
@@ -200,11 +200,40 @@ FB_CLONES FB_UNUSED static void packed_integers_any(const packed_weights *w, ptr
 }
 
 #if FB_X86
+FB_AVX512 FB_UNUSED static void packed_integers_some_avx512(const packed_weights *w,
+                                                            ptrdiff_t begin, ptrdiff_t end,
+                                                            int32_t *wi, int32_t *all)
+{
+    PACKED_INTEGERS(packed_integer_chunk_avx512)
+}
+
+/* Without sums and without coarser steps, which is what a training asks for. */
 FB_AVX512 FB_UNUSED static void packed_integers_avx512(const packed_weights *w,
                                                        ptrdiff_t begin, ptrdiff_t end,
                                                        int32_t *wi, int32_t *all)
 {
-    PACKED_INTEGERS(packed_integer_chunk_avx512)
+    const __m512 one = _mm512_set1_ps((float)(1 << PACKED_SHIFT));
+    const ptrdiff_t stride = packed_padded(w->n_out), n = w->n_in;
+    if (all != NULL || packed_shift_of(w) != PACKED_SHIFT) {
+        packed_integers_some_avx512(w, begin, end, wi, all);
+        return;
+    }
+    for (ptrdiff_t first = begin; first < end; first += 16) {
+        const ptrdiff_t columns = end - first < 16 ? end - first : 16;
+        ptrdiff_t k = 0;
+        if (w->c_step == 1) {
+            const __mmask16 some = (__mmask16)((1u << columns) - 1);
+            for (const float *from = w->w + first; k < n; k++, from += w->k_step)
+                _mm512_storeu_si512(
+                    wi + k * stride + first,
+                    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_maskz_loadu_ps(some, from), one)));
+        }
+        for (; columns == 16 && k + 16 <= n; k += 16)
+            packed_integer_block_avx512(w, k, 16, first, 16, wi + k * stride + first, stride, one, 0);
+        for (; k < n; k += 16)
+            packed_integer_chunk_avx512(w, k, n - k < 16 ? n - k : 16, first, columns,
+                                        wi + k * stride + first, stride);
+    }
 }
 #endif
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -156,9 +157,18 @@ def scaled(field: Field, scale: float) -> Field:
 
 
 def check_range(
-    name: str, x: np.ndarray, low: float, high: float, unit: str, needs: str, hint: str
+    name: str,
+    x: np.ndarray,
+    low: float,
+    high: float,
+    unit: str,
+    needs: str,
+    hint: str | Callable[[float], str],
 ) -> None:
-    """Check that all known values lie in an interval."""
+    """Check that all known values lie in an interval.
+
+    A hint may depend on the largest value.
+    """
     if x.size == 0:
         return
     # The plain extrema, in which one NaN shows, are much faster than those that step over NaN.
@@ -168,4 +178,12 @@ def check_range(
             return
         smallest, largest = np.nanmin(x), np.nanmax(x)
     if smallest < low or largest > high:
-        raise support_error(name, smallest, largest, unit, needs, hint)
+        what = hint if isinstance(hint, str) else hint(float(largest))
+        raise support_error(name, smallest, largest, unit, needs, what)
+
+
+def into_unit_interval(largest: float) -> str:
+    """What to do with values outside [0, 1] of which this is the largest."""
+    if 128 <= largest <= 255:  # what bytes are
+        return "Divide by 255, or use visible='gaussian'."
+    return "Rescale (sklearn.preprocessing.minmax_scale), or use visible='gaussian'."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Field, Own, check_range
+from .base import Field, Own, check_range, into_unit_interval
 from .binary import Binary
 
 
@@ -47,10 +47,7 @@ class Bernoulli(Binary):
         return np.array([0.0, 1.0])
 
     def check_support(self, name: str, x: np.ndarray) -> None:
-        hint = "Divide by 255, or use visible='gaussian'."
-        if not 128 <= np.nanmax(x, initial=-np.inf) <= 255:  # not what bytes are
-            hint = "Rescale (sklearn.preprocessing.minmax_scale), or use visible='gaussian'."
-        check_range(name, x, 0, 1, "Bernoulli", "[0, 1]", hint)
+        check_range(name, x, 0, 1, "Bernoulli", "[0, 1]", into_unit_interval)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         p = np.clip(mean, 1e-6, 1 - 1e-6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Field, Own, Unit, check_range, sum_units
+from .base import Field, Own, Unit, check_range, into_unit_interval, sum_units
 
 #: Below this |field| the series about zero is used, above it the closed form.
 _NEAR_ZERO = 0.5
@@ -71,10 +71,7 @@ class UnitInterval(Unit):
         return np.where(a > 0, 1 - x, x)
 
     def check_support(self, name: str, x: np.ndarray) -> None:
-        hint = "Divide by 255, or use visible='gaussian'."
-        if not 128 <= np.nanmax(x, initial=-np.inf) <= 255:  # not what bytes are
-            hint = "Rescale (sklearn.preprocessing.minmax_scale), or use visible='gaussian'."
-        check_range(name, x, 0, 1, "UnitInterval", "[0, 1]", hint)
+        check_range(name, x, 0, 1, "UnitInterval", "[0, 1]", into_unit_interval)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         # The mean rises with the bias: halve an interval that holds it. Far out, it is
