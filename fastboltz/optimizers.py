@@ -28,7 +28,7 @@ class Schedule(ABC):
     def __call__(self, update: int, n_updates: int | None) -> float:
         """Rate of update number ``update`` (from 0) of ``n_updates`` (None: no end is known)."""
 
-    def some(self, update: int, count: int, n_updates: int | None) -> list[float]:
+    def rates(self, update: int, count: int, n_updates: int | None) -> list[float]:
         """Rates of so many updates from this one on."""
         return [self(update + k, n_updates) for k in range(count)]
 
@@ -42,7 +42,7 @@ class Constant(Schedule):
     def __call__(self, update: int, n_updates: int | None) -> float:
         return self.rate
 
-    def some(self, update: int, count: int, n_updates: int | None) -> list[float]:
+    def rates(self, update: int, count: int, n_updates: int | None) -> list[float]:
         return [self.rate] * count
 
 

@@ -322,7 +322,7 @@ class PairLoop:
         state = self.state
         left = -(-len(rows) // self.batch_size)
         n = left if self.ranks is not None else min(left, self.at_once)
-        rates = trainer.schedule.some(state.update, n, n_updates)
+        rates = trainer.schedule.rates(state.update, n, n_updates)
         if self.ranks is None:
             made = self._run_alone(rows, rates)
         else:

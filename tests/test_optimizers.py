@@ -139,6 +139,9 @@ def test_schedules_pass_through_their_points(schedule, expected):
     """At the start, half-way, the end, beyond it, and half-way without a known end."""
     found = [schedule(update, 100) for update in (0, 50, 100, 200)] + [schedule(50, None)]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
+    for n_updates in (100, None):
+        each = [schedule(update, n_updates) for update in range(48, 53)]
+        assert schedule.rates(48, 5, n_updates) == each
 
 
 def test_numbers_stand_for_constant_rates():
