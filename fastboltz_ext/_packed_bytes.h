@@ -443,73 +443,6 @@ PACKED_INLINE_AVX2 void packed_cumulants_avx2(__m256 a, int spin, double *sums)
                                              _mm256_cvtps_pd(_mm256_extractf128_ps(x, 1))));
 }
 
-/* What all rows of eight units share of their random numbers, in every lane: as operands in memory
- * these cost nothing, as numbers to be spread they took a third of the time. */
-typedef struct {
-    __m256i keys[7][2];
-    __m256i row[2], x3[2], hidden[2], known[2], last[2];
-} packed_philox_shared;
-
-PACKED_INLINE_AVX2 void packed_philox_share_avx2(packed_philox_shared *p, philox_address at,
-                                                 uint32_t quad)
-{
-    for (uint32_t n = 0; n < 7; n++) {
-        p->keys[n][0] = _mm256_set1_epi32((int)(at.k0 + (n + 3) * PHILOX_W0));
-        p->keys[n][1] = _mm256_set1_epi32((int)(at.k1 + (n + 3) * PHILOX_W1));
-    }
-    for (uint32_t q = 0; q < 2; q++) {
-        const packed_philox_start c = packed_philox_begin(at, quad + q);
-        p->row[q] = _mm256_set1_epi32((int)c.row);
-        p->x3[q] = _mm256_set1_epi32((int)c.x3);
-        p->hidden[q] = _mm256_set1_epi32((int)c.hidden);
-        p->known[q] = _mm256_set1_epi32((int)c.known);
-        p->last[q] = _mm256_set1_epi32((int)c.last);
-    }
-}
-
-/* The words of four of the eight units and of eight rows, `to` 16 words a unit: even and odd rows are
- * chains of four counters. */
-PACKED_INLINE_AVX2 void packed_philox_avx2(const packed_philox_shared *c, int q, uint32_t row,
-                                           uint32_t *to)
-{
-    const int n = 2;
-    const __m256i m0 = _mm256_set1_epi32((int)PHILOX_M0), m1 = _mm256_set1_epi32((int)PHILOX_M1);
-    const __m256i even = _mm256_setr_epi64x(0, 2, 4, 6);
-    __m256i x0[2], x1[2], x2[2], x3[2], p0[2], p1[2];
-    PACKED_EACH
-    {
-        const __m256i r = _mm256_add_epi32(_mm256_set1_epi32((int)(row + (uint32_t)i)), even);
-        p0[i] = _mm256_mul_epu32(_mm256_xor_si256(r, c->row[q]), m0);
-        const __m256i y = _mm256_xor_si256(_mm256_srli_epi64(p0[i], 32), c->x3[q]);
-        p1[i] = _mm256_mul_epu32(y, m1);
-        x0[i] = _mm256_xor_si256(_mm256_srli_epi64(p1[i], 32), c->hidden[q]);
-        x1[i] = p1[i];
-        x2[i] = _mm256_xor_si256(p0[i], c->known[q]);
-        x3[i] = c->last[q];
-    }
-#pragma GCC unroll 7
-    for (int round = 0; round < 7; round++) {
-        const __m256i key0 = c->keys[round][0], key1 = c->keys[round][1];
-        PACKED_EACH
-        {
-            p0[i] = _mm256_mul_epu32(x0[i], m0);
-            p1[i] = _mm256_mul_epu32(x2[i], m1);
-            x0[i] = _mm256_xor_si256(_mm256_srli_epi64(p1[i], 32), _mm256_xor_si256(x1[i], key0));
-            x2[i] = _mm256_xor_si256(_mm256_srli_epi64(p0[i], 32), _mm256_xor_si256(x3[i], key1));
-            x1[i] = p1[i];
-            x3[i] = p0[i];
-        }
-    }
-    _mm256_store_si256((__m256i *)to,
-                       _mm256_blend_epi32(x0[0], _mm256_slli_epi64(x0[1], 32), 0xAA));
-    _mm256_store_si256((__m256i *)(to + 16),
-                       _mm256_blend_epi32(x1[0], _mm256_slli_epi64(x1[1], 32), 0xAA));
-    _mm256_store_si256((__m256i *)(to + 32),
-                       _mm256_blend_epi32(x2[0], _mm256_slli_epi64(x2[1], 32), 0xAA));
-    _mm256_store_si256((__m256i *)(to + 48),
-                       _mm256_blend_epi32(x3[0], _mm256_slli_epi64(x3[1], 32), 0xAA));
-}
-
 /* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
  * of them are real. */
 PACKED_INLINE_AVX2 void packed_store_rows_avx2(float (*x)[16], float *to, ptrdiff_t stride,
@@ -564,9 +497,9 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
     uint16_t masks[2][PACKED_PANEL];
     _mm256_storeu_si256((__m256i *)masks, zero);
     float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
-    packed_philox_shared shared;
+    philox_shared shared;
     if (draw)
-        packed_philox_share_avx2(&shared, o->address, (uint32_t)first / 4);
+        philox_share_avx2(&shared, o->address, (uint32_t)first / 4);
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s, valid = n_rows - r;
         const ptrdiff_t m = valid >= 16 ? 16 : valid <= 0 ? 0 : valid;
@@ -584,7 +517,7 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
         uint32_t words[2 * 64] __attribute__((aligned(32)));
         for (int quad = 0; quad < 2 && draw && m > 0 && 4 * quad < columns; quad++)
             for (uint32_t half = 0; half < 16; half += 8)
-                packed_philox_avx2(&shared, quad, o->address.row0 + (uint32_t)r + half,
+                philox_chains_avx2(&shared, quad, o->address.row0 + (uint32_t)r + half,
                                    words + 64 * quad + half);
         __m256i byte[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 2) {
@@ -711,12 +644,12 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
 #define DRAWS_APPEND(on, x)                                                                       \
     on = _mm256_or_si256(_mm256_add_epi32(on, on), _mm256_srli_epi32(DRAWS_AS_I(x), 31))
 #define DRAWS_SHARE(address, quad)                                                                \
-    packed_philox_shared shared;                                                                  \
-    packed_philox_share_avx2(&shared, address, quad)
+    philox_shared shared;                                                                  \
+    philox_share_avx2(&shared, address, quad)
 #define DRAWS_WORDS(address, row, quad, words, columns)                                           \
     for (int q = 0; q < 2 && 4 * q < columns; q++)                                                \
         for (uint32_t half = 0; half < 16; half += 8)                                             \
-            packed_philox_avx2(&shared, q, (address).row0 + (row) + half, (words) + 64 * q + half)
+            philox_chains_avx2(&shared, q, (address).row0 + (row) + half, (words) + 64 * q + half)
 #include "_packed_draws.h"
 #undef DRAWS
 #undef DRAWS_TARGET

@@ -22,7 +22,7 @@
 #include <stdlib.h>
 
 #include "_logistic.h"
-#include "_philox.h"
+#include "_philox_lanes.h"
 #include "_x86.h"
 
 /* Instruction sets, in the order of preference. */
@@ -403,96 +403,6 @@ typedef struct {
 
 #if FB_X86
 
-/* The upper halves of 64-bit lanes in the lower ones. Half the time of a shift, with Zen 5. */
-#define PACKED_UPPER(x) _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(x)))
-
-/* One round of eight counters in 64-bit lanes. The upper halves of x1 and x3 hold what is left of a
- * product: multiplication does not look at them, and neither does the end. */
-#define PACKED_PHILOX_ROUND(x0, x1, x2, x3)                                                       \
-    do {                                                                                         \
-        const __m512i p0_ = _mm512_mul_epu32(x0, m0), p1_ = _mm512_mul_epu32(x2, m1);            \
-        x0 = _mm512_ternarylogic_epi32(PACKED_UPPER(p1_), x1, key0, 0x96);                       \
-        x2 = _mm512_ternarylogic_epi32(PACKED_UPPER(p0_), x3, key1, 0x96);                       \
-        x1 = p1_;                                                                                \
-        x3 = p0_;                                                                                \
-    } while (0)
-
-/* Constants of the first rounds of one counter's four words, of which only the row differs between
- * lanes: what does not depend on the row is one number for all of them. */
-typedef struct {
-    uint32_t row, x3, hidden, known, last; /* see packed_philox_begin */
-} packed_philox_start;
-
-FB_INLINE packed_philox_start packed_philox_begin(philox_address at, uint32_t quad)
-{
-    packed_philox_start c;
-    uint32_t k0 = at.k0, k1 = at.k1;
-    uint64_t p0 = (uint64_t)PHILOX_M0 * quad, p1 = (uint64_t)PHILOX_M1 * at.step;
-    /* first round: x0 is row ^ c.row */
-    c.row = (uint32_t)(p1 >> 32) ^ k0;
-    const uint32_t x1 = (uint32_t)p1, x2 = (uint32_t)(p0 >> 32) ^ at.stream ^ k1;
-    /* second: x2 is the product of x0 from above ^ c.x3 */
-    k0 += PHILOX_W0;
-    k1 += PHILOX_W1;
-    c.x3 = (uint32_t)p0 ^ k1;
-    p1 = (uint64_t)PHILOX_M1 * x2;
-    const uint32_t x0 = (uint32_t)(p1 >> 32) ^ x1 ^ k0;
-    /* third: x0 is the product of x2 from above ^ c.hidden, x2 is x3 ^ c.known, x3 is c.last */
-    k0 += PHILOX_W0;
-    k1 += PHILOX_W1;
-    p0 = (uint64_t)PHILOX_M0 * x0;
-    c.hidden = (uint32_t)p1 ^ k0;
-    c.known = (uint32_t)(p0 >> 32) ^ k1;
-    c.last = (uint32_t)p0;
-    return c;
-}
-
-/* The words of eight units and 16 rows, or of the first four units. Even and odd rows of each four are
- * chains of eight counters; several of them, since every round waits for the one before. */
-__attribute__((always_inline)) FB_AVX512 static inline void packed_philox_chains(
-    philox_address at, uint32_t row, uint32_t quad, uint32_t *words, const int n_quads)
-{
-    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
-    const __m512i m0 = _mm512_set1_epi32((int)PHILOX_M0), m1 = _mm512_set1_epi32((int)PHILOX_M1);
-    __m512i x0[4], x1[4], x2[4], x3[4];
-#pragma GCC unroll 4
-    for (int i = 0; i < 2 * n_quads; i++) {
-        const packed_philox_start c = packed_philox_begin(at, quad + (uint32_t)(i / 2));
-        const __m512i r =
-            _mm512_add_epi32(_mm512_set1_epi32((int)(at.row0 + row + (uint32_t)(i % 2))), even);
-        const __m512i p0 = _mm512_mul_epu32(_mm512_xor_si512(r, _mm512_set1_epi32((int)c.row)), m0);
-        const __m512i y = _mm512_xor_si512(PACKED_UPPER(p0), _mm512_set1_epi32((int)c.x3));
-        const __m512i p1 = _mm512_mul_epu32(y, m1);
-        x0[i] = _mm512_xor_si512(PACKED_UPPER(p1), _mm512_set1_epi32((int)c.hidden));
-        x1[i] = p1;
-        x2[i] = _mm512_xor_si512(p0, _mm512_set1_epi32((int)c.known));
-        x3[i] = _mm512_set1_epi32((int)c.last);
-    }
-    uint32_t k0 = at.k0 + 3 * PHILOX_W0, k1 = at.k1 + 3 * PHILOX_W1;
-#pragma GCC unroll 7
-    for (int n = 3; n < 10; n++) {
-        const __m512i key0 = _mm512_set1_epi32((int)k0), key1 = _mm512_set1_epi32((int)k1);
-#pragma GCC unroll 4
-        for (int i = 0; i < 2 * n_quads; i++)
-            PACKED_PHILOX_ROUND(x0[i], x1[i], x2[i], x3[i]);
-        k0 += PHILOX_W0;
-        k1 += PHILOX_W1;
-    }
-#pragma GCC unroll 2
-    for (int q = 0; q < n_quads; q++) {
-        const int e = 2 * q, o = e + 1;
-        uint32_t *to = words + 64 * q;
-        _mm512_store_si512(to,
-                           _mm512_mask_blend_epi32(0xAAAA, x0[e], _mm512_slli_epi64(x0[o], 32)));
-        _mm512_store_si512(to + 16,
-                           _mm512_mask_blend_epi32(0xAAAA, x1[e], _mm512_slli_epi64(x1[o], 32)));
-        _mm512_store_si512(to + 32,
-                           _mm512_mask_blend_epi32(0xAAAA, x2[e], _mm512_slli_epi64(x2[o], 32)));
-        _mm512_store_si512(to + 48,
-                           _mm512_mask_blend_epi32(0xAAAA, x3[e], _mm512_slli_epi64(x3[o], 32)));
-    }
-}
-
 /* The functions of _logistic.h for 16 lanes: the same operations in the same order (a NaN stays one
  * without being asked for). Several vectors at a time, step by step: one waits for its last step most
  * of the time, and a processor does not look far enough ahead to find the next by itself. */
@@ -676,9 +586,9 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
         uint32_t words[2 * 64] __attribute__((aligned(64)));
         if (draw && m > 0) {
             if (columns > 4)
-                packed_philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 2);
+                philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 2);
             else
-                packed_philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 1);
+                philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 1);
         }
         __m512i byte = _mm512_setzero_si512();
         for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 4) {
@@ -807,9 +717,9 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
 #define DRAWS_SHARE(at, quad)
 #define DRAWS_WORDS(at, row, quad, words, columns)                                                \
     if (columns > 4)                                                                              \
-        packed_philox_chains(at, row, quad, words, 2);                                            \
+        philox_chains(at, row, quad, words, 2);                                            \
     else                                                                                          \
-        packed_philox_chains(at, row, quad, words, 1)
+        philox_chains(at, row, quad, words, 1)
 #include "_packed_draws.h"
 #undef DRAWS
 #undef DRAWS_TARGET

@@ -541,8 +541,8 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_words_of_rows
 #pragma GCC unroll 10
             for (int n = 0; n < 10; n++) {
                 const __m512i key0 = _mm512_set1_epi32((int)k0), key1 = _mm512_set1_epi32((int)k1);
-                PACKED_PHILOX_ROUND(e0, e1, e2, e3);
-                PACKED_PHILOX_ROUND(o0, o1, o2, o3);
+                PHILOX_LANES_ROUND(e0, e1, e2, e3);
+                PHILOX_LANES_ROUND(o0, o1, o2, o3);
                 k0 += PHILOX_W0;
                 k1 += PHILOX_W1;
             }

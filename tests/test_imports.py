@@ -48,13 +48,14 @@ LAYERS = [
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 
 #: Where packages beyond NumPy and SciPy may be imported: at the head of a module, and in functions.
-AT_HEAD = {"sklearn": {"models"}, "numba": {"gradients"}}
+AT_HEAD = {"sklearn": {"models"}, "numba": {"gradients"}, "llvmlite": {"gradients"}}
 IN_FUNCTIONS = {
     "sklearn": {"models", "validation", "rng", "datasets", "persistence", "plots", "cli"},
     "matplotlib": {"plots", "cli"},
     "threadpoolctl": {"threads", "config", "cli"},
     "tqdm": {"models", "training", "cli"},
     "numba": {"gradients", "units", "terms", "gibbs"},
+    "llvmlite": {"gradients"},
     "joblib": {"persistence", "likelihood", "jobs"},
     "arviz": {"diagnostics"},
     "torch": {"gradients"},

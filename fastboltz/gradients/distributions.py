@@ -294,10 +294,14 @@ class Bernoulli(Discrete):
         counts in 32 bits all the same, and little more than a quarter of the random numbers is
         enough.
         """
-        from .kernels import binary_samples
+        from fastboltz_ext import averages
 
-        bits = np.empty((n, self.rows * self.n_units), dtype=np.uint8)
-        binary_samples(address.at(group=NOISE).as_words(), first, self.thresholds.reshape(-1), bits)
+        n_units = self.rows * self.n_units
+        bits = np.empty((n, -(-n_units // 16) * 16), dtype=np.uint8)
+        noise, lower = (address.at(group=g) for g in (NOISE, LOWER))
+        thresholds = self.thresholds.reshape(-1)
+        averages.ones(noise.as_words(), first, lower.stream, thresholds, bits)
+        bits = np.ascontiguousarray(bits[:, :n_units])
         return bits.reshape(n, self.rows, self.n_units).astype(np.float64), bits
 
     def from_states(self, states: np.ndarray) -> np.ndarray:

@@ -79,11 +79,10 @@ def finish(
         value, error, variance = _led_back(distribution, sums, factor * totals)
         rows = distribution.distribution.n_rows
     else:
-        mean = (factor / n) * totals.sum(axis=0)
-        spread = np.full_like(mean, np.nan)
-        if n > 1:
-            spread = np.maximum(factor**2 * squares.sum(axis=0) - n * mean**2, 0) / (n - 1)
-        parts = (mean, np.sqrt(spread / n), spread)
+        from .kernels import averages_of
+
+        parts = np.empty((3, *totals.shape[1:]))
+        averages_of(np.ascontiguousarray(totals), np.ascontiguousarray(squares), n, factor, parts)
         value, error, variance = (distribution.structured(x) for x in parts)
         rows = distribution.n_rows
     return Estimate(

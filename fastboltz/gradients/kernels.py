@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numba as nb
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
@@ -25,11 +26,6 @@ from .distributions import LOWER, NOISE
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
 _LOW, _32 = np.uint64(0xFFFFFFFF), np.uint64(32)
-_1, _8, _24 = np.uint64(1), np.uint64(8), np.uint64(24)
-#: A de Bruijn sequence: its windows of six bits are all different, and so tell how far it was
-#: shifted.
-_SEQUENCE = np.uint64(0x03F79D71B4CB0A89)
-_SHIFT_OF = np.argsort([(int(_SEQUENCE) << i & 2**64 - 1) >> 58 for i in range(64)])
 #: From the stream of `distributions.NOISE` to that of `distributions.LOWER`.
 _LOWER = np.uint64(LOWER - NOISE)
 #: Samples that are drawn before their moments are summed; they stay in a core's cache.
@@ -37,12 +33,6 @@ _SLAB = 8
 #: Samples whose binary units are bytes at a time, at the most (so few that a byte counts the ones),
 #: and bytes of them.
 _TABLE, _TABLE_BYTES = 64, 1 << 14
-#: Ties that are broken at a time.
-_TIES = 64
-_ZERO = np.uint8(0)
-#: A bit for each of eight samples.
-_B0, _B1, _B2, _B3, _B4, _B5, _B6, _B7 = np.uint8(1) << np.arange(8, dtype=np.uint8)
-
 #: One sample of one row as a vector, and the number of the row.
 COST = types.FunctionType(types.float64(types.float64[::1], types.int64))
 GRADIENT = types.FunctionType(types.void(types.float64[::1], types.int64, types.float64[::1]))
@@ -86,6 +76,34 @@ def _as_function(context: Any, address: Any) -> Any:
 
 
 _cost_at: Any = intrinsic(_as_function)
+
+
+def _outside(context: Any, signature: Any) -> Any:
+    """A call of a C function at an address, of whole numbers and addresses alone."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        kind = ir.FunctionType(ir.VoidType(), [word] * (len(arguments) - 1))
+        builder.call(builder.inttoptr(arguments[0], kind.as_pointer()), arguments[1:])
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+# Calls of `averages.functions`.
+_ones_at: Any = intrinsic(
+    lambda context, f, address, first, lower, thresholds, units, rows, out, n_bytes, counts, by: (
+        _outside(context, types.void(*[types.int64] * 11))
+    )
+)
+_widen_at: Any = intrinsic(
+    lambda context, f, bits, n, out: _outside(context, types.void(*[types.int64] * 4))
+)
+_add_at: Any = intrinsic(
+    lambda context, f, y, stride, j, n, width, counted, sums, step: _outside(
+        context, types.void(*[types.int64] * 9)
+    )
+)
 
 
 @nb.njit(nogil=True, cache=True)
@@ -176,137 +194,6 @@ def table_size(n_units: int) -> int:
 
 
 @nb.njit(nogil=True, cache=True)
-def draw_ones(
-    address: np.ndarray,
-    first: int,
-    thresholds: np.ndarray,
-    upper: np.ndarray,
-    room: tuple[np.ndarray, np.ndarray, np.ndarray],
-    ties: tuple[np.ndarray, np.ndarray, np.ndarray],
-    bits: np.ndarray,
-) -> None:
-    """Binary units of samples ``first`` and on, four from a word; see `Bernoulli.draw`.
-
-    Parameters
-    ----------
-    thresholds : array of uint64, shape (n_units,)
-    upper : array of uint8, shape (n, n_bytes)
-        First bytes of the thresholds, as `upper_bytes` has them.
-    room : what `counters` gives for the n samples, of words with four units each
-    ties : what `counters` gives for `_TIES` samples of one word
-    bits : array of uint8, shape (n, n_bytes)
-        Columns past ``n_units`` have no meaning. n is a multiple of 8.
-    """
-    blocks, lines, words = room
-    n, n_bytes = bits.shape
-    n_blocks = n * n_bytes // 16
-    row = np.uint64(first)
-    philox(
-        address[0],
-        address[1],
-        row,
-        address[2],
-        address[3],
-        blocks[:n_blocks],
-        lines[:n_blocks],
-        words,
-    )
-    flat, flat_upper, out = words.view(np.uint8), upper.reshape(-1), bits.reshape(-1)
-    for k in range(n * n_bytes):
-        out[k] = 1 if flat[k] < flat_upper[k] else 0
-    own, ends = flat[: n * n_bytes].reshape(n, n_bytes), upper[0]
-    tied, units = np.empty(n_bytes, np.uint8), np.empty(_TIES, np.int64)
-    eights = tied.view(np.uint64)
-    held = np.empty(eights.shape[0], np.int64)
-    n_ties = 0
-    for i in range(0, n, 8):
-        a, b, c, d = own[i], own[i + 1], own[i + 2], own[i + 3]
-        e, f, g, h = own[i + 4], own[i + 5], own[i + 6], own[i + 7]
-        for u in range(n_bytes):
-            x = ends[u]
-            tied[u] = (
-                (_B0 if a[u] == x else _ZERO)
-                | (_B1 if b[u] == x else _ZERO)
-                | (_B2 if c[u] == x else _ZERO)
-                | (_B3 if d[u] == x else _ZERO)
-                | (_B4 if e[u] == x else _ZERO)
-                | (_B5 if f[u] == x else _ZERO)
-                | (_B6 if g[u] == x else _ZERO)
-                | (_B7 if h[u] == x else _ZERO)
-            )
-        n_left = 0
-        for k in range(eights.shape[0]):
-            # Which word holds a tie cannot be foreseen: no branch depends on it.
-            held[n_left] = k
-            n_left += 1 if eights[k] != 0 else 0
-        for s in range(n_left):
-            k = held[s]
-            left = eights[k]
-            while left != 0:
-                # Eight bits a unit, one for each sample.
-                bit = _SHIFT_OF[((left & (~left + _1)) * _SEQUENCE) >> np.uint64(58)]
-                left &= left - _1
-                u = 8 * k + bit // 8
-                if u < thresholds.shape[0]:
-                    units[n_ties], ties[0][n_ties], ties[1][n_ties] = u, u // 4, i + bit % 8
-                    n_ties += 1
-                if n_ties == _TIES:
-                    _break_ties(address, row, thresholds, ends, units[:n_ties], ties, bits)
-                    n_ties = 0
-    if n_ties > 0:
-        _break_ties(address, row, thresholds, ends, units[:n_ties], ties, bits)
-
-
-@nb.njit(nogil=True, cache=True)
-def _break_ties(
-    address: np.ndarray,
-    row: np.uint64,
-    thresholds: np.ndarray,
-    upper: np.ndarray,
-    units: np.ndarray,
-    ties: tuple[np.ndarray, np.ndarray, np.ndarray],
-    bits: np.ndarray,
-) -> None:
-    """Decide units whose byte is the first of their threshold by 24 bits more, of own words."""
-    blocks, lines, words = ties
-    # Whole registers: what is past the last tie is drawn too, and not looked at.
-    n = (units.shape[0] + 3) // 4 * 4
-    stream = address[3] + _LOWER
-    philox(address[0], address[1], row, address[2], stream, blocks[:n], lines[:n], words)
-    for t in range(units.shape[0]):
-        u = units[t]
-        whole = (np.uint64(upper[u]) << _24) | (np.uint64(words[4 * t + u % 4]) >> _8)
-        bits[np.int64(lines[t]), u] = 1 if whole < thresholds[u] else 0
-
-
-@nb.njit(nogil=True, cache=True)
-def upper_bytes(thresholds: np.ndarray, n: int) -> np.ndarray:
-    """First bytes of binary units' thresholds, n times: a place for each byte of whole blocks."""
-    n_bytes = (thresholds.shape[0] + 15) // 16 * 16
-    upper = _aligned(n * n_bytes).reshape(n, n_bytes)
-    upper[:] = 0
-    for i in range(n):
-        for u in range(thresholds.shape[0]):
-            # A threshold of 2^32 ties with the highest byte, and then all of its words are below.
-            upper[i, u] = min(thresholds[u] >> _24, np.uint64(0xFF))
-    return upper
-
-
-@nb.njit(types.void(_u64s, _i64, _u64s, types.uint8[:, ::1]), nogil=True, cache=True)
-def binary_samples(address: np.ndarray, first: int, thresholds: np.ndarray, y: np.ndarray) -> None:
-    """Binary units of samples ``first`` and on, (n, n_units), as `score_loop` draws them."""
-    n_units = thresholds.shape[0]
-    size = table_size(n_units)
-    room, ties = counters(size, (n_units + 3) // 4), counters(_TIES, 1)
-    upper = upper_bytes(thresholds, size)
-    bits = _aligned(upper.size).reshape(upper.shape)
-    for start in range(0, y.shape[0], size):
-        draw_ones(address, first + start, thresholds, upper, room, ties, bits)
-        n = min(size, y.shape[0] - start)
-        y[start : start + n] = bits[:n, :n_units]
-
-
-@nb.njit(nogil=True, cache=True)
 def _whole(words: np.ndarray, thresholds: np.ndarray, y: np.ndarray) -> None:
     """Binary units from words of their own."""
     for u in range(y.shape[0]):
@@ -324,7 +211,7 @@ def _mirrored(words: np.ndarray, thresholds: np.ndarray, y: np.ndarray) -> None:
 def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
     """Moments of one sample: sums of g, h, g^2, g h and h^2 with h = y - mean, g = j h.
 
-    For counts; sums for entries in {0, 1} are fewer, see `_add_states`.
+    For counts; sums for entries in {0, 1} are fewer, see `from_states`.
     """
     for u in range(mean.shape[0]):
         h = y[u] - mean[u]
@@ -336,68 +223,6 @@ def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
         out[4, u] += h * h
 
 
-@nb.njit(nogil=True, cache=True)
-def _widen(bits: np.ndarray, y: np.ndarray) -> None:
-    """Bytes as floats."""
-    for i in range(y.shape[0]):
-        for u in range(y.shape[1]):
-            y[i, u] = bits[i, u]
-
-
-@nb.njit(nogil=True, cache=True)
-def _count_ones(bits: np.ndarray, out: np.ndarray) -> None:
-    """Add the ones of each column, of fewer than 256 rows, eight columns at a time.
-
-    The number of rows is a multiple of 4.
-    """
-    eights = bits.view(np.uint64)
-    total = np.zeros(eights.shape[1], np.uint64)
-    for i in range(0, eights.shape[0], 4):
-        for b in range(eights.shape[1]):
-            total[b] += eights[i, b] + eights[i + 1, b] + eights[i + 2, b] + eights[i + 3, b]
-    each = total.view(np.uint8)
-    for u in range(out.shape[0]):
-        out[u] += each[u]
-
-
-@nb.njit(nogil=True, cache=True, fastmath={"contract"})
-def _add_states(
-    y: np.ndarray, j: np.ndarray, a: int, b: int, counted: bool, out: np.ndarray
-) -> None:
-    """Sums of y, j y and j^2 y for y in {0, 1}, over samples in order, columns a to b of both.
-
-    The first of them is left alone where it is ``counted`` already.
-
-    All moments of `_add` follow from these (`from_states`). Eight samples go through a register at
-    a time; each loop writes one array, so that the compiler sees that none overlaps another.
-    """
-    n = y.shape[0]
-    start = 0
-    while start + 8 <= n:
-        y0, y1, y2, y3 = y[start, a:b], y[start + 1, a:b], y[start + 2, a:b], y[start + 3, a:b]
-        y4, y5, y6, y7 = y[start + 4, a:b], y[start + 5, a:b], y[start + 6, a:b], y[start + 7, a:b]
-        s = out[0, a:b]
-        for u in range(0 if counted else b - a):
-            t = (((s[u] + y0[u]) + y1[u]) + y2[u]) + y3[u]
-            s[u] = (((t + y4[u]) + y5[u]) + y6[u]) + y7[u]
-        j0, j1, j2, j3 = j[start], j[start + 1], j[start + 2], j[start + 3]
-        j4, j5, j6, j7 = j[start + 4], j[start + 5], j[start + 6], j[start + 7]
-        for k in range(1, 3):
-            s = out[k, a:b]
-            for u in range(b - a):
-                t = (((s[u] + j0 * y0[u]) + j1 * y1[u]) + j2 * y2[u]) + j3 * y3[u]
-                s[u] = (((t + j4 * y4[u]) + j5 * y5[u]) + j6 * y6[u]) + j7 * y7[u]
-            j0, j1, j2, j3 = j0 * j0, j1 * j1, j2 * j2, j3 * j3
-            j4, j5, j6, j7 = j4 * j4, j5 * j5, j6 * j6, j7 * j7
-        start += 8
-    for i in range(start, n):
-        square = j[i] * j[i]
-        for u in range(a, b):
-            out[0, u] += 0.0 if counted else y[i, u]
-            out[1, u] += j[i] * y[i, u]
-            out[2, u] += square * y[i, u]
-
-
 @nb.njit(types.void(_f64_3, _f64_1, _f64_3, _f64_2, _f64_3), nogil=True, cache=True)
 def from_states(
     states: np.ndarray,
@@ -406,7 +231,7 @@ def from_states(
     mean: np.ndarray,
     moments: np.ndarray,
 ) -> None:
-    """Moments of ``h = y - mean`` and ``g = j h`` from the sums of `_add_states`.
+    """Moments of ``h = y - mean`` and ``g = j h`` from the sums of y, j y and j^2 y.
 
     Where y is one, h is 1 - mean, else -mean; and what is not in the sum over the ones is in that
     over the zeros.
@@ -426,24 +251,38 @@ def from_states(
                 moments[at, 4, u] = n * on * on + rest * off * off
 
 
-@nb.njit(types.void(_f64_2, _f64_2, _pieces, _f64_3), nogil=True, cache=True)
-def accumulate_states(y: np.ndarray, j: np.ndarray, pieces: np.ndarray, states: np.ndarray) -> None:
-    """`_add_states` for the samples (n, rows * width) and costs (n, rows) of some pieces."""
-    width = y.shape[1] // j.shape[1]
+@nb.njit(types.void(_u64s, _f64_2, _f64_2, _pieces, _f64_3), nogil=True, cache=True)
+def accumulate_states(
+    functions: np.ndarray, y: np.ndarray, j: np.ndarray, pieces: np.ndarray, states: np.ndarray
+) -> None:
+    """The sums that `from_states` takes, for samples (n, rows * width) and costs (n, rows)."""
+    wide, width = y.shape[1], y.shape[1] // j.shape[1]
     for p in range(pieces.shape[0]):
         a, b = pieces[p, 0] - pieces[0, 0], pieces[p, 1] - pieces[0, 0]
         for r in range(j.shape[1]):
             costs = j[a:b, r].copy()
-            _add_states(y[a:b], costs, r * width, (r + 1) * width, False, states[pieces[p, 2]])
+            _add_at(
+                functions[2],
+                y.ctypes.data + 8 * (a * wide + r * width),
+                wide,
+                costs.ctypes.data,
+                b - a,
+                width,
+                0,
+                states.ctypes.data + 8 * (pieces[p, 2] * 3 * wide + r * width),
+                wide,
+            )
+            costs[0] = 0.0  # held until here
 
 
 @nb.njit(
-    _i64(types.intp, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
+    _i64(types.intp, _u64s, _i64, _u64s, _u64s, _f64_2, _pieces, _f64_2, _f64_3, _f64_3),
     nogil=True,
     cache=True,
 )
 def score_loop(
     cost_address: int,
+    functions: np.ndarray,
     kind: int,
     address: np.ndarray,
     thresholds: np.ndarray,
@@ -459,6 +298,8 @@ def score_loop(
     ----------
     cost_address : int
         Of `compiled_address`.
+    functions : array of uint64
+        `averages.functions`.
     kind : int
         Of units: 0 binary, else as in `_states`.
     address : array of (key 0, key 1, step, stream)
@@ -470,7 +311,7 @@ def score_loop(
     sums : array of shape (ranges, 2, rows)
         Of the shifted costs and their squares.
     moments : array of shape (ranges, 3 or 5, rows * width)
-        Counts: five, as `_add` has them; else three, as `_add_states` has them.
+        Counts: five, as `_add` has them; else three, as `from_states` takes them.
 
     Returns
     -------
@@ -482,19 +323,21 @@ def score_loop(
     n_units = rows * width
     if kind == 2:
         n_units -= thresholds.shape[0]
-    size = _SLAB
-    if kind == 0:
-        size, n_units = table_size(n_units), (n_units + 3) // 4
-    room, ties = counters(size, n_units), counters(_TIES, 1)
-    blocks, lines, words = room
+    size = table_size(n_units) if kind == 0 else _SLAB
+    blocks, lines, words = counters(size, 0 if kind == 0 else n_units)
     n_blocks, n_words = blocks.shape[0] // size, words.shape[0] // size
-    upper = upper_bytes(thresholds, size if kind == 0 else 0)
-    bits = _aligned(upper.size).reshape(upper.shape)
+    n_bytes = (n_units + 15) // 16 * 16 if kind == 0 else 0
+    bits = _aligned(size * n_bytes).reshape(size, n_bytes)
     most, all_units = min(size, _SLAB), rows * width
-    held = _aligned(8 * most * all_units).view(np.float64).reshape(most, all_units)
+    wide = n_bytes if kind == 0 else all_units
+    held = _aligned(8 * most * wide).view(np.float64).reshape(most, wide)
     y = _borrowed(held)
     out = _aligned(8 * moments[0].size).view(np.float64).reshape(moments[0].shape)
     j = np.empty((rows, _SLAB))
+    # Asking for these in the loop would count references.
+    at_address, at_thresholds = address.ctypes.data, thresholds.ctypes.data
+    at_bits, at_held, at_out = bits.ctypes.data, held.ctypes.data, out.ctypes.data
+    at_j = j.ctypes.data
     for p in range(pieces.shape[0]):
         first, last, at = pieces[p, 0], pieces[p, 1], pieces[p, 2]
         opens = pieces[p, 3] != 0
@@ -502,10 +345,19 @@ def score_loop(
         for start in range(first, last, size):
             m = min(size, last - start)
             if kind == 0:
-                n = (m + 7) // 8 * 8
-                draw_ones(address, start, thresholds, upper[:n], room, ties, bits[:n])
-                bits[m:n] = 0
-                _count_ones(bits[:n], out[0])
+                _ones_at(
+                    functions[0],
+                    at_address,
+                    start,
+                    address[3] + _LOWER,
+                    at_thresholds,
+                    n_units,
+                    m,
+                    at_bits,
+                    n_bytes,
+                    at_out,
+                    functions[3],
+                )
             else:
                 philox(
                     address[0],
@@ -520,7 +372,7 @@ def score_loop(
             for slab in range(0, m, _SLAB):
                 n = min(_SLAB, m - slab)
                 if kind == 0:
-                    _widen(bits[slab : slab + n], y[:n])
+                    _widen_at(functions[1], at_bits + slab * n_bytes, n * n_bytes, at_held)
                 else:
                     _states(kind, words, n_words, thresholds, y[:n])
                 for i in range(n):
@@ -546,9 +398,22 @@ def score_loop(
                         for i in range(n):
                             _add(y[i, a:b], mean[r], j[r, i], out[:, a:b])
                     else:
-                        _add_states(y[:n], j[r], a, b, kind == 0, out)
+                        _add_at(
+                            functions[2],
+                            at_held + 8 * a,
+                            wide,
+                            at_j + 8 * r * _SLAB,
+                            n,
+                            width,
+                            kind == 0,
+                            at_out + 8 * a,
+                            all_units,
+                        )
         moments[at] = out
-    held[0, 0] = 0.0
+    # Until here what has an address is held.
+    held[0, 0], out[0, 0], j[0, 0] = 0.0, 0.0, 0.0
+    if bits.size > 0:
+        bits[0, 0] = 0
     return -1
 
 
@@ -712,6 +577,50 @@ def ratios(moments: np.ndarray, shift: np.ndarray, otherwise: np.ndarray, out: n
                 square = squares[i] - hh[i]
                 total = weighted[i] - (gh[i] + delta * hh[i])
                 out[at, r, i] = total / square + base if square > 0 else otherwise[at, r]
+
+
+@nb.njit(types.void(types.int64[::1], _f64_2, _f64_3, _f64_2), nogil=True, cache=True)
+def cost_moments(edges: np.ndarray, shift: np.ndarray, sums: np.ndarray, out: np.ndarray) -> None:
+    """Mean of each row's costs and their variance over samples (NaN of one), from ranges' sums."""
+    n = edges[-1]
+    for r in range(shift.shape[1]):
+        base, one, two = shift[0, r], 0.0, 0.0
+        for at in range(shift.shape[0]):
+            count, delta = np.float64(edges[at + 1] - edges[at]), shift[at, r] - base
+            own = sums[at, 0, r]
+            one += own + count * delta
+            two += sums[at, 1, r] + 2 * delta * own + count * delta**2
+        mean = one / n
+        out[0, r] = base + mean
+        spread = two - n * mean**2
+        out[1, r] = (0.0 if spread < 0 else spread) / (n - 1) if n > 1 else np.nan
+
+
+@nb.njit(types.void(_f64_3, _f64_3, _i64, types.float64, _f64_3), nogil=True, cache=True)
+def averages_of(
+    totals: np.ndarray, squares: np.ndarray, n: int, factor: float, out: np.ndarray
+) -> None:
+    """Mean, its standard error and the variance of a sample's contribution times ``factor``.
+
+    From the sums of contributions and of their squares, (ranges, rows, parameters), over n samples;
+    errors and variances are NaN for one sample.
+    """
+    out[:] = 0.0
+    mean, error, variance = out[0], out[1], out[2]
+    for at in range(totals.shape[0]):
+        for r in range(totals.shape[1]):
+            own, two = totals[at, r], squares[at, r]
+            sum_one, sum_two = mean[r], variance[r]
+            for i in range(own.shape[0]):
+                sum_one[i] += own[i]
+            for i in range(own.shape[0]):
+                sum_two[i] += two[i]
+    for r in range(totals.shape[1]):
+        for i in range(totals.shape[2]):
+            m = factor / n * mean[r, i]
+            spread = factor**2 * variance[r, i] - n * m**2
+            v = (0.0 if spread < 0 else spread) / (n - 1) if n > 1 else np.nan
+            mean[r, i], error[r, i], variance[r, i] = m, np.sqrt(v / n), v
 
 
 # -- the user's functions --------------------------------------------------------------------------

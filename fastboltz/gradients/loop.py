@@ -103,14 +103,11 @@ class Sums:
     @cached_property
     def cost(self) -> tuple[np.ndarray, np.ndarray]:
         """Mean of the costs of each row, and their variance over samples (NaN of one sample)."""
-        n, base = self.n_samples, self.shift[0]
-        delta = self.shift - base
-        one = (self.costs[:, 0] + self.counts * delta).sum(axis=0)
-        two = (self.costs[:, 1] + 2 * delta * self.costs[:, 0] + self.counts * delta**2).sum(axis=0)
-        mean = one / n
-        if n == 1:
-            return base + mean, np.full_like(mean, np.nan)
-        return base + mean, np.maximum(two - n * mean**2, 0) / (n - 1)
+        from .kernels import cost_moments
+
+        out = np.empty((2, self.shift.shape[1]))
+        cost_moments(self.edges, self.shift, self.costs, out)
+        return out[0], out[1]
 
     def cost_means(self) -> np.ndarray:
         """Mean cost of each range and row."""
@@ -280,11 +277,14 @@ def score_sums(
             # Entries are 0 or 1: three sums do, and the moments are made of them at the end.
             by_state = np.zeros((len(sums.shift), 3, distribution.mean.size))
         if jitted:
+            from fastboltz_ext import averages
+
             from .kernels import score_loop
 
             def call(address_of_cost: int, some: np.ndarray) -> int:
                 return score_loop(
                     address_of_cost,
+                    averages.functions(),
                     distribution.kind,
                     address.at(group=NOISE).as_words(),
                     _thresholds(distribution),
@@ -298,7 +298,11 @@ def score_sums(
             _run_compiled(cost, distribution, sums, call, address, n_threads)
             return _finished(sums, distribution, by_state)
 
+    from fastboltz_ext import averages
+
     from .kernels import accumulate_states, take_off
+
+    functions = averages.functions()
 
     def work(some: np.ndarray) -> None:
         first, last = int(some[0, 0]), int(some[-1, 1])
@@ -306,7 +310,8 @@ def score_sums(
         j = np.array(costs_of(cost, distribution, y, first))
         take_off(j, some, sums.shift, sums.costs)
         if by_state is not None:
-            accumulate_states(np.ascontiguousarray(y.reshape(len(y), -1)), j, some, by_state)
+            flat = np.ascontiguousarray(y.reshape(len(y), -1))
+            accumulate_states(functions, flat, j, some, by_state)
             return
         h = distribution.score(y, noise)
         g = j[..., None] * h

@@ -173,6 +173,23 @@ FB_MASKED(fb_mask_xor_ps, __m512, f, __mmask16, 16, x.u32[k] = y.u32[k] ^ z.u32[
 FB_BLEND(fb_mask_blend_epi32, __m512i, i, __mmask16, 16, u32)
 FB_BLEND(fb_mask_blend_ps, __m512, f, __mmask16, 16, u32)
 FB_MASK(fb_cmpeq_epi32_mask, __m512i, i, x.u32[k] == y.u32[k])
+#define FB_MASK_OF_BYTES(name, condition)                \
+    FB_EMULATE __mmask64 name(__m512i a, __m512i b)      \
+    {                                                    \
+        const fb_lanes x = {.i = a}, y = {.i = b};       \
+        __mmask64 m = 0;                                 \
+        FB_EACH(64) m |= (__mmask64)(condition) << k;    \
+        return m;                                        \
+    }
+FB_MASK_OF_BYTES(fb_cmpeq_epu8_mask, x.u8[k] == y.u8[k])
+FB_MASK_OF_BYTES(fb_cmplt_epu8_mask, x.u8[k] < y.u8[k])
+FB_BLEND(fb_mask_blend_epi8, __m512i, i, __mmask64, 64, u8)
+FB_TWO(fb_add_epi8, __m512i, i, 64, x.u8[k] = (uint8_t)(x.u8[k] + y.u8[k]))
+FB_EMULATE __m512i fb_broadcast_i32x4(__m128i a)
+{
+    const fb_lanes x = {.quarter_i = {a, a, a, a}};
+    return x.i;
+}
 FB_MASK(fb_cmplt_epi32_mask, __m512i, i, x.i32[k] < y.i32[k])
 FB_MASK(fb_test_epi32_mask, __m512i, i, (x.u32[k] & y.u32[k]) != 0)
 FB_EMULATE __mmask16 fb_movepi32_mask(__m512i a)
@@ -441,6 +458,11 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_mask_blend_epi32
 #undef _mm512_mask_blend_ps
 #undef _mm512_cmpeq_epi32_mask
+#undef _mm512_cmpeq_epu8_mask
+#undef _mm512_cmplt_epu8_mask
+#undef _mm512_maskz_mov_epi8
+#undef _mm512_add_epi8
+#undef _mm512_broadcast_i32x4
 #undef _mm512_cmplt_epi32_mask
 #undef _mm512_test_epi32_mask
 #undef _mm512_set1_epi64
@@ -539,6 +561,11 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_mask_blend_epi32 fb_mask_blend_epi32
 #define _mm512_mask_blend_ps fb_mask_blend_ps
 #define _mm512_cmpeq_epi32_mask fb_cmpeq_epi32_mask
+#define _mm512_cmpeq_epu8_mask fb_cmpeq_epu8_mask
+#define _mm512_cmplt_epu8_mask fb_cmplt_epu8_mask
+#define _mm512_maskz_mov_epi8(m, a) fb_mask_blend_epi8(m, fb_setzero_si512(), a)
+#define _mm512_add_epi8 fb_add_epi8
+#define _mm512_broadcast_i32x4 fb_broadcast_i32x4
 #define _mm512_cmplt_epi32_mask fb_cmplt_epi32_mask
 #define _mm512_test_epi32_mask fb_test_epi32_mask
 #define _mm512_set1_epi64 fb_set1_epi64

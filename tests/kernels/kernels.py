@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 import fastboltz_ext
-from fastboltz_ext import layers, packed, philox, site_gibbs, updates
+from fastboltz_ext import averages, layers, packed, philox, site_gibbs, updates
 
 SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129)
 FEW = (1, 7, 17, 33, 66)
@@ -43,6 +43,21 @@ def drive_philox():
         philox.words(*ADDRESS.values(), words, n_threads=threads)
         for dtype in DTYPES:
             philox.uniform(*ADDRESS.values(), np.empty((n, m), dtype=dtype), n_threads=threads)
+
+
+def drive_averages():
+    address = np.array([5, 6, 7, 8], dtype=np.uint64)
+    for n, m in itertools.product((0, *FEW, 64, 130), (*SIZES, 1100)):
+        # First bytes of each kind, and ties: every second threshold is a number of few bits.
+        thresholds = random.integers(0, 2**32, m, dtype=np.uint64)
+        thresholds[::2] &= np.uint64(0x03FFFFFF)
+        thresholds[m // 2] = 2**32
+        results = []
+        for kernel in averages.kernels():
+            out = np.empty((n, (m + 15) // 16 * 16), dtype=np.uint8)
+            averages.ones(address, ADDRESS["row0"], 9, thresholds, out, kernel=kernel)
+            results.append(out[:, :m].tobytes())
+        same(results)
 
 
 def drive_layers():
@@ -266,6 +281,7 @@ def drive_pair_loop():
 
 
 DRIVERS = {
+    "averages": [drive_averages],
     "philox": [drive_philox],
     "layers": [drive_layers],
     "updates": [drive_updates],
