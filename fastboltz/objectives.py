@@ -34,6 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -159,11 +160,17 @@ class Objective:
         self.energy = energy
         self.n_threads = threads.resolve(n_threads)
         self.likelihoods = list(likelihoods)
-        self._phases = [_Phases(energy, one, self.n_threads) for one in self.likelihoods]
+        for one in self.likelihoods:
+            _check_groups(energy, one)
         #: Every group that data must give.
         self.observed = tuple(
             dict.fromkeys(g for one in self.likelihoods for g in (*one.of, *one.given))
         )
+
+    @cached_property
+    def _phases(self) -> list[_Phases]:
+        # Not before they are used: a training in compiled code has no use for them.
+        return [_Phases(self.energy, one, self.n_threads) for one in self.likelihoods]
 
     def init(self, random_state: Any = None) -> PhaseState:
         """State of the phases before the first update."""
@@ -396,25 +403,28 @@ class Objective:
         return batch
 
 
+def _check_groups(energy: Energy, one: LogLikelihood) -> None:
+    for g in (*one.of, *one.given, *one.without):
+        if g not in energy.groups:
+            raise unknown_group("the objective", g, energy.groups)
+    twice = set(one.of) & set(one.given)
+    if twice or not one.of:
+        raise ValueError(
+            f"an objective needs groups in 'of' that are not in 'given'; got of={one.of}, "
+            f"given={one.given}."
+        )
+    both = [g for g in one.without if g in (*one.of, *one.given)]
+    if both:
+        raise ValueError(
+            f"an objective cannot need group {both[0]!r} and take rows without it; got "
+            f"of={one.of}, given={one.given}, without={one.without}."
+        )
+
+
 class _Phases:
     """Positive and negative phase of one likelihood, over the part of the energy that it needs."""
 
     def __init__(self, energy: Energy, one: LogLikelihood, n_threads: int) -> None:
-        for g in (*one.of, *one.given, *one.without):
-            if g not in energy.groups:
-                raise unknown_group("the objective", g, energy.groups)
-        twice = set(one.of) & set(one.given)
-        if twice or not one.of:
-            raise ValueError(
-                f"an objective needs groups in 'of' that are not in 'given'; got of={one.of}, "
-                f"given={one.given}."
-            )
-        both = [g for g in one.without if g in (*one.of, *one.given)]
-        if both:
-            raise ValueError(
-                f"an objective cannot need group {both[0]!r} and take rows without it; got "
-                f"of={one.of}, given={one.given}, without={one.without}."
-            )
         energy = energy.part(one.of, one.given)
         self.energy = energy
         self.one = one

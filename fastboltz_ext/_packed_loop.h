@@ -25,9 +25,11 @@
 typedef void (*packed_sgemm)(char *, char *, int *, int *, int *, float *, float *, int *, float *,
                              int *, float *, float *, int *);
 
-/* Hidden units of one dense product: part of the result, since BLAS may sum in another order for
- * another size; never a function of the number of threads. */
-#define PACKED_DENSE_TILE 128
+/* Hidden units of one dense product at the most, and rows or visible units: part of the result, since BLAS
+ * may sum in another order for another size; never a function of the number of threads. Of larger ones
+ * BLAS copies less, of smaller ones there are enough for more threads. */
+#define PACKED_DENSE_TILE 256
+#define PACKED_DENSE_LONG 512
 
 /* Bytes of real-valued rows up to which they stay in the second cache, and their fields and their
  * statistics are summed here: panel by panel, the statistics right before the update that takes them. Of
@@ -363,33 +365,32 @@ FB_UNUSED static void packed_means_of_rows(packed_pair *q, const packed_weights 
             q->dense[r * stride + j] = unit * (float)q->p0[r * stride + j];
 }
 
-/* Positive phase of real-valued rows. Of many rows fields are BLAS's, and so is D = sum over rows of
- * mean_j x_i; a share is a number of whole tiles then. */
-FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *up,
-                                         ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
+/* One dense product in parts of nearly the same size, as BLAS is given them: of hidden units, and of
+ * rows in fields, or of visible units in D = sum over rows of mean_j x_i. */
+FB_UNUSED static void packed_dense_product(const packed_pair *q, ptrdiff_t n_rows, int statistics, int t,
+                                           int T)
 {
-    const ptrdiff_t V = q->n_visible, H = q->n_hidden, stride = packed_padded(H);
-    const ptrdiff_t tiles = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
+    const ptrdiff_t V = q->n_visible, H = q->n_hidden, length = statistics ? V : n_rows;
+    const ptrdiff_t of = (H + PACKED_DENSE_TILE - 1) / PACKED_DENSE_TILE;
+    const ptrdiff_t by = (length + PACKED_DENSE_LONG - 1) / PACKED_DENSE_LONG;
     char no = 'N', yes = 'T';
     float one = 1.0f, zero = 0.0f;
-    int v = (int)V, rows = (int)n_rows, apart = (int)stride;
-    if (packed_dense_room(q, n_rows, t, T) != NULL) {
-        const ptrdiff_t begin = packed_share(packed_words(H), t, T);
-        const ptrdiff_t end = packed_share(packed_words(H), t + 1, T);
-        packed_fields_of_rows(q, n_rows, begin, end);
-        packed_means_of_rows(q, up, n_rows, o, begin, end);
-        return;
-    }
-    for (ptrdiff_t tile = packed_share(tiles, t, T); tile < packed_share(tiles, t + 1, T); tile++) {
-        const ptrdiff_t begin = tile * PACKED_DENSE_TILE;
-        const ptrdiff_t end = begin + PACKED_DENSE_TILE < H ? begin + PACKED_DENSE_TILE : H;
-        int m = (int)(end - begin);
-        /* [row][unit] = x0 W', which Fortran sees as W x0' */
-        q->gemm(&yes, &no, &m, &rows, &v, &one, q->w + begin * V, &v, q->x0, &v, &zero,
-                q->dense + begin, &apart);
-        packed_means_of_rows(q, up, n_rows, o, begin / 32, packed_words(end));
-        q->gemm(&no, &yes, &v, &m, &rows, &one, q->x0, &v, q->dense + begin, &apart, &zero,
-                q->d0 + begin * V, &v);
+    int v = (int)V, rows = (int)n_rows, apart = (int)packed_padded(H);
+    for (ptrdiff_t part = packed_share(of * by, t, T); part < packed_share(of * by, t + 1, T); part++) {
+        const int i = (int)(part / by), k = (int)(part % by);
+        /* whole words: BLAS works on so many at a time */
+        const ptrdiff_t unit = 32 * packed_share(packed_words(H), i, (int)of);
+        const ptrdiff_t from = 32 * packed_share(packed_words(length), k, (int)by);
+        const ptrdiff_t last = 32 * packed_share(packed_words(H), i + 1, (int)of);
+        const ptrdiff_t end = 32 * packed_share(packed_words(length), k + 1, (int)by);
+        int units = (int)((last < H ? last : H) - unit), here = (int)((end < length ? end : length) - from);
+        float *const means = q->dense + unit;
+        if (statistics) /* D, which Fortran sees as x0' means */
+            q->gemm(&no, &yes, &here, &units, &rows, &one, q->x0 + from, &v, means, &apart, &zero,
+                    q->d0 + unit * V + from, &v);
+        else /* [row][unit] = x0 W', which Fortran sees as W x0' */
+            q->gemm(&yes, &no, &units, &here, &v, &one, q->w + unit * V, &v, q->x0 + from * V, &v,
+                    &zero, means + from * apart, &apart);
     }
 }
 
@@ -924,6 +925,26 @@ FB_UNUSED static void packed_wait(packed_pair *q, int T)
 #else
 #define PACKED_BARRIER
 #endif
+
+/* Positive phase of real-valued rows. Of many rows fields and statistics are BLAS's. */
+FB_UNUSED static void packed_dense_phase(packed_pair *q, const packed_weights *up,
+                                         ptrdiff_t n_rows, const packed_outputs *o, int t, int T)
+{
+    const ptrdiff_t words = packed_words(q->n_hidden);
+    const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
+    const int near = packed_dense_room(q, n_rows, t, T) != NULL;
+    if (near)
+        packed_fields_of_rows(q, n_rows, begin, end);
+    else {
+        packed_dense_product(q, n_rows, 0, t, T);
+        PACKED_BARRIER
+    }
+    packed_means_of_rows(q, up, n_rows, o, begin, end);
+    if (!near) {
+        PACKED_BARRIER
+        packed_dense_product(q, n_rows, 1, t, T);
+    }
+}
 
 /* What an update of so many rows in the two phases, of all processes together, counts in. */
 FB_INLINE packed_step packed_step_of(const packed_pair *q, ptrdiff_t n0, ptrdiff_t n1, float rate)

@@ -15,6 +15,7 @@ from sklearn.exceptions import NotFittedError
 import fastboltz as fb
 from fastboltz import RBM, BernoulliRBM
 from fastboltz.likelihood import ais, annealing_ladder, log_partition
+from fastboltz.models import base
 from fastboltz.optimizers import SGD, Adam, as_optimizer, as_schedule
 from fastboltz.validation import check_count, check_number, one_of
 
@@ -308,6 +309,38 @@ def test_another_number_of_columns_is_refused_everywhere():
             getattr(rbm, name)(_bits(d=4))
     with pytest.raises(ValueError, match=sentence):
         rbm.sample(20, init=_bits(d=4))
+
+
+def test_only_rows_in_which_nothing_could_be_wrong_are_not_shown_to_scikit_learn(monkeypatch):
+    model, seen = _fitted(), []
+    checks = base.validate_data
+
+    def counted(*args, **options):
+        seen.append(args[1])
+        return checks(*args, **options)
+
+    monkeypatch.setattr(base, "validate_data", counted)
+    x = _bits()
+    for plain in (x, x.astype(np.float32), x[:1], np.asfortranarray(x)):
+        model.transform(plain)
+    assert seen == []
+    for other in (x.tolist(), x.astype(int), x.astype(np.float16), sparse.csr_matrix(x)):
+        model.transform(other)
+    assert len(seen) == 4
+    missing, endless = x.copy(), x.copy()
+    missing[3, 2], endless[0, 0] = np.nan, -np.inf
+    for bad in (missing, endless, x[:, :4], x[:0], x[0], x[None], x.astype(object)[:, :2]):
+        with pytest.raises(ValueError):
+            model.transform(bad)
+    assert len(seen) == 11
+    # Sums that overflow say nothing; names of columns are compared.
+    assert (
+        base.check_rows(model, np.full((2, 5), 3e38, np.float32), reset=False).dtype == np.float32
+    )
+    assert len(seen) == 12
+    model.fit(pytest.importorskip("pandas").DataFrame(x, columns=list("abcde")))
+    with pytest.warns(UserWarning, match="valid feature names"):
+        model.transform(x)
 
 
 def test_hidden_values_of_another_number_are_refused():

@@ -8,19 +8,18 @@ from typing import Any, cast
 import numpy as np
 from scipy.special import logsumexp
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from fastboltz_ext import layers as kernels
 
 from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
-from ..chunks import real_types
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
 from ..terms import Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
-from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, unchanged_if_refused
+from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, check_rows, unchanged_if_refused
 from .deep import _check_depth, _check_layers, _spread
 
 #: States of all hidden units (log2) that an exact log-likelihood is computed from.
@@ -213,7 +212,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         check_count("n_iter_no_change", self.n_iter_no_change)
 
     def _check_rows(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
+        X = check_rows(self, X, reset=reset)
         self._check_support(Bernoulli(X.shape[1]), X, name)
         return X
 

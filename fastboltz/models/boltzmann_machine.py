@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from .. import rng, threads
 from ..chunks import is_chunked, real_types
@@ -20,7 +20,7 @@ from ..terms import Hyperedges
 from ..training import Callback, Rows
 from ..units import BY_NAME, Unit
 from ..validation import check_count, check_state, one_of, unknown_group
-from .base import CHUNK_ROWS, Data, EnergyEstimator, unchanged_if_refused
+from .base import CHUNK_ROWS, Data, EnergyEstimator, check_rows, unchanged_if_refused
 from .unknown import ObjectiveOfKnown, completed, log2_completions, log_sum_by_row
 
 #: With method="auto", gradients are exact up to so many states (log2).
@@ -370,8 +370,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             data = {g: self._check_group(f"X[{g!r}]", X[g]) for g in observed}
         else:
             sizes = self._sizes_in_table(X, reset)
-            options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
-            X = validate_data(self, X, reset=reset, accept_sparse="csr", **options)
+            X = check_rows(self, X, reset=reset, ensure_all_finite="allow-nan")
             data = self._cut_table(X, sizes)
         n_rows = {g: x.shape[0] for g, x in data.items()}
         if len(set(n_rows.values())) > 1:

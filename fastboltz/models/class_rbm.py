@@ -22,10 +22,10 @@ import numpy as np
 from sklearn.base import ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .. import rng, threads
-from ..chunks import is_chunked, parts_of, real_types
+from ..chunks import is_chunked, parts_of
 from ..energy import Energy
 from ..objectives import LogLikelihood
 from ..optimizers import Linear, Schedule, as_optimizer
@@ -33,7 +33,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Best, Callback, Rows, Trainer, TrainingState
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_flag, check_number, one_of
-from .base import Data, EnergyEstimator, unchanged_if_refused
+from .base import Data, EnergyEstimator, check_rows, unchanged_if_refused
 from .labels import is_unlabelled, listed_labels, plain_labels
 
 OBJECTIVES = ("hybrid", "discriminative", "generative", "semi-supervised")
@@ -373,7 +373,7 @@ class _LabelMachine(
         if y is not None and not isinstance(y, str):
             # Of y, whether it is there: its own sentences are `_check_labels`'s.
             y = "no_validation"
-        X = validate_data(self, X, y, reset=reset, accept_sparse="csr", dtype=real_types(X))
+        X = check_rows(self, X, y, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X
@@ -483,7 +483,7 @@ class _LabelMachine(
         return _BestWeights(self, X, numbers)
 
     def _check_validation_rows(self, X: Any) -> Any:
-        X = validate_data(self, X, reset=False, accept_sparse="csr", dtype=real_types(X))
+        X = check_rows(self, X, reset=False)
         self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
         return X
 

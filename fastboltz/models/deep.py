@@ -11,11 +11,11 @@ import numpy as np
 from scipy import sparse
 from scipy.special import entr
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from .. import rng, threads
 from ..callbacks import Watch
-from ..chunks import Part, is_chunked, mapped, real_types, take_names
+from ..chunks import Part, is_chunked, mapped, take_names
 from ..energy import Energy
 from ..gibbs import layer
 from ..likelihood import LogPartition
@@ -26,7 +26,7 @@ from ..terms import Params
 from ..training import Callback, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
-from .base import Data, refuse_unnamed, unchanged_if_refused
+from .base import Data, check_rows, refuse_unnamed, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
 from .rbm import RBM
 
@@ -594,7 +594,7 @@ centered, n_threads, callbacks, verbose, random_state
         self.random_state = random_state
 
     def _check_rows(self, X: Any, *, reset: bool) -> Any:
-        return validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
+        return check_rows(self, X, reset=reset)
 
     @unchanged_if_refused
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:

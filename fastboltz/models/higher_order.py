@@ -7,9 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import validate_data
 
-from ..chunks import real_types
 from ..energy import Energy
 from ..gibbs import ChainState
 from ..terms import DenseTerm, Hyperedges, Params, as_edges
@@ -17,7 +15,7 @@ from ..training import Callback
 from ..units import Bernoulli, Spin, Unit
 from ..units.base import check_range
 from ..validation import check_count, one_of
-from .base import Data, refuse_bits
+from .base import Data, check_rows, refuse_bits
 from .boltzmann_machine import BoltzmannMachine
 
 _UNITS = {"bernoulli": Bernoulli, "spin": Spin}
@@ -188,8 +186,8 @@ centered, n_threads, callbacks, verbose, random_state
             )
 
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
-        options = {"dtype": real_types(X), "ensure_all_finite": "allow-nan"}
-        X = validate_data(self, X, reset=reset, **options)
+        options = {"accept_sparse": False, "ensure_all_finite": "allow-nan"}
+        X = check_rows(self, X, reset=reset, **options)
         self._check_support(_UNITS[self.units](X.shape[1]), X)
         n_hidden = self.n_hidden if reset else self.energy_.groups["s"].size - X.shape[1]
         return {"s": self._beside_hidden(X, n_hidden)}

@@ -17,10 +17,10 @@ import numpy as np
 from scipy.special import entr, logsumexp
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from .. import rng, threads
-from ..chunks import Part, is_chunked, mapped, real_types
+from ..chunks import Part, is_chunked, mapped
 from ..energy import Energy
 from ..enumeration import split
 from ..gibbs import Gibbs
@@ -30,7 +30,14 @@ from ..terms import Params
 from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
-from .base import CHUNK_ROWS, Data, EnergyEstimator, refuse_unnamed, unchanged_if_refused
+from .base import (
+    CHUNK_ROWS,
+    Data,
+    EnergyEstimator,
+    check_rows,
+    refuse_unnamed,
+    unchanged_if_refused,
+)
 from .class_rbm import _LabelMachine
 from .labels import UNLABELLED, is_unlabelled, plain_labels
 from .rbm import RBM
@@ -801,7 +808,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         return X, self._check_weights(sample_weight, X)
 
     def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
-        X = validate_data(self, X, reset=reset, accept_sparse="csr", dtype=real_types(X))
+        X = check_rows(self, X, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X

@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
 from .. import low_rank, rng, threads
 from ..chunks import is_chunked, precisions
@@ -20,7 +20,7 @@ from ..terms import Params
 from ..training import Callback, Rows, Trainer
 from ..units import Bernoulli, Own, Unit
 from ..validation import check_count, check_number, one_of
-from .base import Data, EnergyEstimator, unchanged_if_refused
+from .base import Data, EnergyEstimator, check_rows, unchanged_if_refused
 
 #: A low-rank fit of which fewer of the samples are effective is said to be in doubt.
 _EFFECTIVE = 0.05
@@ -321,14 +321,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                     )
 
     def _check_rows_of(self, X: Any, *, reset: bool, allow_nan: bool = False) -> Any:
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            accept_sparse="csr",
-            dtype=precisions(X),
-            ensure_all_finite="allow-nan" if allow_nan else True,
-        )
+        finite = "allow-nan" if allow_nan else True
+        X = check_rows(self, X, reset=reset, dtype=precisions(X), ensure_all_finite=finite)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
         self._check_support(unit, X)
         return X
