@@ -172,9 +172,15 @@ class Recurrent(ABC):
         state = np.tile(start, (x.shape[1], 1)) if carried is None else carried
         before = np.empty((*x.shape[:2], len(start)), start.dtype)
         tape = Tape(x, before, np.empty_like(before), reset)
+        self._forward(params, tape, drive, state)
+        return tape
+
+    def _forward(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
+        """States of all steps from that before the first, onto the tape."""
+        before, reset = tape.before, tape.reset
         resets = reset.sum(axis=1).tolist()
-        for t in range(len(x)):
-            before[t] = np.where(reset[t][:, None], start, state) if resets[t] else state
+        for t in range(len(before)):
+            before[t] = np.where(reset[t][:, None], params[START], state) if resets[t] else state
             made = self.step(params, before[t], drive[t])
             if t == 0:
                 what = "u(t), one row a sequence, and what back() wants to see again (or None)"
@@ -182,7 +188,6 @@ class Recurrent(ABC):
             state, kept = made
             tape.after[t] = state
             tape.kept.append(kept)
-        return tape
 
     def _check_made(
         self, method: str, what: str, made: Any, at: int, shape: tuple[int, ...]
@@ -219,6 +224,14 @@ class Recurrent(ABC):
         grad : ndarray of shape (n_steps, n_sequences, n_units)
             Gradient by what each step is given, u(t - 1), other steps held.
         """
+        drives = self._backward(params, tape, grad, out[START])
+        if drives is not None:
+            self.collect(params, unit, tape, drives, out, n_threads)
+
+    def _backward(
+        self, params: Params, tape: Tape, grad: np.ndarray, start: np.ndarray
+    ) -> np.ndarray | None:
+        """Gradient by the drives of all steps, if there are any; that by the start is added."""
         carry = np.zeros_like(grad[0])
         drives: np.ndarray | None = None
         resets = tape.reset.sum(axis=1).tolist()
@@ -235,10 +248,9 @@ class Recurrent(ABC):
             drives[t] = drive
             if resets[t]:
                 begins = tape.reset[t]
-                out[START] += carry[begins].sum(axis=0)
+                start += carry[begins].sum(axis=0)
                 carry[begins] = 0
-        if drives is not None:
-            self.collect(params, unit, tape, drives, out, n_threads)
+        return drives
 
 
 class Tanh(Recurrent):
@@ -249,17 +261,58 @@ class Tanh(Recurrent):
         a += drive
         return np.tanh(a, out=a), None
 
-    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
-        turned = _turned(params)
-        slopes = tape.after * tape.after
-        return [(slope, turned) for slope in np.subtract(1, slopes, out=slopes)]
-
     def back(
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        slope, turned = kept
-        d = grad * slope
-        return d, np.dot(d, turned)
+        d = grad * (1 - after * after)
+        return d, np.dot(d, params[f"{PREFIX}state"].T)
+
+    # The same over all steps, in place: small models spend much of their time here.
+
+    def _is_plain(self) -> bool:
+        """Whether the steps are those above: a subclass may have its own."""
+        own = type(self)
+        return (own.step, own.back, own.slopes) == (Tanh.step, Tanh.back, Recurrent.slopes)
+
+    def _forward(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
+        if not self._is_plain():
+            super()._forward(params, tape, drive, state)
+            return
+        w, reset, after = params[f"{PREFIX}state"], tape.reset, tape.after
+        if not len(after):
+            return
+        resets = reset.sum(axis=1)
+        for t, n_begin in enumerate(resets.tolist()):
+            if n_begin:
+                state = np.where(reset[t][:, None], params[START], state)
+            if t == 0 or n_begin:
+                tape.before[t] = state
+            a = np.dot(state, w, out=after[t])
+            a += drive[t]
+            state = np.tanh(a, out=a)
+        goes_on = resets[1:] == 0
+        tape.before[1:][goes_on] = after[:-1][goes_on]
+
+    def _backward(
+        self, params: Params, tape: Tape, grad: np.ndarray, start: np.ndarray
+    ) -> np.ndarray | None:
+        if not self._is_plain():
+            return super()._backward(params, tape, grad, start)
+        if not len(grad):
+            return None
+        turned, reset = _turned(params), tape.reset
+        slopes = tape.after * tape.after
+        np.subtract(1, slopes, out=slopes)
+        carry, drives = np.zeros_like(grad[0]), np.empty_like(slopes)
+        resets = reset.sum(axis=1).tolist()
+        for t in reversed(range(len(grad))):
+            d = np.multiply(carry, slopes[t], out=drives[t])
+            np.dot(d, turned, out=carry)
+            carry += grad[t]
+            if resets[t]:
+                start += carry[reset[t]].sum(axis=0)
+                carry[reset[t]] = 0
+        return drives
 
 
 class GRU(Recurrent):

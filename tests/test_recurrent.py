@@ -535,6 +535,37 @@ def test_the_way_back_through_a_network_is_that_of_differences(network, carried)
             assert out[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-7), (key, at)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("carried", [False, True])
+def test_all_steps_of_tanh_in_place_are_its_steps_one_by_one(carried, dtype):
+    """Catches a state that goes on where a sequence begins, or a step that is not kept."""
+
+    class Stepwise(Tanh):
+        def step(self, params, before, drive):
+            return super().step(params, before, drive)
+
+    rng = np.random.default_rng(0)
+    x = (rng.random((9, 4, 5)) < 0.5).astype(dtype)
+    reset = rng.random((9, 4)) < 0.2
+    reset[0], reset[4], reset[5] = not carried, True, False
+    params = Tanh().init(3, 5, 6, dtype)
+    params = {k: w + dtype(0.1) for k, w in params.items()}
+    state = rng.standard_normal((4, 6)).astype(dtype) if carried else None
+    grad = rng.standard_normal((9, 4, 6)).astype(dtype)
+    found = []
+    for network in (Tanh(), Stepwise()):
+        tape = network.forward(params, fb.Bernoulli(5), x, reset, state)
+        out = {k: np.zeros_like(w) for k, w in params.items()}
+        network.backward(params, fb.Bernoulli(5), tape, grad, out)
+        found.append((tape, out))
+    (fast, gradient), (slow, expected) = found
+    np.testing.assert_array_equal(fast.before, slow.before)
+    np.testing.assert_array_equal(fast.after, slow.after)
+    for k in params:
+        assert np.abs(expected[k]).max() > 0
+        np.testing.assert_allclose(gradient[k], expected[k], rtol=1e-4, atol=1e-5, err_msg=k)
+
+
 def test_networks_begin_with_orthogonal_states_and_repeatably():
     for network in (Tanh(), GRU()):
         params = network.init(5, 7, 4, np.float32)
