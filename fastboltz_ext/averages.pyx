@@ -40,6 +40,11 @@ cdef int64_t best = min(
     LEVELS.get(os.environ.get("FASTBOLTZ_KERNEL", "").removesuffix(" tables"), AVERAGES_AVX512),
 )
 
+addresses = np.array(
+    [<size_t>&averages_ones, <size_t>&averages_widen, <size_t>&averages_add, best],
+    dtype=np.uint64,
+)
+
 
 def kernels():
     """Names that `ones` accepts on this processor, the fastest first."""
@@ -100,12 +105,4 @@ def functions():
         *sums, int64_t step)``, where sums stand ``step`` apart and those of y are left alone if
         ``counted``. Then the level that the first is to be given.
     """
-    return np.array(
-        [
-            <size_t>&averages_ones,
-            <size_t>&averages_widen,
-            <size_t>&averages_add,
-            best,
-        ],
-        dtype=np.uint64,
-    )
+    return addresses

@@ -139,12 +139,15 @@ class Distribution(ABC):
 
     def structured(self, flat: np.ndarray) -> Any:
         """(rows, n_parameters) as an array like the one parameter, or a dict of several."""
+        if len(self.parameters) == 1:
+            (value,) = self.parameters.values()
+            return flat.reshape(value.shape).copy()
         out, at = {}, 0
         for name, value in self.parameters.items():
             size = value.size // self.rows
             out[name] = flat[:, at : at + size].reshape(value.shape).copy()
             at += size
-        return next(iter(out.values())) if len(out) == 1 else out
+        return out
 
     def flattened(self, given: Any, n: int, what: str) -> np.ndarray:
         """Gradients by parameter, each (n, *shape of the parameter), as (n, rows, n_parameters)."""

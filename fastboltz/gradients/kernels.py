@@ -223,10 +223,10 @@ def _add(y: np.ndarray, mean: np.ndarray, j: float, out: np.ndarray) -> None:
         out[4, u] += h * h
 
 
-@nb.njit(types.void(_f64_3, _f64_1, _f64_3, _f64_2, _f64_3), nogil=True, cache=True)
+@nb.njit(types.void(_f64_3, types.int64[::1], _f64_3, _f64_2, _f64_3), nogil=True, cache=True)
 def from_states(
     states: np.ndarray,
-    counts: np.ndarray,
+    edges: np.ndarray,
     sums: np.ndarray,
     mean: np.ndarray,
     moments: np.ndarray,
@@ -238,12 +238,13 @@ def from_states(
     """
     rows, width = mean.shape
     for at in range(states.shape[0]):
+        count = np.float64(edges[at + 1] - edges[at])
         for r in range(rows):
             for i in range(width):
                 u = r * width + i
                 on, off = 1 - mean[r, i], -mean[r, i]
                 n, j, jj = states[at, 0, u], states[at, 1, u], states[at, 2, u]
-                rest, j_rest, jj_rest = counts[at] - n, sums[at, 0, r] - j, sums[at, 1, r] - jj
+                rest, j_rest, jj_rest = count - n, sums[at, 0, r] - j, sums[at, 1, r] - jj
                 moments[at, 0, u] = j * on + j_rest * off
                 moments[at, 1, u] = n * on + rest * off
                 moments[at, 2, u] = jj * on * on + jj_rest * off * off

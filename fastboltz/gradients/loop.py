@@ -126,7 +126,7 @@ def gather(
         Where the next pieces begin; ``at == end`` where no range is left.
     """
     stop = min(start + size, int(bounds[end]))
-    after = int(np.searchsorted(bounds, stop, side="right")) - 1
+    after = int(bounds.searchsorted(stop, side="right")) - 1
     last = after if bounds[after] < stop else after - 1
     pieces = np.empty((last + 1 - at, 4), dtype=np.int64)
     pieces[:, 0] = bounds[at : last + 1]
@@ -334,7 +334,7 @@ def _finished(sums: Sums, distribution: Distribution, by_state: np.ndarray | Non
 
         assert isinstance(distribution, Discrete)
         mean = distribution.mean.reshape(distribution.rows, -1)
-        from_states(by_state, sums.counts[:, 0].copy(), sums.costs, mean, sums.flat)
+        from_states(by_state, sums.edges, sums.costs, mean, sums.flat)
     return sums
 
 
