@@ -80,6 +80,17 @@ FB_INLINE void averages_tie(averages_draw *draw, ptrdiff_t row, ptrdiff_t unit)
         averages_break_ties(draw);
 }
 
+/* Bytes of words, the lowest first. */
+FB_INLINE void averages_bytes(const uint32_t *words, ptrdiff_t n_bytes, uint8_t *to)
+{
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    memcpy(to, words, (size_t)n_bytes);
+#else
+    for (ptrdiff_t k = 0; k < n_bytes; k++)
+        to[k] = (uint8_t)(words[k / 4] >> k % 4 * 8);
+#endif
+}
+
 /* Blocks of 16 units that are drawn together, and words of some rows of them. */
 #define AVERAGES_BLOCKS 64
 #define AVERAGES_ROOM (4 * AVERAGES_BLOCKS * 4)
@@ -97,17 +108,17 @@ FB_CLONES FB_UNUSED static void averages_ones_any(averages_draw *draw)
             upper[k] = averages_upper(draw, 16 * first + k);
         for (ptrdiff_t row = 0; row < draw->n_rows; row += at_once) {
             const ptrdiff_t rows = draw->n_rows - row < at_once ? draw->n_rows - row : at_once;
+            uint16_t total[16 * AVERAGES_BLOCKS] = {0};
             philox_fill(words, draw->at, (uint32_t)row, (uint32_t)first, blocks, rows);
             for (ptrdiff_t r = 0; r < rows; r++) {
                 uint8_t own[16 * AVERAGES_BLOCKS], *to = draw->out + (row + r) * draw->stride + 16 * first;
-                for (ptrdiff_t k = 0; k < n_bytes; k++) /* the lowest byte is first */
-                    own[k] = (uint8_t)(words[4 * blocks * r + k / 4] >> k % 4 * 8);
+                averages_bytes(words + 4 * blocks * r, n_bytes, own);
                 for (ptrdiff_t k = 0; k < n_bytes; k++)
                     to[k] = own[k] < upper[k];
                 for (ptrdiff_t k = 0; k < n_bytes; k++)
                     equal[k] = own[k] == upper[k];
-                for (ptrdiff_t k = 0; k < known && draw->counts != NULL; k++)
-                    draw->counts[16 * first + k] += to[k];
+                for (ptrdiff_t k = 0; k < n_bytes; k++)
+                    total[k] = (uint16_t)(total[k] + to[k]);
                 for (ptrdiff_t k = 0; k < n_bytes; k += 8) {
                     uint64_t some;
                     memcpy(&some, equal + k, sizeof some);
@@ -116,6 +127,8 @@ FB_CLONES FB_UNUSED static void averages_ones_any(averages_draw *draw)
                             averages_tie(draw, row + r, 16 * first + i);
                 }
             }
+            for (ptrdiff_t k = 0; k < known && draw->counts != NULL; k++)
+                draw->counts[16 * first + k] += total[k];
         }
     }
 }
