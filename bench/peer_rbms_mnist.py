@@ -19,7 +19,8 @@ from rbms.training.pcd import fit_batch_pcd
 
 
 class Training:
-    """One training, from its own starting weights, with as many chains as rows of a minibatch.
+    """One training, from its own starting weights, with as many chains as rows of a minibatch
+    or as ``n_chains`` says.
 
     Where ``falls`` is a number of passes, the rate falls to zero until then.
     """
@@ -37,7 +38,7 @@ class Training:
         self.model.init_grad()
         self.rate, self.falls = asked["learning_rate"], asked["falls"]
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=self.rate, maximize=True)
-        self.chains = self.model.init_chains(self.rows)
+        self.chains = self.model.init_chains(asked.get("n_chains") or self.rows)
         self.weights = torch.ones(self.rows)
         self.update, self.seconds = 0, 0.0
 
