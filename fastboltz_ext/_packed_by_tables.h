@@ -22,11 +22,12 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets
         ptrdiff_t room = PACKED_BLOCKS;
         int32_t *free = tables + PACKED_TABLES_ROOM;
         for (int i = 0; i < n_sets && room > 0; i++) {
-            ptrdiff_t groups = packed_groups(sets[i].n_rows) - done[i];
-            if (groups == 0)
+            const ptrdiff_t left = sets[i].n_rows - 16 * done[i], most = 16 * PACKED_BLOCK * room;
+            if (left <= 0)
                 continue;
-            groups = groups < room * PACKED_BLOCK ? groups : room * PACKED_BLOCK;
-            free = packed_part_place(parts + n_parts, done[i], groups, w->n_in, free);
+            free = packed_part_place(parts + n_parts, done[i], left < most ? left : most, w->n_in,
+                                     free);
+            const ptrdiff_t groups = parts[n_parts].n_groups;
             TABLES(packed_part_fill)(parts + n_parts, sets[i].x, w->n_in, w->low);
             set[n_parts++] = sets + i;
             done[i] += groups;
@@ -66,7 +67,7 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_product_tables)(const packed_p
     for (ptrdiff_t from = 0; from < p->n_units; from += at_once) {
         const ptrdiff_t to = from + at_once < p->n_units ? from + at_once : p->n_units;
         packed_part part;
-        packed_part_place(&part, from / 16, packed_groups(to) - from / 16, p->n_rows,
+        packed_part_place(&part, from / 16, to - from, p->n_rows,
                           tables + PACKED_TABLES_ROOM);
         TABLES(packed_part_fill)(&part, p->turned, p->n_rows, 0);
         PACKED_PRODUCT(TABLES(packed_panel_sums)(&part, 1, p->n_rows, panel, PACKED_PANEL, 1, columns,
@@ -83,11 +84,11 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     packed_part parts[2];
     float *room = packed_dense_room(q, n0, t, T);
     int32_t *tables = q->scratch[t], *free = tables + PACKED_TABLES_ROOM;
-    const ptrdiff_t group = from / 16, groups = packed_groups(to) - group;
+    const ptrdiff_t group = from / 16, units = to - from;
     const ptrdiff_t rows0 = 16 * packed_groups(n0), rows1 = 16 * packed_groups(n1);
     const int32_t bound = (int32_t)1 << step->mean_shift; /* means are no larger than 1 */
-    free = packed_part_place(parts, group, groups, q->real ? 0 : n0, free);
-    packed_part_place(parts + 1, group, groups, n1, free);
+    free = packed_part_place(parts, group, units, q->real ? 0 : n0, free);
+    packed_part_place(parts + 1, group, units, n1, free);
     if (!q->real)
         TABLES(packed_part_fill)(parts, q->v0_turned, n0, 0);
     TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1, 0);

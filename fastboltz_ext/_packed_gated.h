@@ -429,7 +429,7 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff
         const ptrdiff_t two = 2 * 16 * groups * PACKED_PANEL; /* numbers of two panels */
         const uint32_t *bits = p->x + g * packed_words(p->n_in) * 16;
         packed_part part;
-        __m256i *const so_far = (__m256i *)packed_part_place(&part, g, groups, p->n_in,
+        __m256i *const so_far = (__m256i *)packed_part_place(&part, g, 16 * groups, p->n_in,
                                                              room + PACKED_TABLES_ROOM);
         float *const sum = (float *)(so_far + 2 * 16 * groups);
         const int ones = packed_is_by_ones(&part, bits, p->n_in, share);

@@ -59,7 +59,8 @@ enum { PACKED_BY_LANES, PACKED_BY_ONES, PACKED_BY_FIVES };
 
 /* Rows whose sums are asked for, some blocks of them. */
 typedef struct {
-    ptrdiff_t first_group, n_groups; /* groups of 16 rows */
+    ptrdiff_t first_group, n_groups; /* groups of 16 rows, an even number */
+    ptrdiff_t n_used; /* of which so many have rows: the sums of the last may be zero once and for all */
     /* AVX-512: [tall block][word of 20 inputs][group of the block][lane], a byte is five inputs, or with
      * sums of 16 bits [tall block][word of 12 inputs][two groups][lane], a byte is six; AVX2: see
      * _packed_bytes.h */
@@ -123,14 +124,17 @@ FB_INLINE ptrdiff_t packed_part_size(ptrdiff_t n_in, ptrdiff_t blocks)
            (blocks * packed_twelves(n_in) + 63) / 64 * 16;
 }
 
-/* Lays a part out from `memory`; returns what is behind it. */
-FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, ptrdiff_t n_groups,
+/* Lays a part of so many rows out from `memory`; returns what is behind it. */
+FB_INLINE int32_t *packed_part_place(packed_part *part, ptrdiff_t first_group, ptrdiff_t n_rows,
                                      ptrdiff_t n_in, int32_t *memory)
 {
-    const ptrdiff_t blocks = packed_blocks(n_groups);
+    const ptrdiff_t n_groups = packed_groups(n_rows), blocks = packed_blocks(n_groups);
     part->first_group = first_group;
     part->n_groups = n_groups;
+    part->n_used = (n_rows + PACKED_LANES - 1) / PACKED_LANES;
     part->sums = memory;
+    memset(memory + part->n_used * PACKED_PANEL * PACKED_LANES, 0,
+           (size_t)((n_groups - part->n_used) * PACKED_PANEL * PACKED_LANES) * sizeof *memory);
     part->index = (uint32_t *)(memory + blocks * 16 * PACKED_BLOCK * PACKED_PANEL);
     /* indices are read up to three bytes past their end */
     part->any = (uint8_t *)(part->index + (packed_index_size(n_in, blocks) + 15) / 16 * 16);
@@ -173,10 +177,11 @@ FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, 
                 __builtin_prefetch(w + c * c_step + k, 0, 2);
 }
 
-/* Registers of the tall block that begins with register g of n: of groups, or of two groups each. */
+/* Registers of the tall block that begins with register g of n: of groups, or of two groups each. One or
+ * two that are left over belong to the block before: by themselves they would wait for each other. */
 FB_INLINE ptrdiff_t packed_tall(ptrdiff_t n, ptrdiff_t g)
 {
-    return n - g < PACKED_TALL ? n - g : PACKED_TALL;
+    return n - g <= PACKED_TALL + 2 ? n - g : PACKED_TALL;
 }
 
 /* Twelve bits of 16 rows, from bit `at` of their words on, as two bytes of six. */
@@ -202,8 +207,8 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_low(packed_part *part, const ui
     const ptrdiff_t n_words = packed_words(n_in), twelves = packed_twelves(n_in);
     uint32_t *to = part->index;
     uint8_t *any = part->any;
-    for (ptrdiff_t b = 0; b < part->n_groups / 2; b += PACKED_TALL) {
-        const ptrdiff_t registers = packed_tall(part->n_groups / 2, b);
+    for (ptrdiff_t b = 0, registers; b < part->n_groups / 2; b += registers) {
+        registers = packed_tall(part->n_groups / 2, b);
         const uint32_t *from = bits + (part->first_group + 2 * b) * n_words * 16;
         for (ptrdiff_t k = 0; k < twelves; k++) {
             __m512i ones = _mm512_setzero_si512();
@@ -234,8 +239,8 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
     const __m512i m2 = _mm512_set1_epi32(0x1f0000), m3 = _mm512_set1_epi32(0x1f000000);
     uint32_t *to = part->index;
     uint8_t *any = part->any;
-    for (ptrdiff_t b = 0; b < part->n_groups; b += PACKED_TALL) {
-        const ptrdiff_t groups = packed_tall(part->n_groups, b);
+    for (ptrdiff_t b = 0, groups; b < part->n_used; b += groups) {
+        groups = packed_tall(part->n_used, b);
         const uint32_t *from = bits + (part->first_group + b) * n_words * 16;
         for (ptrdiff_t k = 0; k < twenties; k++, to += 16 * groups) {
             const ptrdiff_t w = 20 * k / 32;
@@ -357,7 +362,7 @@ typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
     {                                                                                            \
         __m512i sum[PACKED_COLUMNS][REGISTERS];                                                   \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 8") for (int g = 0; g < REGISTERS; g++) sum[c][g] =               \
+            _Pragma("GCC unroll 10") for (int g = 0; g < REGISTERS; g++) sum[c][g] =               \
                 begins ? _mm512_setzero_si512() : _mm512_load_si512(to + g * (STEP) + c * 16);    \
         const char *word = (const char *)index;                                                  \
         for (; count > 0; count -= BYTES, word += 64 * REGISTERS, any++) {                        \
@@ -369,23 +374,29 @@ typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
             for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) {     \
                 const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16);     \
                 const __m512i low1 = _mm512_load_si512(t + 32), high1 = _mm512_load_si512(t + 48);\
-                _Pragma("GCC unroll 4") for (int g = 0; g + 1 < REGISTERS; g += 2)                \
+                _Pragma("GCC unroll 5") for (int g = 0; g + 1 < REGISTERS; g += 2)                \
                     PACKED_PICK_ADD(g, BITS, LETTER);                                            \
                 if (REGISTERS % 2)                                                               \
                     PACKED_PICK_ADD_ONE(REGISTERS - 1, BITS, LETTER);                            \
             }                                                                                    \
         }                                                                                        \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
-            _Pragma("GCC unroll 8") for (int g = 0; g < REGISTERS; g++)                           \
+            _Pragma("GCC unroll 10") for (int g = 0; g < REGISTERS; g++)                           \
                 _mm512_store_si512(to + g * (STEP) + c * 16, sum[c][g]);                          \
     }
 
 #define PACKED_LOOK_UP_FIVES(n) PACKED_LOOK_UP(packed_fives_##n, n, 32, "d", 4, 16 * PACKED_PANEL)
 #define PACKED_LOOK_UP_SIXES(n) PACKED_LOOK_UP(packed_sixes_##n, n, 16, "w", 2, 32 * PACKED_PANEL)
+PACKED_LOOK_UP_FIVES(1)
 PACKED_LOOK_UP_FIVES(2)
+PACKED_LOOK_UP_FIVES(3)
 PACKED_LOOK_UP_FIVES(4)
+PACKED_LOOK_UP_FIVES(5)
 PACKED_LOOK_UP_FIVES(6)
+PACKED_LOOK_UP_FIVES(7)
 PACKED_LOOK_UP_FIVES(8)
+PACKED_LOOK_UP_FIVES(9)
+PACKED_LOOK_UP_FIVES(10)
 PACKED_LOOK_UP_SIXES(1)
 PACKED_LOOK_UP_SIXES(2)
 PACKED_LOOK_UP_SIXES(3)
@@ -394,15 +405,18 @@ PACKED_LOOK_UP_SIXES(5)
 PACKED_LOOK_UP_SIXES(6)
 PACKED_LOOK_UP_SIXES(7)
 PACKED_LOOK_UP_SIXES(8)
+PACKED_LOOK_UP_SIXES(9)
+PACKED_LOOK_UP_SIXES(10)
 
 typedef void (*packed_look_up)(const uint32_t *index, const uint8_t *any, ptrdiff_t count,
                                const int32_t *t, int32_t *to, int begins);
-/* By the number of registers; of groups of 16 rows there is an even number. */
-FB_UNUSED static const packed_look_up packed_fives_of[] = {NULL, NULL, packed_fives_2, NULL, packed_fives_4,
-                                                 NULL, packed_fives_6, NULL, packed_fives_8};
+/* By the number of registers. */
+FB_UNUSED static const packed_look_up packed_fives_of[] = {
+    NULL, packed_fives_1, packed_fives_2, packed_fives_3, packed_fives_4, packed_fives_5,
+    packed_fives_6, packed_fives_7, packed_fives_8, packed_fives_9, packed_fives_10};
 FB_UNUSED static const packed_look_up packed_sixes_of[] = {
-    NULL, packed_sixes_1, packed_sixes_2, packed_sixes_3, packed_sixes_4,
-    packed_sixes_5, packed_sixes_6, packed_sixes_7, packed_sixes_8};
+    NULL, packed_sixes_1, packed_sixes_2, packed_sixes_3, packed_sixes_4, packed_sixes_5,
+    packed_sixes_6, packed_sixes_7, packed_sixes_8, packed_sixes_9, packed_sixes_10};
 
 /* Sums of 16 bits of a part's rows to those of 32, in multiples of 2^-PACKED_SHIFT, in place. */
 FB_AVX512 FB_UNUSED static void packed_widen(const packed_part *part, ptrdiff_t columns, int up)
@@ -444,10 +458,10 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
                 packed_tables_avx512(from, k_step, c_step, count, tables);
             for (int i = 0; i < n_parts; i++) {
                 const packed_part *part = parts + i;
-                const ptrdiff_t registers = low ? part->n_groups / 2 : part->n_groups;
+                const ptrdiff_t registers = low ? part->n_groups / 2 : part->n_used;
                 const ptrdiff_t step = (low ? 2 : 1) * PACKED_PANEL * 16;
-                for (ptrdiff_t g = 0, b = 0; g < registers; g += PACKED_TALL, b++) {
-                    const ptrdiff_t here = packed_tall(registers, g);
+                for (ptrdiff_t g = 0, b = 0, here; g < registers; g += here, b++) {
+                    here = packed_tall(registers, g);
                     (low ? packed_sixes_of : packed_fives_of)[here](
                         part->index + (g * words + k * here) * 16, part->any + b * words + k, count,
                         tables, part->sums + g * step + c * 16, k == 0);

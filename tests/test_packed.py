@@ -22,9 +22,9 @@ from fastboltz_ext import packed, philox
 #: The portable one first, which others are compared to.
 KERNELS = packed.kernels()[::-1]
 both_kernels = pytest.mark.skipif(len(KERNELS) == 1, reason="this processor has no AVX2")
-#: Nothing, one, and around 4, 8, 16, 32, 64.
-SIZES = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65]
-sizes = st.one_of(st.sampled_from(SIZES), st.integers(0, 140))
+#: Nothing, one, and around 4, 8, 16, 32, 64, and what a block of 128 takes along.
+SIZES = [0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 129, 145]
+sizes = st.one_of(st.sampled_from(SIZES), st.integers(0, 170))
 lows = st.sampled_from([0.0, -1.0])
 every_shape = settings(
     max_examples=120,
@@ -873,7 +873,9 @@ def test_clamped_and_unfit_chains_are_not_made_on_bits(on_bits):
 @pytest.mark.parametrize("low_in", [0.0, -1.0])
 @pytest.mark.parametrize("scale", [0.3, 1e-4])
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (33, 31, 9), (64, 32, 8), (100, 70, 50), (97, 200, 40)], ids=str
+    "shape",
+    [(1, 1, 1), (33, 31, 9), (64, 32, 8), (100, 70, 50), (97, 200, 40), (280, 30, 9), (300, 30, 9)],
+    ids=str,
 )
 def test_low_precision_is_the_rounded_product_with_the_same_bytes_everywhere(
     shape, low_in, transpose, scale

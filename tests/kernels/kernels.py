@@ -15,7 +15,7 @@ import numpy as np
 import fastboltz_ext
 from fastboltz_ext import averages, layers, packed, philox, site_gibbs, updates
 
-SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129)
+SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129, 145)
 FEW = (1, 7, 17, 33, 66)
 DTYPES = (np.float32, np.float64)
 ADDRESS = {"seed": 2**63 + 5, "stream": 7, "step": 2**32 - 9, "row0": 2**32 - 300}
