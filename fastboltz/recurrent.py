@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from fastboltz_ext import layers, packed
+from fastboltz_ext import recurrent as steps
 
 from . import interrupts, products, rng, threads
 from .energy import Energy
@@ -60,7 +61,7 @@ class Tape:
         u(t - 1) and u(t): what step t is given, and what it leaves.
     reset : ndarray of bool, shape (n_steps, n_sequences)
         Where a sequence begins, so that u(t - 1) is the learnt start.
-    kept : list
+    kept : list or ndarray
         Whatever the recurrent part wants to see again, one entry a step.
     """
 
@@ -68,7 +69,7 @@ class Tape:
     before: np.ndarray
     after: np.ndarray
     reset: np.ndarray
-    kept: list[Any] = field(default_factory=list)
+    kept: Any = field(default_factory=list)
 
 
 class Recurrent(ABC):
@@ -121,13 +122,6 @@ class Recurrent(ABC):
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Gradients by the step's drive and by u(t - 1), from that by u(t)."""
-
-    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
-        """What `back` sees as each step's ``kept``.
-
-        As `step` left it; a subclass may make of it, for all steps at once, what needs no gradient.
-        """
-        return tape.kept
 
     def collect(
         self,
@@ -235,9 +229,8 @@ class Recurrent(ABC):
         carry = np.zeros_like(grad[0])
         drives: np.ndarray | None = None
         resets = tape.reset.sum(axis=1).tolist()
-        slopes = self.slopes(params, tape)
         for t in reversed(range(len(grad))):
-            made = self.back(params, tape.before[t], tape.after[t], slopes[t], carry)
+            made = self.back(params, tape.before[t], tape.after[t], tape.kept[t], carry)
             if drives is None:
                 what = "the gradients by the step's drive and by u(t - 1)"
                 self._check_made("back", what, made, 1, carry.shape)
@@ -253,69 +246,84 @@ class Recurrent(ABC):
         return drives
 
 
-class Tanh(Recurrent):
-    """``u(t) = tanh(b + W_vu v(t) + W_uu u(t - 1))``."""
+class Compiled(Recurrent):
+    """A part whose steps are compiled, all of a chunk in one call.
+
+    A subclass that has a step of its own, or a way back, takes one step at a time like any other.
+    """
+
+    @abstractmethod
+    def _ahead(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
+        """States of all steps from that before the first, onto the tape."""
+
+    @abstractmethod
+    def _home(
+        self, params: Params, tape: Tape, grad: np.ndarray, carry: np.ndarray, start: np.ndarray
+    ) -> np.ndarray:
+        """Gradient by the drives of all steps.
+
+        ``carry`` is the gradient by the last state, and then that by what the first step is given.
+        """
 
     def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
-        a = np.dot(before, params[f"{PREFIX}state"])
-        a += drive
-        return np.tanh(a, out=a), None
+        tape = self._one_step(before)
+        self._ahead(params, tape, drive[None], before)
+        return tape.after[0], tape.kept[0]
 
     def back(
         self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        d = grad * (1 - after * after)
-        return d, np.dot(d, params[f"{PREFIX}state"].T)
+        tape = self._one_step(before)
+        tape.before[0], tape.after[0], tape.kept = before, after, [kept]
+        carry = grad.copy()
+        nothing, start = np.zeros_like(tape.after), np.zeros_like(params[START])
+        return self._home(params, tape, nothing, carry, start)[0], carry
 
-    # The same over all steps, in place: small models spend much of their time here.
+    @staticmethod
+    def _one_step(before: np.ndarray) -> Tape:
+        """A tape for a step in which no sequence begins."""
+        shape = (1, *before.shape)
+        nothing, reset = np.empty((*shape[:2], 0)), np.zeros(shape[:2], bool)
+        return Tape(nothing, np.empty(shape, before.dtype), np.empty(shape, before.dtype), reset)
 
-    def _is_plain(self) -> bool:
-        """Whether the steps are those above: a subclass may have its own."""
+    def _is_compiled(self) -> bool:
+        """Whether the steps and the way back are those above."""
         own = type(self)
-        return (own.step, own.back, own.slopes) == (Tanh.step, Tanh.back, Recurrent.slopes)
+        return own.step is Compiled.step and own.back is Compiled.back
 
     def _forward(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
-        if not self._is_plain():
+        if self._is_compiled():
+            self._ahead(params, tape, drive, state)
+        else:
             super()._forward(params, tape, drive, state)
-            return
-        w, reset, after = params[f"{PREFIX}state"], tape.reset, tape.after
-        if not len(after):
-            return
-        resets = reset.sum(axis=1)
-        for t, n_begin in enumerate(resets.tolist()):
-            if n_begin:
-                state = np.where(reset[t][:, None], params[START], state)
-            if t == 0 or n_begin:
-                tape.before[t] = state
-            a = np.dot(state, w, out=after[t])
-            a += drive[t]
-            state = np.tanh(a, out=a)
-        goes_on = resets[1:] == 0
-        tape.before[1:][goes_on] = after[:-1][goes_on]
 
     def _backward(
         self, params: Params, tape: Tape, grad: np.ndarray, start: np.ndarray
     ) -> np.ndarray | None:
-        if not self._is_plain():
+        if not len(grad) or not self._is_compiled():
             return super()._backward(params, tape, grad, start)
-        if not len(grad):
-            return None
-        turned, reset = _turned(params), tape.reset
-        slopes = tape.after * tape.after
-        np.subtract(1, slopes, out=slopes)
-        carry, drives = np.zeros_like(grad[0]), np.empty_like(slopes)
-        resets = reset.sum(axis=1).tolist()
-        for t in reversed(range(len(grad))):
-            d = np.multiply(carry, slopes[t], out=drives[t])
-            np.dot(d, turned, out=carry)
-            carry += grad[t]
-            if resets[t]:
-                start += carry[reset[t]].sum(axis=0)
-                carry[reset[t]] = 0
+        return self._home(params, tape, grad, np.zeros_like(tape.after[0]), start)
+
+
+class Tanh(Compiled):
+    """``u(t) = tanh(b + W_vu v(t) + W_uu u(t - 1))``."""
+
+    def _ahead(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
+        given = (np.ascontiguousarray(a) for a in (state, params[START], params[f"{PREFIX}state"]))
+        drive, reset = np.ascontiguousarray(drive), np.ascontiguousarray(tape.reset)
+        steps.tanh_forward(*given, drive, reset, tape.before, tape.after)
+        tape.kept = [None] * len(drive)
+
+    def _home(
+        self, params: Params, tape: Tape, grad: np.ndarray, carry: np.ndarray, start: np.ndarray
+    ) -> np.ndarray:
+        drives = np.empty_like(tape.after)
+        given = (np.ascontiguousarray(a) for a in (tape.after, tape.reset, grad))
+        steps.tanh_backward(_turned(params), *given, carry, start, drives)
         return drives
 
 
-class GRU(Recurrent):
+class GRU(Compiled):
     """Gated recurrent units (Cho et al., EMNLP 2014).
 
     With an update gate z, a reset gate r and a candidate n::
@@ -326,30 +334,21 @@ class GRU(Recurrent):
 
     gates = 3
 
-    def step(self, params: Params, before: np.ndarray, drive: np.ndarray) -> tuple[np.ndarray, Any]:
-        k = before.shape[1]
-        own = np.dot(before, params[f"{PREFIX}state"])
-        gates = _logistic(drive[:, : 2 * k] + own[:, : 2 * k])
-        z, r = gates[:, :k], gates[:, k:]
-        n = np.tanh(drive[:, 2 * k :] + r * own[:, 2 * k :])
-        return z * before + (1 - z) * n, (z, r, n, own[:, 2 * k :])
+    def _ahead(self, params: Params, tape: Tape, drive: np.ndarray, state: np.ndarray) -> None:
+        given = (np.ascontiguousarray(a) for a in (state, params[START], params[f"{PREFIX}state"]))
+        drive, reset = np.ascontiguousarray(drive), np.ascontiguousarray(tape.reset)
+        kept = np.empty((*drive.shape[:2], 4 * state.shape[1]), drive.dtype)
+        steps.gru_forward(*given, drive, reset, tape.before, tape.after, kept)
+        tape.kept = kept
 
-    def slopes(self, params: Params, tape: Tape) -> Sequence[Any]:
-        z, r, n, own = (np.array(x) for x in zip(*tape.kept, strict=True))
-        d_n = (1 - z) * (1 - n * n)
-        d_z = (tape.before - n) * z * (1 - z)
-        d_r = d_n * own * r * (1 - r)
-        by_drive = np.concatenate([d_z, d_r, d_n], axis=2)
-        by_state = np.concatenate([d_z, d_r, d_n * r], axis=2)
-        turned = _turned(params)
-        return [(*each, turned) for each in zip(z, by_drive, by_state, strict=True)]
-
-    def back(
-        self, params: Params, before: np.ndarray, after: np.ndarray, kept: Any, grad: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        z, by_drive, by_state, turned = kept
-        three = np.concatenate([grad, grad, grad], axis=1)
-        return three * by_drive, grad * z + np.dot(three * by_state, turned)
+    def _home(
+        self, params: Params, tape: Tape, grad: np.ndarray, carry: np.ndarray, start: np.ndarray
+    ) -> np.ndarray:
+        kept = np.ascontiguousarray(tape.kept)
+        drives = np.empty((*kept.shape[:2], 3 * carry.shape[1]), kept.dtype)
+        given = (np.ascontiguousarray(a) for a in (tape.before, kept, tape.reset, grad))
+        steps.gru_backward(_turned(params), *given, carry, start, drives)
+        return drives
 
     def collect(
         self,
@@ -366,7 +365,7 @@ class GRU(Recurrent):
         out[f"{PREFIX}bias"] += products.sum_rows(d)
         # The candidate sees the state through the reset gate.
         k = before.shape[1]
-        d[:, 2 * k :] *= np.concatenate([kept[1] for kept in tape.kept])
+        d[:, 2 * k :] *= np.reshape(tape.kept, (len(d), -1))[:, k : 2 * k]
         layers.outer(before, d, out[f"{PREFIX}state"], beta=1.0, n_threads=n_threads)
 
 

@@ -2,6 +2,7 @@
 #ifndef FASTBOLTZ_LAYER_CORE_H
 #define FASTBOLTZ_LAYER_CORE_H
 
+#include "_gemm.h"
 #include "_logistic.h"
 #include "_philox.h"
 #include "_portable.h"

@@ -27,6 +27,7 @@ from fastboltz.recurrent import (
 )
 from fastboltz.rng import Address
 from fastboltz.training import Trainer
+from fastboltz_ext import recurrent as steps
 
 Z_LIMIT = 4.5
 
@@ -535,12 +536,57 @@ def test_the_way_back_through_a_network_is_that_of_differences(network, carried)
             assert out[key][at] == pytest.approx(slope, rel=1e-5, abs=1e-7), (key, at)
 
 
+def sigma(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def states_by_the_book(network, params, x, reset, state):
+    """Cho et al.'s equations, and the plain network's, a step and a sequence at a time."""
+    w, u, b = (params[f"recurrent.{name}"].astype(float) for name in ("input", "state", "bias"))
+    k = u.shape[0]
+    after = np.empty((*reset.shape, k))
+    for t, i in np.ndindex(reset.shape):
+        before = state[i] if t == 0 else after[t - 1, i]
+        if reset[t, i]:
+            before = params["recurrent.start"]
+        a, own = b + x[t, i] @ w, before @ u
+        if isinstance(network, GRU):
+            z, r = sigma(a[:k] + own[:k]), sigma(a[k : 2 * k] + own[k : 2 * k])
+            after[t, i] = z * before + (1 - z) * np.tanh(a[2 * k :] + r * own[2 * k :])
+        else:
+            after[t, i] = np.tanh(a + own)
+    return after
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(9, 4, 6), (1, 1, 1), (3, 20, 33), (2, 1, 16)])
+@pytest.mark.parametrize("network", [Tanh(), GRU()], ids=repr)
+def test_states_are_those_of_the_equations(network, shape, dtype):
+    """Catches gates or parts that are exchanged, a unit beyond a whole vector, the start of another
+    sequence."""
+    n_steps, n_sequences, k = shape
+    rng = np.random.default_rng(shape)
+    x = (rng.random((n_steps, n_sequences, 5)) < 0.5).astype(dtype)
+    reset = rng.random((n_steps, n_sequences)) < 0.3
+    shapes = network.shapes(5, k).items()
+    params = {key: rng.standard_normal(s).astype(dtype) for key, s in shapes}
+    state = rng.standard_normal((n_sequences, k)).astype(dtype)
+    tape = network.forward(params, fb.Bernoulli(5), x, reset, state)
+    expected = states_by_the_book(network, params, x, reset, state)
+    tolerance = 2e-6 * k if dtype == np.float32 else 1e-13
+    np.testing.assert_allclose(tape.after, expected, rtol=0, atol=tolerance)
+    given = np.concatenate([state[None], tape.after])[:-1]
+    given[reset] = params["recurrent.start"]
+    np.testing.assert_array_equal(tape.before, given)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("carried", [False, True])
-def test_all_steps_of_tanh_in_place_are_its_steps_one_by_one(carried, dtype):
+@pytest.mark.parametrize("network", [Tanh, GRU])
+def test_all_steps_in_one_call_are_the_steps_one_by_one(network, carried, dtype):
     """Catches a state that goes on where a sequence begins, or a step that is not kept."""
 
-    class Stepwise(Tanh):
+    class Stepwise(network):
         def step(self, params, before, drive):
             return super().step(params, before, drive)
 
@@ -548,15 +594,15 @@ def test_all_steps_of_tanh_in_place_are_its_steps_one_by_one(carried, dtype):
     x = (rng.random((9, 4, 5)) < 0.5).astype(dtype)
     reset = rng.random((9, 4)) < 0.2
     reset[0], reset[4], reset[5] = not carried, True, False
-    params = Tanh().init(3, 5, 6, dtype)
+    params = network().init(3, 5, 6, dtype)
     params = {k: w + dtype(0.1) for k, w in params.items()}
     state = rng.standard_normal((4, 6)).astype(dtype) if carried else None
     grad = rng.standard_normal((9, 4, 6)).astype(dtype)
     found = []
-    for network in (Tanh(), Stepwise()):
-        tape = network.forward(params, fb.Bernoulli(5), x, reset, state)
+    for one in (network(), Stepwise()):
+        tape = one.forward(params, fb.Bernoulli(5), x, reset, state)
         out = {k: np.zeros_like(w) for k, w in params.items()}
-        network.backward(params, fb.Bernoulli(5), tape, grad, out)
+        one.backward(params, fb.Bernoulli(5), tape, grad, out)
         found.append((tape, out))
     (fast, gradient), (slow, expected) = found
     np.testing.assert_array_equal(fast.before, slow.before)
@@ -564,6 +610,56 @@ def test_all_steps_of_tanh_in_place_are_its_steps_one_by_one(carried, dtype):
     for k in params:
         assert np.abs(expected[k]).max() > 0
         np.testing.assert_allclose(gradient[k], expected[k], rtol=1e-4, atol=1e-5, err_msg=k)
+
+
+def tanh_of(x):
+    """As a step without weights has it."""
+    n, out = x.size, np.empty((2, 1, x.size, 1), x.dtype)
+    nothing = np.zeros((n, 1), x.dtype)
+    steps.tanh_forward(
+        nothing, nothing[0], np.zeros((1, 1), x.dtype), x.reshape(1, n, 1), np.zeros((1, n), bool),
+        *out,
+    )  # fmt: skip
+    return out[1].ravel()
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2.5e-7), (np.float64, 4.5e-16)])
+def test_tanh_errors(dtype, tolerance):
+    """Relative error over the whole range, on both sides of where the polynomial ends."""
+    x = np.concatenate([np.linspace(-20, 20, 400_001), np.geomspace(1e-30, 1, 10_001)]).astype(
+        dtype
+    )
+    wide = np.longdouble if dtype == np.float64 else np.float64
+    exact = np.tanh(x.astype(wide))
+    off = np.abs(tanh_of(x) - exact)
+    assert (off[exact != 0] <= tolerance * np.abs(exact[exact != 0])).all()
+    edges = np.array([0.0, np.inf, -np.inf, 100, -1000, np.nan], dtype)
+    np.testing.assert_array_equal(tanh_of(edges), np.tanh(edges))
+
+
+def test_steps_refuse_what_does_not_fit():
+    def call(**changed):
+        a = {
+            "state": np.zeros((2, 3), np.float32), "start": np.zeros(3, np.float32),
+            "weights": np.zeros((3, 9), np.float32), "drive": np.zeros((4, 2, 9), np.float32),
+            "reset": np.zeros((4, 2), bool), "before": np.zeros((4, 2, 3), np.float32),
+            "after": np.zeros((4, 2, 3), np.float32), "kept": np.zeros((4, 2, 12), np.float32),
+        }  # fmt: skip
+        steps.gru_forward(**(a | changed))
+
+    call()
+    for message, changed in (
+        ("weights has shape (3, 3); expected (3, 9).", {"weights": np.zeros((3, 3), np.float32)}),
+        ("state has dtype float64; expected float32.", {"state": np.zeros((2, 3))}),
+        ("reset has dtype int8; expected bool.", {"reset": np.zeros((4, 2), np.int8)}),
+        ("reset has shape (4, 3); expected (4, 2).", {"reset": np.zeros((4, 3), bool)}),
+        ("kept has shape (4, 2, 9); expected (4, 2, 12).", {"kept": np.zeros((4, 2, 9), "f")}),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call(**changed)
+    same = np.zeros((4, 2, 3), np.float32)
+    with pytest.raises(ValueError, match="after and before share memory"):
+        call(before=same, after=same)
 
 
 def test_networks_begin_with_orthogonal_states_and_repeatably():

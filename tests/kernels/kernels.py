@@ -8,12 +8,13 @@ the same bytes, they are compared, so that the calls are seen to do their work.
 
 import itertools
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 import fastboltz_ext
-from fastboltz_ext import averages, layers, packed, philox, site_gibbs, updates
+from fastboltz_ext import averages, layers, packed, philox, recurrent, site_gibbs, updates
 
 SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129, 145)
 FEW = (1, 7, 17, 33, 66)
@@ -280,10 +281,27 @@ def drive_pair_loop():
             same(results)
 
 
+def drive_recurrent():
+    for dtype, steps, rows, k in itertools.product(DTYPES, (0, 1, 4), (0, 1, 5), (1, 7, 16, 33)):
+        made = partial(numbers, dtype=dtype)
+        reset = random.random((steps, rows)) < 0.3
+        start, state, shape = made(k), made(rows, k), (steps, rows, k)
+        before, after = np.empty(shape, dtype), np.empty(shape, dtype)
+        back = (reset, made(*shape), made(rows, k), made(k))
+        recurrent.tanh_forward(state, start, made(k, k), made(*shape), reset, before, after)
+        recurrent.tanh_backward(made(k, k), after, *back, np.empty(shape, dtype))
+        assert np.isfinite(back[2]).all()
+        kept, drives = made(steps, rows, 4 * k), made(steps, rows, 3 * k)
+        recurrent.gru_forward(state, start, made(k, 3 * k), drives, reset, before, after, kept)
+        recurrent.gru_backward(made(3 * k, k), before, kept, *back, drives)
+        assert np.isfinite(back[2]).all()
+
+
 DRIVERS = {
     "averages": [drive_averages],
     "philox": [drive_philox],
     "layers": [drive_layers],
+    "recurrent": [drive_recurrent],
     "updates": [drive_updates],
     "site_gibbs": [drive_site_gibbs],
     "packed": [drive_bits, drive_packed_layers, drive_gated, drive_pair_loop],
