@@ -321,8 +321,6 @@ class Gibbs:
         """
         clamped: dict[str, np.ndarray | None] = {}
         full = {}
-        draw_at = rng.Address.of(address.seed, "init", row=address.row)
-        draw_at = draw_at.at(step=address.stream)
         for g, unit in self.energy.groups.items():
             x = values.get(g)
             dtype = params[g].dtype
@@ -335,7 +333,7 @@ class Gibbs:
             if x is None or (unknown is not None and unknown.any()):
                 own = self.energy.own(params, g)
                 zero = np.zeros((n, *unit.shape), dtype=dtype)
-                _, drawn = unit.draw(own, zero, draw_at.at(group=self.number[g]))
+                _, drawn = unit.draw(own, zero, address.beginning(self.number[g]))
                 assert drawn is not None
                 x = drawn if x is None or unknown is None else np.where(unknown, drawn, x)
             full[g] = x

@@ -277,7 +277,7 @@ class PairLoop:
         has_spins = any(u.spin for u in energy.groups.values())  # type: ignore[attr-defined]
         if n_rows * (1 + has_spins) > MAX_ROWS:
             return None
-        if trainer.limit is not None or sample_weight is not None:
+        if trainer.limit is not None or trainer.clip_norm is not None or sample_weight is not None:
             return None
         if trainer.activities or trainer.decrements:
             return None

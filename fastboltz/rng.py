@@ -14,6 +14,8 @@ import numpy as np
 
 #: Streams are numbered ``use * STREAMS_PER_USE + group``.
 STREAMS_PER_USE = 256
+#: What is added to a group's number where chains of it begin: the sweeps have the numbers below.
+_BEGINNING = 128
 #: What random numbers are used for; each has streams of its own.
 USES = (
     "weights",
@@ -68,6 +70,10 @@ class Address(NamedTuple):
         if group is not None:
             stream = stream - stream % STREAMS_PER_USE + group
         return Address(self.seed, stream, self.step if step is None else step, self.row)
+
+    def beginning(self, group: int) -> Address:
+        """Where the chains of a group that are swept from this address on begin."""
+        return self.at(group=_BEGINNING + group)
 
     def as_words(self) -> np.ndarray:
         """The halves of the seed, the step and the stream, as compiled loops take them; uint64."""

@@ -336,3 +336,19 @@ def test_the_memory_layout_of_arrays_changes_no_gradient(name, negative, layout)
     ):
         for key, value in expected.items():
             np.testing.assert_allclose(found[key], value, rtol=1e-9, atol=1e-11, err_msg=key)
+
+
+def test_chains_that_begin_anew_do_so_with_new_numbers_in_every_update():
+    """Hidden spins in two modes that sweeps do not leave, neither favoured: what a wrong start does
+    is never forgotten within an update, and averages out over updates only if each draws its own."""
+    energy = fb.Energy({"v": fb.Bernoulli(1), "h": fb.Spin(6)}, ["v_i h_j", "h_i h_j"])
+    params = energy.init(0, scale=0.0, dtype=np.float64)
+    params["h_i h_j"] = 1.5 * (1 - np.eye(6))
+    likelihood = fb.objectives.LogLikelihood("v", negative="cd", n_positive=10)
+    phases = fb.objectives.Objective(energy, likelihood, 1)._phases[0]
+    means = []
+    for update in range(300):
+        out = energy.zeros(params)
+        phases.positive(params, {"v": np.ones((20, 1))}, out, 1.0, None, 0, update, True)
+        means.append(out["h"].mean())
+    assert abs(np.mean(means)) < 4.5 / np.sqrt(20 * 300)

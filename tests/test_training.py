@@ -833,3 +833,20 @@ def test_a_machine_without_an_estimator_trains_by_the_same_loop(negative):
     assert not np.diag(w).any()
     assert len(progress) == 150
     assert progress[0].model is None
+
+
+def test_long_gradients_are_clipped_where_updates_are_compiled_too():
+    """Binary units on both sides and plain ascent: what the compiled loop takes, if nothing else is
+    asked for."""
+    energy = fb.Energy({"v": fb.Bernoulli(6), "h": fb.Bernoulli(4)}, ["v_i h_j"])
+    params = energy.init(0)
+    before = {key: x.copy() for key, x in params.items()}
+    x = (np.random.default_rng(0).random((40, 6)) < 0.5).astype(np.float32)
+    objective = Objective(energy, LogLikelihood("v", negative="pcd"), 1)
+    trainer = Trainer(energy, objective, SGD(), Constant(1.0), centered=False, clip_norm=1e-6)
+    state = trainer.init(params, 0)
+    data = {"v": Rows(x, (6,), np.float32)}
+    for _ in trainer.epochs(params, data, state, batch_size=20, n_epochs=1, seed=0):
+        pass
+    moved = sum(float(((params[key] - before[key]) ** 2).sum()) for key in params) ** 0.5
+    assert 0 < moved < 3e-6

@@ -306,8 +306,7 @@ class TwoSwitches:
         label = self._label(known, rows)
         if is_free:
             # Where `Gibbs.start` draws it.
-            first = rng.Address.of(address.seed, "init", row=address.row)
-            first = first.at(group=self.number["y"], step=address.stream)
+            first = address.beginning(self.number["y"])
             zero = np.zeros((len(x), *self.params["y"].shape), self.dtype)
             _, label = self.energy.groups["y"].draw(self._own("y"), zero, first)
         own, rest = x, np.zeros_like(x)
