@@ -699,7 +699,7 @@ class TrajectoryLikelihood(Watch):
             ("averaged", self.log_partition_),
             ("current", self.current_log_partition_),
         ):
-            if z is not None and self._carried.is_degenerate(z):
+            if z is not None and z.is_degenerate:
                 warnings.warn(
                     f"log Z of the {name} parameters, carried along the training, has degenerated: "
                     f"chains worth {z.effective_chains:.0f} of {z.n_chains} carry it, so the "

@@ -44,8 +44,6 @@ _RESAMPLE_BELOW = 0.5
 _DRAWN_ANEW = 255
 #: A step is at least the planned one divided by this, whatever the scatter of the weights.
 _SHORTEST = 2
-#: An estimate is called degenerate when fewer groups than this carry it.
-MIN_EFFECTIVE_GROUPS = 3.0
 
 
 class CarriedLogPartition:
@@ -305,11 +303,8 @@ class CarriedLogPartition:
             method="trajectory",
             n_chains=self.n_chains,
             n_betas=self.n_sweeps,
+            n_groups=n,
         )
-
-    def is_degenerate(self, found: LogPartition) -> bool:
-        """Whether too few groups carry an estimate for its interval to be believed."""
-        return found.effective_chains < MIN_EFFECTIVE_GROUPS * self.n_chains / self.n_groups
 
     # -- between sessions ----------------------------------------------------------------------
 
@@ -456,4 +451,4 @@ class _PackedChains(_Chains):
         }
 
 
-__all__ = ["GROUPS", "MIN_EFFECTIVE_GROUPS", "CarriedLogPartition"]
+__all__ = ["GROUPS", "CarriedLogPartition"]

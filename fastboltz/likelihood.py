@@ -36,6 +36,8 @@ from .validation import NotEnumerableError, check_count, check_rows, one_of
 
 #: An estimate is called degenerate when fewer chains than this carry its weight.
 MIN_EFFECTIVE_CHAINS = 10.0
+#: Or, where chains stand in groups that share an estimate, fewer groups than this.
+MIN_EFFECTIVE_GROUPS = 3.0
 #: Or when the tail of its weights has a Pareto shape above this, so that their mean is not settled.
 MAX_TAIL = 0.7
 #: Forward and reverse estimates disagree when their intervals are further apart than this, in nats.
@@ -82,6 +84,8 @@ class LogPartition:
         Shape of the generalised Pareto distribution that fits the largest importance weights
         (Zhang & Stephens 2009; Vehtari et al. 2024): from 0.7 upwards the mean of this many weights
         has not settled. NaN where there are too few weights to tell.
+    n_groups : int
+        Along a training, of how many groups of chains each has an estimate; else 0.
     forward, reverse : LogPartition or None
         Where samples were given, the estimate from the reference to the model, which is too low on
         average, and the one from the samples to the reference, which is too high.
@@ -96,6 +100,7 @@ class LogPartition:
     n_chains: int = 0
     n_betas: int = 0
     tail: float = field(default=np.nan, compare=False)
+    n_groups: int = 0
     forward: LogPartition | None = None
     reverse: LogPartition | None = None
 
@@ -103,24 +108,29 @@ class LogPartition:
     def is_degenerate(self) -> bool:
         """Whether too few chains carry the estimate for its interval to be believed.
 
-        So it is when fewer than 10 do, or when the largest weights have a tail so heavy that larger
-        ones are likely to be missing; and when forward and reverse estimates disagree.
+        So it is when fewer than 10 do, or fewer than 3 groups of them along a training; when the
+        largest weights have a tail so heavy that larger ones are likely to be missing; and when
+        forward and reverse estimates disagree.
         """
         return bool(self.doubts())
 
     def doubts(self) -> list[str]:
         """What speaks against the estimate, as sentences."""
         found = []
+        least, more = MIN_EFFECTIVE_CHAINS, f"inverse temperatures (now {self.n_betas})"
         what = "annealed importance sampling" if self.method == "ais" else "reverse annealing"
-        if self.effective_chains < MIN_EFFECTIVE_CHAINS or self.tail > MAX_TAIL:
+        if self.n_groups:
+            least = MIN_EFFECTIVE_GROUPS * self.n_chains / self.n_groups
+            what, more = "log Z carried along a training", f"sweeps (now {self.n_betas})"
+        if self.effective_chains < least or self.tail > MAX_TAIL:
             tail = ""
             if self.tail > MAX_TAIL:
                 tail = f" (their largest weights have a tail of Pareto shape {self.tail:.1f})"
-            side = "low" if self.method == "ais" else "high"
+            side = "high" if self.method == "reverse ais" else "low"
             found.append(
                 f"{what} has degenerated: {self.effective_chains:.1f} of {self.n_chains} chains "
-                f"carry the estimate{tail}, so log Z is likely too {side}. Use more inverse "
-                f"temperatures (now {self.n_betas}) or more chains."
+                f"carry the estimate{tail}, so log Z is likely too {side}. Use more {more} or more "
+                f"chains."
             )
         if self.forward is not None and self.reverse is not None:
             found = self.forward.doubts() + self.reverse.doubts()
@@ -512,7 +522,7 @@ def _completed(
     if n > n_chains:
         chosen = rng.permutation(rng.Address.of(seed, "reverse"), n)[:n_chains]
         values = {g: x[chosen] for g, x in values.items()}
-    return _filled(path, values, rng.Address.of(seed, "reverse"), n_threads)
+    return _filled(path, values, rng.Address.of(seed, "completing"), n_threads)
 
 
 def _check_are_states(energy: Energy, values: Mapping[str, np.ndarray]) -> None:
@@ -746,7 +756,8 @@ def conditional_ais(
             if begin is not None:
                 at = rng.Address.of(seed, "reverse", row=start * n_chains)
                 own = {g: x[rows].reshape(n, *x.shape[2:]) for g, x in begin.items()}
-                own = _filled(path, {**held, **own}, at, n_threads)
+                first = rng.Address.of(seed, "completing", row=at.row)
+                own = _filled(path, {**held, **own}, first, n_threads)
                 chains = _Walk(path, n, at, n_threads, held, own)
                 # The mean of these weights is the ratio of the reference's Z to the row's.
                 log_w = _anneal(chains, ladder[::-1]).reshape(-1, n_chains)

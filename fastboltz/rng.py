@@ -36,6 +36,7 @@ USES = (
     "probe",
     "carried",
     "restarts",
+    "completing",
 )
 
 

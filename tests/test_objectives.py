@@ -340,7 +340,7 @@ def test_the_memory_layout_of_arrays_changes_no_gradient(name, negative, layout)
 
 def test_chains_that_begin_anew_do_so_with_new_numbers_in_every_update():
     """Hidden spins in two modes that sweeps do not leave, neither favoured: what a wrong start does
-    is never forgotten within an update, and averages out over updates only if each draws its own."""
+    is not forgotten within an update, and averages out over updates if each draws its own."""
     energy = fb.Energy({"v": fb.Bernoulli(1), "h": fb.Spin(6)}, ["v_i h_j", "h_i h_j"])
     params = energy.init(0, scale=0.0, dtype=np.float64)
     params["h_i h_j"] = 1.5 * (1 - np.eye(6))

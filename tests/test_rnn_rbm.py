@@ -907,3 +907,21 @@ def test_a_persistent_chain_goes_on_where_it_was_at_the_same_step():
     list(trainer.sequence_epochs(rnn.params_, frames, lengths, state, **options))
     assert n_met == 3 * lengths.sum()
     assert len({h.tobytes() for h in left.values()}) > 1
+
+
+def test_the_last_sweep_of_predictions_is_of_their_random_state(monkeypatch):
+    x = (np.random.default_rng(0).random((2, 7, 30)) < 0.3).astype(np.float32)
+    rnn = RNNRBM(24, 3, n_iter=1, n_gibbs=1, random_state=0).fit(list(x))
+    seeds = []
+    real = rnn_rbm.Gibbs.start
+    monkeypatch.setattr(
+        rnn_rbm.Gibbs,
+        "start",
+        lambda self, params, n, address, *a, **how: (
+            seeds.append(address.seed) or real(self, params, n, address, *a, **how)
+        ),
+    )
+    found = [rnn.predict(list(x), betas=10, n_chains=2, random_state=state) for state in (1, 2)]
+    assert (found[0][0] != found[1][0]).any()
+    assert len(set(seeds)) > 1
+    assert rnn._seed not in seeds

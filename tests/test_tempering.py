@@ -8,7 +8,7 @@ from catalogue import CATALOGUE
 from scipy import stats
 
 import fastboltz as fb
-from fastboltz import tempering
+from fastboltz import rng, tempering
 from fastboltz.objectives import LogLikelihood, Objective
 from fastboltz.tempering import Tempering
 
@@ -327,3 +327,11 @@ def test_chains_of_a_sum_of_likelihoods_are_found_behind_those_that_keep_none(ob
     assert model.tempering_["betas"][0] == 1 or model.tempering_["betas"][-1] == 1
     found = model.log_partition("ais", samples="chains", betas=50, n_chains=50)
     assert found.reverse is not None
+
+
+def test_samples_of_a_tempered_training_have_numbers_of_their_own():
+    """The training's first seed is not the first one that `sample` draws."""
+    x = (np.random.default_rng(0).random((30, 6)) < 0.5).astype(np.float32)
+    rbm = fb.RBM(4, method="tempered", n_iter=1, random_state=0).fit(x)
+    drawn = rng.seed_from(rbm._draws)
+    assert drawn != rbm._training.phases.chains[0].levels[0].address.seed

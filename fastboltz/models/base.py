@@ -628,7 +628,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
             base_rates[g] = mean
         self._dtype = dtype
         self._base_rates = base_rates
-        self._draws = np.random.default_rng(self._seed)
+        # Apart from the seeds that the training draws from this one.
+        self._draws = np.random.default_rng([self._seed, 1])
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)

@@ -860,7 +860,8 @@ class RNNRBM(EnergyEstimator):
         energy, params = self.energy_, self.params_
         sampler = Gibbs(energy, "u", n_threads=self.n_threads)
         sampler.blocks = [("h",), ("v",)]
-        address = rng.Address.of(self._seed, "reconstruct")
+        seed = self._seed if random_state is None else rng.seed_from(random_state)
+        address = rng.Address.of(seed, "reconstruct")
 
         def collect(rows: slice, values: dict[str, np.ndarray], weights: np.ndarray) -> None:
             # A sweep leaves the distribution as it is.
@@ -871,7 +872,7 @@ class RNNRBM(EnergyEstimator):
             v = as_rows(v, self._dtype).reshape(*weights.shape, -1)
             use(rows, v, weights.astype(v.dtype))
 
-        self._anneal(u, betas, n_chains, random_state, collect=collect)
+        self._anneal(u, betas, n_chains, seed, collect=collect)
 
     def _anneal(
         self, u: np.ndarray, betas: Any, n_chains: int, random_state: Any, **options: Any
