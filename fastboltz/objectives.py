@@ -242,6 +242,7 @@ class Objective:
             theirs = inputs
             if inputs is not None and rows is not None:
                 theirs = {g: np.zeros_like(x[rows]) for g, x in inputs.items()}
+            part, w = self._completed(phases, params, part, w, seed, state.update)
             found, after = phases.add_gradient(
                 params, part, out, one.weight * share, w, seed, state.update, before, theirs
             )
@@ -255,6 +256,18 @@ class Objective:
             # A group that no likelihood depends on, or none of these rows: nothing is learnt of it.
             means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
+
+    def _completed(
+        self,
+        phases: _Phases,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        weights: np.ndarray | None,
+        seed: int,
+        update: int,
+    ) -> tuple[Mapping[str, np.ndarray], np.ndarray | None]:
+        """Rows of a likelihood with every unit known, and their weights: here they are."""
+        return batch, weights
 
     def _unknown(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Rows of the groups that are not known in every row."""

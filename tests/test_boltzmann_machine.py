@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import re
 
@@ -151,7 +152,7 @@ def test_unknown_units_are_drawn_given_what_is_known(name):
     one = fb.objectives.LogLikelihood(of, given, negative="cd", n_positive=40)
     objective = ObjectiveOfKnown(entry.energy, one, n_threads=1)
     many = {g: np.repeat(x, n, axis=0) for g, x in data.items()}
-    drawn = objective._drawn(params, many, objective.init(0))
+    drawn, _ = objective._completed(objective._phases[0], params, many, None, 0, 0)
     assert any(np.isnan(x).any() for x in data.values())
     for row in range(N_ROWS):
         state, log_p = _posterior(entry, params, data, row)
@@ -728,3 +729,58 @@ def test_likelihoods_given_rows_are_annealed_where_states_are_many(monkeypatch):
     assert z.method == "ais"
     assert (np.abs(found - exact) < 5 * z.standard_errors + 1e-6).all()
     assert (found != exact).all()
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 1.0), (0.5, 0.0)])
+def test_each_likelihood_completes_rows_from_what_it_sees_itself(weights):
+    """``log p(v)`` beside ``log p(v, y)``, of which y would tell what is unknown of v: the gradient
+    is that of differences of both, listed by hand."""
+    energy = fb.Energy(
+        {"v": fb.Bernoulli(3), "h": fb.Bernoulli(2), "y": fb.Categorical(2)},
+        ["h_j v_i", "h_j y_k"],
+    )
+    params = energy.init(1, scale=1.0, dtype=np.float64)
+    v = np.array([[1, np.nan, 0], [np.nan, 1, 1], [0, 0, np.nan]])
+    y = np.eye(2)[[0, 1, 1]]
+
+    def log_sum(p, known_v, known_y):
+        states = itertools.product(itertools.product([0.0, 1.0], repeat=3), np.eye(2))
+        total = -np.inf
+        for x, label in states:
+            x = np.array(x)
+            if (np.abs(known_v - x) > 0).any():  # what is NaN may be anything
+                continue
+            if known_y is not None and (known_y != label).any():
+                continue
+            field = p["h"] + p["h_j v_i"] @ x + p["h_j y_k"] @ label
+            free = np.logaddexp(0, field).sum()
+            total = np.logaddexp(total, p["v"] @ x + p["y"] @ label + free)
+        return total
+
+    def value(p):
+        z = log_sum(p, np.full(3, np.nan), None)
+        alone, both = (
+            np.mean([log_sum(p, a, b) - z for a, b in zip(v, labels, strict=True)])
+            for labels in ([None] * 3, y)
+        )
+        return weights[0] * alone + weights[1] * both
+
+    objective = ObjectiveOfKnown(
+        energy,
+        [
+            LogLikelihood("v", weight=weights[0], negative="exact"),
+            LogLikelihood(("v", "y"), weight=weights[1], negative="exact"),
+        ],
+        1,
+        whole=True,
+    )
+    gradient, _, _ = objective.step(params, {"v": v, "y": y}, objective.init(0))
+    for key, p in params.items():
+        for at in np.ndindex(p.shape):
+            ends = []
+            for sign in (1, -1):
+                p[at] += sign * 1e-5
+                ends.append(value(params))
+                p[at] -= sign * 1e-5
+            slope = (ends[0] - ends[1]) / 2e-5
+            assert gradient[key][at] == pytest.approx(slope, abs=1e-8), (key, at)

@@ -731,3 +731,18 @@ def test_sentences_of_the_deep_boltzmann_machine():
         machine.score_samples(unknown, "bound")
     with pytest.raises(ValueError, match="n_draws must be a whole number >= 1; got 0"):
         DeepBeliefNetwork((3,), n_iter=0).fit(X0).score_samples(X0, n_draws=0)
+
+
+@pytest.mark.parametrize("unit", [fb.Gaussian(4), fb.ReLU(4)], ids=repr)
+def test_unknown_units_with_a_precision_have_their_squares(unit):
+    """Rows that tell nothing, without weights: data and model have the same statistics, that of the
+    precision too. Filled in at their means, units would have no variance."""
+    energy = fb.Energy({"v": unit, "h": fb.Bernoulli(3)}, ["v_i h_j"])
+    params = energy.init(0, scale=0.0, dtype=np.float64)
+    params["v"] += 0.3
+    params["v.log_precision"] -= 0.5
+    likelihood = LogLikelihood(("v", "h"), negative="exact")
+    objective = _VariationalObjective(energy, likelihood, 10, 1)
+    n = 20_000
+    gradient, _, _ = objective.step(params, {"v": np.full((n, 4), np.nan)}, objective.init(0))
+    assert (np.abs(gradient["v.log_precision"]) < 4.5 * 2 / np.sqrt(n)).all()

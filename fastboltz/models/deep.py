@@ -380,6 +380,8 @@ class _VariationalObjective(Objective):
 
     With q held, the gradient of the bound ``E_q[log p(v, h)] + H(q)`` is that of
     ``log p(v, E_q[h])``: statistics are products of units of different layers, and q is factorial.
+    Visible units that are unknown are in q, too. Those with a precision have squares among their
+    statistics, which a mean does not tell: they are drawn from q.
     """
 
     def __init__(
@@ -405,6 +407,15 @@ class _VariationalObjective(Objective):
             max_steps=self.n_steps,
             n_threads=self.n_threads,
         )
+        at = rng.Address.of(state.seed, "unknown", step=state.update)
+        for number, (g, unit) in enumerate(self.energy.groups.items()):
+            unknown = np.isnan(batch[g]) if g in batch else np.zeros(0, bool)
+            if len(unit.parameters) > 1 and unknown.any():
+                field = self.energy.field(params, means, g, n_threads=self.n_threads, check=False)
+                own = self.energy.own(params, g)
+                _, drawn = unit.draw(own, field, at.at(group=number), n_threads=self.n_threads)
+                assert drawn is not None
+                means[g] = np.where(unknown, drawn, means[g])
         return super().step(params, means, state, weights, out)
 
 

@@ -8,7 +8,6 @@ is known, in every update.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from .. import rng
 from ..energy import Energy
 from ..enumeration import LOG2_LIMIT, Enumeration
 from ..gibbs import Gibbs
-from ..objectives import LogLikelihood, Objective, PhaseState
+from ..objectives import LogLikelihood, Objective, _Phases
 from ..terms import Params
 from ..validation import too_many_states
 
@@ -89,10 +88,10 @@ def completed(
 class ObjectiveOfKnown(Objective):
     """An objective whose data may have unknown units (NaN): ``log p(what is known | given)``.
 
-    With exact negative phases every completion of a row counts by its probability given what is
-    known, ``p(unknown | known)``, where the completions can be listed; otherwise the unknown units
-    are drawn anew in each update, by Gibbs sweeps with the known ones held, and these draws stand
-    in the positive phase.
+    Each likelihood completes rows from the groups that it names. With an exact negative phase every
+    completion of a row counts by its probability given what is known, ``p(unknown | known)``, where
+    the completions can be listed; otherwise the unknown units are drawn anew in each update, by
+    Gibbs sweeps with the known ones held, and these draws stand in the positive phase.
 
     Parameters
     ----------
@@ -113,54 +112,57 @@ class ObjectiveOfKnown(Objective):
     ) -> None:
         super().__init__(energy, likelihoods, n_threads)
         self._whole = whole
-        self._is_exact = all(one.negative == "exact" for one in self.likelihoods)
-        self._sampler = Gibbs(energy, clamp=self.observed, n_threads=n_threads)
+        self._samplers: dict[int, Gibbs] = {}
 
-    def step(
-        self,
-        params: Params,
-        batch: Mapping[str, np.ndarray],
-        state: PhaseState,
-        weights: np.ndarray | None = None,
-        out: Params | None = None,
-    ) -> Any:
-        """Gradient of one minibatch; see `Objective.step`."""
-        absent = self._absent(batch) if self._whole else {}
-        if any(np.isnan(x[~absent[g]] if g in absent else x).any() for g, x in batch.items()):
-            if (
-                self._is_exact
-                and not absent
-                and log2_completions(self.energy, batch).max() <= _LISTED_LOG2
-            ):
-                batch, weights = self._all_completions(params, batch, weights)
-            else:
-                batch = self._drawn(params, batch, state)
-                for g, rows in absent.items():
-                    batch[g][rows] = np.nan
-        return super().step(params, batch, state, weights, out)
-
-    @staticmethod
-    def _absent(batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Group -> rows that tell nothing of it, (n_rows,), where there are some."""
+    def _unknown(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Rows of the groups of which they tell nothing, if these are to stay unknown."""
+        if not self._whole:
+            return {}
         rows = {g: np.isnan(x.reshape(len(x), -1)).all(axis=1) for g, x in batch.items()}
         return {g: x for g, x in rows.items() if x.any()}
 
-    def _drawn(
-        self, params: Params, batch: Mapping[str, np.ndarray], state: PhaseState
-    ) -> dict[str, np.ndarray]:
-        sweeps = max(one.n_positive for one in self.likelihoods)
-        n = len(next(iter(batch.values())))
-        address = rng.Address.of(state.seed, "unknown", step=state.update * sweeps)
-        chains = self._sampler.start(params, n, address, batch)
-        values = self._sampler.step(params, chains, sweeps).values
-        return {g: values[g] for g in batch}
+    def _completed(
+        self,
+        phases: _Phases,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        weights: np.ndarray | None,
+        seed: int,
+        update: int,
+    ) -> tuple[Mapping[str, np.ndarray], np.ndarray | None]:
+        """Rows completed from what the likelihood itself sees of them.
 
+        Other groups are hidden to it: with them, ``log p(v)`` beside ``log p(v, y)`` would fill v
+        as y tells.
+        """
+        energy = phases.energy
+        own = {g: batch[g] for g in (*phases.one.of, *phases.given)}
+        if not any(np.isnan(x).any() for x in own.values()):
+            return batch, weights
+        params = {key: params[key] for key in energy.parameter_shapes()}
+        few = log2_completions(energy, own).max() <= _LISTED_LOG2
+        if phases.one.negative == "exact" and few:
+            return self._all_completions(energy, params, own, weights)
+        number = self._phases.index(phases)
+        if number not in self._samplers:
+            self._samplers[number] = Gibbs(energy, clamp=tuple(own), n_threads=self.n_threads)
+        sampler = self._samplers[number]
+        n, sweeps = len(next(iter(own.values()))), phases.one.n_positive
+        address = rng.Address.of(seed, "unknown", step=update * sweeps)
+        chains = sampler.start(params, n, address, own)
+        values = sampler.step(params, chains, sweeps).values
+        return {g: values[g] for g in own}, weights
+
+    @staticmethod
     def _all_completions(
-        self, params: Params, batch: Mapping[str, np.ndarray], weights: np.ndarray | None
+        energy: Energy,
+        params: Params,
+        batch: Mapping[str, np.ndarray],
+        weights: np.ndarray | None,
     ) -> tuple[dict[str, np.ndarray], np.ndarray]:
         n = len(next(iter(batch.values())))
-        rows, full = completions(self.energy, batch)
-        log_p = Enumeration(self.energy, params, full).log_partition()
+        rows, full = completions(energy, batch)
+        log_p = Enumeration(energy, params, full).log_partition()
         p = np.exp(log_p - log_sum_by_row(log_p, rows, n)[rows])
         return full, p if weights is None else p * weights[rows]
 
