@@ -28,8 +28,8 @@ class Estimate:
         parameters it is made of the scatter of k ranges of the samples, k being 32 (down to 8 where
         rows and parameters are very many, and never above `n_samples`), so that the error has the
         k - 1 degrees of freedom of a Student's t. Baselines that are made of the other samples of a
-        call (leave-one-out, optimal, constant) let contributions depend on each other, which it does
-        not see: of two samples it is up to 0.7 of what it should be, of ten 0.95 or more.
+        call (leave-one-out, optimal, constant) let contributions depend on each other, which it
+        does not see: of two samples it is down to 0.7 of what it should be, of ten to 0.95.
     variance : ndarray or dict
         Of a single sample's contribution: ``standard_error**2 * n_samples``.
     cost : float or ndarray of shape (n_rows,)
