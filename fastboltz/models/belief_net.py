@@ -248,15 +248,15 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self._check_parameters()
         X = self._check_rows(X, reset=True)
         weight = self._check_weights(sample_weight, X)
-        held = None
+        held: tuple[Any, np.ndarray | None] | None = None
         if validation is not None:
-            held = self._check_rows(validation, name="validation")
+            held = self._check_rows(validation, name="validation"), None
         elif self.early_stopping:
-            rows, others = self._hold_out(X.shape[0])
-            held, X = X[others], X[rows]
-            weight = None if weight is None else weight[rows]
+            rows, others = self._hold_out(X.shape[0], weight)
+            held = X[others], None if weight is None else weight[others]
+            X, weight = X[rows], None if weight is None else weight[rows]
         self._begin(X, weight)
-        monitor = None if held is None else _Best(self, held)
+        monitor = None if held is None else _Best(self, *held)
         self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         return self
 
@@ -288,16 +288,23 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self._train(X, weight, 1, decay=False)
         return self
 
-    def _hold_out(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _hold_out(
+        self, n_rows: int, weight: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on, and rows to stop by."""
+        # A row of weight zero counts as none, and stays with those to train on.
+        rows = np.arange(n_rows) if weight is None else np.flatnonzero(weight)
+        n = len(rows)
         n_held = max(1, round(self.validation_fraction * n))
         if n_held >= n:
+            what = "rows" if weight is None else "rows with a weight above zero"
             raise ValueError(
-                f"early stopping would hold out all {n} rows; lower validation_fraction (it is "
+                f"early stopping would hold out all {n} {what}; lower validation_fraction (it is "
                 f"{self.validation_fraction:g}), or give more rows."
             )
-        order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(n)
-        return np.sort(order[n_held:]), np.sort(order[:n_held])
+        order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(rows)
+        held = np.sort(order[:n_held])
+        return np.setdiff1d(np.arange(n_rows), held), held
 
     def _begin(self, X: Any, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
@@ -600,9 +607,12 @@ class _Best(Best):
 
     kept = ("params", "score", "epoch", "since")
 
-    def __init__(self, model: SigmoidBeliefNetwork, X: Any) -> None:
+    def __init__(
+        self, model: SigmoidBeliefNetwork, X: Any, weight: np.ndarray | None = None
+    ) -> None:
         super().__init__(model)
         self.X = X
+        self.weight = weight
         self.score = -np.inf
         self.since = 0
 
@@ -610,7 +620,8 @@ class _Best(Best):
         if state.epoch % self.model.validate_every:
             state.record(validation=np.nan)
             return False
-        score = float(self.model._bounds(self.X, 1, VALIDATION_DRAWS).mean())
+        bounds = self.model._bounds(self.X, 1, VALIDATION_DRAWS)
+        score = float(np.average(bounds, weights=self.weight))
         state.record(validation=score)
         self.since += 1
         if score > self.score:
