@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -691,6 +692,61 @@ class Best:
         for key, x in self.params.items():
             np.copyto(self.model.params_[key], x)
         self.model.best_iter_ = self.epoch
+
+
+class BestScore(Best):
+    """Early stopping: the parameters with the highest score so far.
+
+    Parameters
+    ----------
+    model : estimator
+        Whose ``params_`` are trained.
+    score_of : callable
+        From a model, which is like this one and has the parameters that are judged, to a number.
+    every : int
+        Epochs from one score to the next; what lies between has NaN in the history.
+    patience : int
+        Scores without a new best after which the training ends.
+
+    Attributes
+    ----------
+    score : float
+        The best.
+    since : int
+        Scores since the best.
+    """
+
+    kept = ("params", "score", "epoch", "since")
+
+    def __init__(
+        self, model: Any, score_of: Callable[[Any], float], *, every: int, patience: int
+    ) -> None:
+        super().__init__(model)
+        self.score_of = score_of
+        self.every = every
+        self.patience = patience
+        self.score = -np.inf
+        self.since = 0
+
+    def __call__(self, params: Params, state: TrainingState) -> bool:
+        if state.epoch % self.every:
+            state.record(validation=np.nan)
+            return False
+        # What is judged need not be what the model has: a callback may average parameters.
+        judged = copy(self.model)
+        judged.params_ = params
+        score = self.score_of(judged)
+        state.record(validation=score)
+        self.since += 1
+        if score > self.score:
+            self.score, self.since = score, 0
+            self.keep(params, state)
+        return self.since >= self.patience
+
+    def put_back(self) -> None:
+        """Give the model its best parameters, in place, with their epoch and score."""
+        super().put_back()
+        self.model.best_score_ = self.score
 
 
 def run(

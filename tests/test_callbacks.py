@@ -13,6 +13,7 @@ matplotlib.use("Agg")
 
 import fastboltz as fb
 from fastboltz.callbacks import METRICS, Average, EarlyStopping, Monitor
+from fastboltz.models.belief_net import VALIDATION_DRAWS
 from fastboltz.plots import HistoryDisplay
 
 
@@ -413,6 +414,12 @@ def test_early_stopping_of_a_model_s_own_judges_means(name):
     if name == "class":
         errors = model.history_["validation_error"]
         assert 1 - model.score(TRAIN[100:], LABELS[100:]) == pytest.approx(min(errors))
+    # Catches a score of the epoch's parameters beside the mean that is kept.
+    if name == "belief net":
+        kept = model.score_samples(TRAIN[100:], n_draws=VALIDATION_DRAWS).mean()
+        assert kept == pytest.approx(model.best_score_, rel=1e-6)
+    if name == "recurrent":
+        assert model.score([TRAIN[90:120]]) == pytest.approx(model.best_score_, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", WITH_VALIDATION)

@@ -15,8 +15,7 @@ from fastboltz_ext import layers as kernels
 from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
-from ..terms import Params
-from ..training import Best, Callback, Rows, Trainer, TrainingState
+from ..training import BestScore, Callback, Rows, Trainer
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, check_rows, unchanged_if_refused
@@ -256,7 +255,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             held = X[others], None if weight is None else weight[others]
             X, weight = X[rows], None if weight is None else weight[rows]
         self._begin(X, weight)
-        monitor = None if held is None else _Best(self, *held)
+        monitor = None if held is None else self._stop_by(*held)
         self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         return self
 
@@ -305,6 +304,14 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(rows)
         held = np.sort(order[:n_held])
         return np.setdiff1d(np.arange(n_rows), held), held
+
+    def _stop_by(self, X: Any, weight: np.ndarray | None) -> BestScore:
+        """Early stopping by the mean bound of rows that are held out."""
+
+        def score_of(model: SigmoidBeliefNetwork) -> float:
+            return float(np.average(model._bounds(X, 1, VALIDATION_DRAWS), weights=weight))
+
+        return BestScore(self, score_of, every=self.validate_every, patience=self.n_iter_no_change)
 
     def _begin(self, X: Any, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
@@ -357,7 +364,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         weight: np.ndarray | None,
         n_epochs: int,
         decay: bool,
-        monitor: _Best | None = None,
+        monitor: BestScore | None = None,
     ) -> None:
         resume = decay and self._resume(X, weight)
         trainer = self._trainer()
@@ -600,36 +607,3 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-class _Best(Best):
-    """Early stopping: the best parameters so far, by the bound of held-out rows."""
-
-    kept = ("params", "score", "epoch", "since")
-
-    def __init__(
-        self, model: SigmoidBeliefNetwork, X: Any, weight: np.ndarray | None = None
-    ) -> None:
-        super().__init__(model)
-        self.X = X
-        self.weight = weight
-        self.score = -np.inf
-        self.since = 0
-
-    def __call__(self, params: Params, state: TrainingState) -> bool:
-        if state.epoch % self.model.validate_every:
-            state.record(validation=np.nan)
-            return False
-        bounds = self.model._bounds(self.X, 1, VALIDATION_DRAWS)
-        score = float(np.average(bounds, weights=self.weight))
-        state.record(validation=score)
-        self.since += 1
-        if score > self.score:
-            self.score, self.since = score, 0
-            self.keep(params, state)
-        return bool(self.since >= self.model.n_iter_no_change)
-
-    def put_back(self) -> None:
-        """Give the model its best parameters."""
-        super().put_back()
-        self.model.best_score_ = self.score

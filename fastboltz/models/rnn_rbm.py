@@ -31,7 +31,7 @@ from ..recurrent import (
     Tanh,
 )
 from ..terms import FactoredTerm, Params, as_rows
-from ..training import Best, Callback, Rows, TrainingState
+from ..training import BestScore, Callback, Rows
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real, unchanged_if_refused
@@ -486,7 +486,7 @@ class RNNRBM(EnergyEstimator):
         self.n_features_in_ = X.shape[1]
         monitor = None
         if held is not None:
-            monitor = _Best(self, held[0].astype(self._dtype, copy=False), held[1])
+            monitor = self._stop_by(held[0].astype(self._dtype, copy=False), held[1])
         self._train_sequences(X, counts, self.n_iter, True, monitor)
         return self
 
@@ -513,6 +513,17 @@ class RNNRBM(EnergyEstimator):
         self._train_sequences(X, counts, 1, False, None)
         return self
 
+    def _stop_by(self, X: np.ndarray, lengths: np.ndarray) -> BestScore:
+        """Early stopping by the log-likelihood of validation sequences."""
+        method = self._auto_method()
+
+        def score_of(model: RNNRBM) -> float:
+            return model._log_likelihood(
+                X, lengths, method, _VALIDATION_BETAS, _VALIDATION_CHAINS
+            ).mean
+
+        return BestScore(self, score_of, every=self.validate_every, patience=self.patience)
+
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         super()._begin(data, weight)
         self.recurrent_ = self._network(self.energy_)
@@ -527,7 +538,7 @@ class RNNRBM(EnergyEstimator):
         lengths: np.ndarray,
         n_epochs: int,
         decay: bool,
-        monitor: _Best | None,
+        monitor: BestScore | None,
     ) -> None:
         resume = decay and self._resume(X, lengths)
         trainer = self._trainer(self.energy_)
@@ -1091,39 +1102,6 @@ class RNNRBM(EnergyEstimator):
         state = sampler.start(params, len(u), address, {"u": u, "v": start})
         state, info = self._sweep(sampler, state, n_gibbs, return_info)
         return as_rows(state.values["v"], self._dtype), info
-
-
-class _Best(Best):
-    """Early stopping: the best parameters so far, by the validation sequences' likelihood."""
-
-    kept = ("params", "score", "epoch", "since")
-
-    def __init__(self, model: RNNRBM, X: np.ndarray, lengths: np.ndarray) -> None:
-        super().__init__(model)
-        self.X = X
-        self.lengths = lengths
-        self.score = -np.inf
-        self.since = 0
-        self.method = model._auto_method()
-
-    def __call__(self, params: Params, state: TrainingState) -> bool:
-        if state.epoch % self.model.validate_every:
-            state.record(validation=np.nan)
-            return False
-        score = self.model._log_likelihood(
-            self.X, self.lengths, self.method, _VALIDATION_BETAS, _VALIDATION_CHAINS
-        ).mean
-        state.record(validation=score)
-        self.since += 1
-        if score > self.score:
-            self.score, self.since = score, 0
-            self.keep(params, state)
-        return bool(self.since >= self.model.patience)
-
-    def put_back(self) -> None:
-        """Give the model its best parameters."""
-        super().put_back()
-        self.model.best_score_ = self.score
 
 
 def _frame_accuracy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
