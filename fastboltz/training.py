@@ -333,6 +333,7 @@ class Trainer:
         Group of units -> (target, strength): ``strength * (target - mean activity)``, with the mean
         over the minibatch in the positive phase, is added to the gradient of each bias (Lee,
         Ekanadham & Ng, NIPS 2007). Every unit then has its share of the data to be active for.
+        A minibatch without rows that a likelihood of the group applies to adds nothing.
     monitor : callable or None
         Called after each epoch with the parameters and the training's state, before anybody else
         sees them; a true answer makes this epoch the last. What it has to know at the next epoch
@@ -403,13 +404,18 @@ class Trainer:
         self._gradient = gradient
         offsets = state.offsets
         if self.centered:
-            if offsets:
-                for g, m in means.items():
+            offsets = dict(offsets)
+            for g, m in means.items():
+                if g in offsets:
                     offsets[g] += np.asarray(CENTRING_RATE, m.dtype) * (m - offsets[g])
-            else:
-                offsets = {g: m.copy() for g, m in means.items()}
-            centre(self.energy, gradient, offsets, self.n_threads)
+                else:
+                    offsets[g] = m.copy()
+            # From groups of which no minibatch has known anything yet, nothing is taken off.
+            unseen = {g: np.zeros_like(params[g]) for g in self.energy.groups if g not in offsets}
+            centre(self.energy, gradient, offsets | unseen, self.n_threads)
         for g, (target, strength) in self.activities.items():
+            if g not in means:
+                continue  # a minibatch that says nothing of a group is no sign of its rest
             dtype = gradient[g].dtype.type
             gradient[g] += dtype(strength) * (dtype(target) - means[g])
         for term in self._lateral:

@@ -266,6 +266,29 @@ def test_sparsity_pulls_the_mean_activity_of_hidden_units_by_their_biases(object
         np.testing.assert_allclose(found.params_[g], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["class", "two groups"])
+def test_a_minibatch_that_teaches_nothing_changes_nothing(name):
+    """Catches hidden units that are taken for resting where nothing is known of them, by the pull
+    of their activities and by the offsets of centring, at the first minibatch or later."""
+    X, y = _data(name, 40)
+    options = {"objective": "semi-supervised", "beta": 0.0, "alpha": 0.5, "sparsity": 1.0}
+    model = _fitted(name, **options)
+    params = {key: x.copy() for key, x in model.params_.items()}
+    offsets = {g: x.copy() for g, x in model._training.offsets.items()}
+    model.partial_fit(X, np.full(40, -1))
+    for key, x in params.items():
+        np.testing.assert_array_equal(model.params_[key], x, err_msg=key)
+    for g, x in offsets.items():
+        np.testing.assert_array_equal(model._training.offsets[g], x, err_msg=g)
+    # Offsets begin at the first minibatch that knows the groups.
+    trainer = model._trainer(model.energy_)
+    state = trainer.init(model.params_, 0)
+    for labels in (np.full(40, -1), y):
+        one_hot = model._one_hot(model._numbers(labels, "y"), X.dtype)
+        trainer.update(model.params_, {"v": X, "y": one_hot}, state)
+    np.testing.assert_allclose(state.offsets["y"], one_hot.mean(axis=0), rtol=1e-6)
+
+
 def test_early_stopping_keeps_the_best_epoch():
     """At a rate that is far too high the error goes up and down; what is kept is the lowest."""
     X, y, X_test, y_test = _digits()

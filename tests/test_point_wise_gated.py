@@ -422,6 +422,21 @@ def test_rows_without_a_label_count_for_the_visible_units_alone():
     assert not np.allclose(models[0].components_[1], models[0.5].components_[1])
 
 
+def test_a_minibatch_that_teaches_nothing_changes_nothing():
+    """Catches hidden units that are taken for resting where nothing is known of them."""
+    X, y = _data()
+    options = {"objective": "semi-supervised", "beta": 0.0, "alpha": 0.5, "sparsity": 1.0}
+    options |= {"n_pretraining": 0, "n_iter": 2, "momentum": 0.0, "random_state": 0}
+    model = PointwiseGatedRBMClassifier((2, 1), **options).fit(X, y)
+    params = {key: x.copy() for key, x in model.params_.items()}
+    offsets = {g: x.copy() for g, x in model._training.offsets.items()}
+    model.partial_fit(X, np.full(24, -1))
+    for key, x in params.items():
+        np.testing.assert_array_equal(model.params_[key], x, err_msg=key)
+    for g, x in offsets.items():
+        np.testing.assert_array_equal(model._training.offsets[g], x, err_msg=g)
+
+
 def test_mean_activities_are_pulled_towards_their_target():
     """One update of all rows, by hand. Deliberate bug that this catches: the sign."""
     options = {"n_iter": 1, "n_pretraining": 0, "batch_size": 24, "momentum": 0.0}

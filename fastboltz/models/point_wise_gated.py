@@ -151,8 +151,6 @@ class _InferredObjective(Objective):
                     chains[number],
                 )
             means |= found  # those of the last part, which knows all groups, stay
-        for g in self.energy.groups:
-            means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
 
     def _contrast(
