@@ -251,6 +251,19 @@ def test_the_first_update_of_nvil_is_one_of_many(tiny):
     assert (again["q.h1.bias"] != later["q.h1.bias"]).any()
 
 
+def test_the_first_averages_of_nvil_are_of_rows_with_a_weight(tiny):
+    """Catches averages that begin with all rows alike."""
+    objective = BoundObjective(tiny.net, "nvil", 1)
+    n = len(tiny.v) - 2
+    weights = np.r_[np.arange(1.0, n + 1), 0, 0]
+    (_, _, some), (_, _, others) = (
+        objective.step(tiny.params, {"v": tiny.v[:k]}, objective.init(0), weights[:k])
+        for k in (n, n + 2)
+    )
+    for a, b in ((some.centre, others.centre), (some.variance, others.variance)):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_and_precision_change_nothing_of_a_gradient(method):
     tiny = Tiny((40, 7, 4), seed=2, scale=0.3) if method != "exact" else Tiny((9, 3, 2), seed=2)

@@ -486,10 +486,11 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
     np.testing.assert_array_equal(none, never)
     assert not np.array_equal(text, never)
 
-    def shares(labels, *cuts):
+    def shares(labels, *cuts, weights=None):
         found = Relevance()
-        for rows, own in zip(np.split(H, cuts), np.split(labels, cuts), strict=True):
-            found.add(rows, own)
+        each = np.ones(len(labels)) if weights is None else weights
+        for rows, own, w in zip(*(np.split(x, cuts) for x in (H, labels, each)), strict=True):
+            found.add(rows, own, None if weights is None else w)
         return found.shares()
 
     H = np.hstack([X, np.full((400, 1), 0.3)])
@@ -503,6 +504,18 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
         assert ratio[column] == pytest.approx(1 - within / total)
     assert ratio[8] == 0
     np.testing.assert_array_equal(shares(np.where(y == 1, -1, y)), 0)
+    # A row of weight two counts as two, one of weight zero as none.
+    weights = rng.integers(0, 3, 400)
+    found = Relevance()
+    found.add(np.repeat(H, weights, axis=0), np.repeat(y, weights))
+    for cuts in ((), (1, 2, 150)):
+        np.testing.assert_allclose(shares(y, *cuts, weights=weights), found.shares(), rtol=1e-12)
+    np.testing.assert_array_equal(shares(y, weights=np.zeros(400)), 0)
+    # Labels of rows without a weight order nothing.
+    weights = np.where(np.arange(400) < 200, 1.0, 0.0)
+    known = clone(model).fit(X, y, weights)
+    changed = clone(model).fit(X, np.where(weights > 0, y, 1 - y), weights)
+    np.testing.assert_array_equal(known.components_[0], changed.components_[0])
 
 
 def _noisy_digits(n=900, seed=0):

@@ -405,8 +405,9 @@ class _PointwiseGated(EnergyEstimator):
         order = np.arange(sum(sizes))
         if "y" in self.energy_.groups or self._order_by is not None:
             relevance = Relevance()
-            for known, _ in data(0) if callable(data) else [(data, weight)]:
-                relevance.add(RBM._plain(rbm.transform, known["v"]), self._labels_of(known))
+            for known, own in data(0) if callable(data) else [(data, weight)]:
+                hidden = RBM._plain(rbm.transform, known["v"])
+                relevance.add(hidden, self._labels_of(known), own)
             order = np.argsort(-relevance.shares(), kind="stable")
         params = {key: x for key, x in rbm.params_.items() if key.startswith("v.")}
         # The RBM's visible units are those of component 0; elsewhere they are as their data are.
@@ -546,10 +547,11 @@ class Relevance:
     """Share of each hidden unit's variance that lies between the classes (correlation ratio)."""
 
     def __init__(self) -> None:
-        #: Label -> its rows, and of each unit the mean and the sum of squares about it.
-        self._classes: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
+        #: Label -> weight of its rows, and of each unit the mean and the squares about it.
+        self._classes: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+        self._n_units = 0
 
-    def add(self, H: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, H: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
         """See the next rows.
 
         Parameters
@@ -557,20 +559,29 @@ class Relevance:
         H : ndarray of shape (n_samples, n_units)
         labels : ndarray of shape (n_samples,)
             Rows labelled -1 are left out.
+        weights : ndarray of shape (n_samples,), optional
+            Of the rows: one of weight two counts as two, one of weight zero as none.
         """
-        for label in np.unique(labels[labels != UNLABELLED]).tolist():
-            rows = H[labels == label].astype(np.float64)
-            n, mean = len(rows), rows.mean(axis=0)
-            squares = ((rows - mean) ** 2).sum(axis=0)
+        self._n_units = H.shape[1]
+        w = np.ones(len(H)) if weights is None else weights.astype(np.float64)
+        may_count = (labels != UNLABELLED) & (w > 0)
+        for label in np.unique(labels[may_count]).tolist():
+            mine = may_count & (labels == label)
+            rows, own = H[mine].astype(np.float64), w[mine]
+            n = here = float(own.sum())
+            mean = own @ rows / n
+            squares = own @ (rows - mean) ** 2
             if label in self._classes:
                 before, old, old_squares = self._classes[label]
                 n += before
-                squares += old_squares + before * len(rows) / n * (mean - old) ** 2
-                mean = old + len(rows) / n * (mean - old)
+                squares += old_squares + before * here / n * (mean - old) ** 2
+                mean = old + here / n * (mean - old)
             self._classes[label] = n, mean, squares
 
     def shares(self) -> np.ndarray:
-        """Of each unit, in [0, 1]; 0 of those that do not vary."""
+        """Of each unit, in [0, 1]; 0 of those that do not vary, and of all where no row counts."""
+        if not self._classes:
+            return np.zeros(self._n_units)
         n, means, squares = (np.array(x) for x in zip(*self._classes.values(), strict=True))
         between = n @ (means - n @ means / n.sum()) ** 2
         total = squares.sum(axis=0) + between
