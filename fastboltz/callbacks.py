@@ -839,7 +839,7 @@ class EarlyStopping(Watch):
         """Put the best parameters back, in place."""
         # A pass of `partial_fit` is no training that ends: going back would keep it from going on.
         is_mine = self._is_mine(progress.state, self._epoch)
-        if not is_mine or progress.n_iter < progress.state.epoch:
+        if not is_mine or not progress.is_whole:
             return
         for key, x in self._params.items():
             np.copyto(progress.params[key], x)
@@ -934,7 +934,7 @@ class Average(Watch):
         """Give the model the mean, in place."""
         # As in `EarlyStopping`: a pass of `partial_fit` is no training that ends.
         is_mine = self._is_mine(progress.state, self._epoch)
-        if not is_mine or progress.n_iter < progress.state.epoch:
+        if not is_mine or not progress.is_whole:
             return
         for key, x in self.params.items():
             np.copyto(progress.params[key], x, casting="same_kind")

@@ -266,12 +266,15 @@ class Progress:
     state : TrainingState
     n_iter : int
         Epochs in all.
+    is_whole : bool
+        Whether the training ends after them; a pass of `partial_fit` is a part of one that goes on.
     """
 
     model: Any
     params: Params
     state: TrainingState
     n_iter: int
+    is_whole: bool = True
 
 
 #: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
@@ -764,6 +767,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     state: TrainingState | None = None,
     resume: bool = False,
+    is_whole: bool = True,
 ) -> None:
     """Drive a training to its end, calling the callbacks after each epoch.
 
@@ -775,15 +779,17 @@ def run(
         That of the training, which callbacks that hear of Ctrl-C are told.
     resume : bool
         Whether the training goes on from a file, and so the callbacks from what it says of them.
+    is_whole : bool
+        Of the `Progress` that callbacks are handed.
     """
     callbacks = sorted(callbacks, key=lambda one: getattr(one, "comes_last", False))
     if resume and state is not None:
         restore_callbacks(callbacks, state.callbacks)
-    is_whole = False
+    is_at_rest = False
     try:
         for state in epochs:
-            is_whole = True
-            progress = Progress(model, params, state, n_iter)
+            is_at_rest = True
+            progress = Progress(model, params, state, n_iter, is_whole)
             # Every callback is called, also when an earlier one asks to stop.
             for callback in callbacks:
                 if getattr(callback, "comes_last", False):
@@ -795,22 +801,23 @@ def run(
             state.callbacks = states_of_callbacks(callbacks)
             if state.finished:
                 break
-            is_whole = False
+            is_at_rest = False
     except KeyboardInterrupt as stop:
         # A second Ctrl-C may come in the midst of an update: there is nothing whole to save then.
-        if state is not None and (is_whole or isinstance(stop, Interrupted)):
+        if state is not None and (is_at_rest or isinstance(stop, Interrupted)):
             told = [one for one in callbacks if hasattr(one, "interrupted")]
-            if not is_whole:
+            if not is_at_rest:
                 # Those that look within the epochs know more than they did after the last one.
                 state.callbacks = states_of_callbacks(callbacks)
-            said = [one.interrupted(Progress(model, params, state, n_iter)) for one in told]
+            progress = Progress(model, params, state, n_iter, is_whole)
+            said = [one.interrupted(progress) for one in told]
             if said:
                 raise Interrupted(" ".join([*map(str, stop.args), *said])) from None
         raise
     finally:
         for one in callbacks:
             if state is not None and hasattr(one, "end"):
-                one.end(Progress(model, params, state, n_iter))
+                one.end(Progress(model, params, state, n_iter, is_whole))
         if state is not None:
             state.callbacks = states_of_callbacks(callbacks)
 

@@ -15,6 +15,7 @@ import fastboltz as fb
 from fastboltz.callbacks import METRICS, Average, EarlyStopping, Monitor
 from fastboltz.models.belief_net import VALIDATION_DRAWS
 from fastboltz.plots import HistoryDisplay
+from fastboltz.training import Progress
 
 
 def _rows(n=200, d=12, seed=0):
@@ -363,10 +364,36 @@ def test_the_model_ends_with_the_mean_of_the_last_epochs():
 def test_a_mean_that_has_not_begun_changes_nothing_and_partial_fits_go_on():
     plain = fb.RBM(6, **OPTIONS).fit(TRAIN)
     _same(fb.RBM(6, callbacks=[Average(7)], **OPTIONS).fit(TRAIN).params_, plain.params_)
-    plain = fb.RBM(6, **OPTIONS)
-    averaged = fb.RBM(6, callbacks=[Average(1)], **OPTIONS)
-    for _ in range(3):
+    plain, keeps, average = fb.RBM(6, **OPTIONS), _Keeps(), Average(1)
+    averaged = fb.RBM(6, callbacks=[average, keeps], **OPTIONS)
+    for epoch in (1, 2, 3):
         _same(averaged.partial_fit(TRAIN).params_, plain.partial_fit(TRAIN).params_)
+        assert average.n_epochs == epoch
+        for key, x in average.params.items():
+            np.testing.assert_allclose(x, keeps.mean(key, 1), rtol=1e-6, atol=1e-7)
+        assert set(average.params) == set(averaged.params_)
+
+
+def test_a_pass_of_partial_fit_is_no_training_that_ends(tmp_path):
+    """Also the first, whose epoch is the last of its own: nothing is put back, or saved, again."""
+    told = []
+    stop = EarlyStopping(TEST, "pseudo_likelihood")
+    callbacks = [lambda progress: told.append(progress.is_whole), stop]
+    rbm = fb.RBM(6, callbacks=callbacks, **OPTIONS | {"n_iter": 1})
+    for _ in range(2):
+        rbm.partial_fit(TRAIN)
+        assert stop.state_dict()["params"], "what is the best so far is kept for later"
+    fb.SigmoidBeliefNetwork((3,), callbacks=callbacks[:1]).partial_fit(TRAIN)
+    fb.RNNRBM(3, 2, n_gibbs=1, callbacks=callbacks[:1]).partial_fit(TRAIN)
+    assert told == [False] * 4
+    rbm.fit(TRAIN)
+    fb.SigmoidBeliefNetwork((3,), n_iter=1, callbacks=callbacks[:1]).fit(TRAIN)
+    fb.RNNRBM(3, 2, n_gibbs=1, n_iter=1, callbacks=callbacks[:1]).fit(TRAIN)
+    assert told[4:] == [True] * 3
+    keep = fb.Checkpoint(tmp_path / "rbm.fbm")
+    for is_whole in (False, True):
+        keep.over(Progress(rbm, rbm.params_, rbm._training, 1, is_whole))
+        assert (tmp_path / "rbm.fbm").exists() == is_whole
 
 
 def test_an_interrupted_training_has_the_mean_so_far():

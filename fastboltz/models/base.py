@@ -229,6 +229,8 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         n_epochs: int,
         resume: bool = False,
         best: Best | None = None,
+        *,
+        is_whole: bool,
     ) -> None:
         """Drive a training to its end, with callbacks, progress and early stopping."""
         state, ranks = self._training, self._ranks
@@ -259,6 +261,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                     callbacks=callbacks,
                     state=state,
                     resume=resume,
+                    is_whole=is_whole,
                 )
             finally:
                 # Also where the training was interrupted, or failed.
@@ -266,7 +269,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                     best.put_back()
             for one in callbacks:
                 if isinstance(one, Checkpoint):
-                    one.over(Progress(self, self.params_, state, n_epochs))
+                    one.over(Progress(self, self.params_, state, n_epochs, is_whole))
         finally:
             state.kept = {}
             if bar is not None:
@@ -696,7 +699,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, trainer.monitor)
+        self._run(epochs, n_epochs, resume, trainer.monitor, is_whole=decay)
 
     # -- what was learnt -----------------------------------------------------------------------
 

@@ -380,7 +380,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, monitor)
+        self._run(epochs, n_epochs, resume, monitor, is_whole=decay)
 
     # -- what was learnt -----------------------------------------------------------------------
 

@@ -555,7 +555,7 @@ class RNNRBM(EnergyEstimator):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, monitor)
+        self._run(epochs, n_epochs, resume, monitor, is_whole=decay)
 
     def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
         """Gradient of the mean log-likelihood of a step, back through all steps.
