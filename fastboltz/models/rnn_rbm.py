@@ -338,10 +338,10 @@ class RNNRBM(EnergyEstimator):
             if isinstance(term, FactoredTerm):
                 # Of order one at any rank: what is emitted begins small by its last factor.
                 sizes = [energy.groups[g].size for g in term.groups]
-                for key, size in zip(term.parameter_shapes, sizes, strict=True):
+                for number, key in enumerate(term.parameter_shapes):
                     shape = params[key].shape
-                    scale = size**-0.5 * (0.1 if key.endswith("u_r") else 1.0)
-                    at = rng.Address.of(self._seed, "weights", group=2, step=size)
+                    scale = sizes[number] ** -0.5 * (0.1 if key.endswith("u_r") else 1.0)
+                    at = rng.Address.of(self._seed, "weights", group=2, step=number)
                     params[key] = (scale * rng.normal(at, shape)).astype(dtype)
             elif len(term.groups) == 3:
                 params[term.name] *= np.asarray(self._n_states**-0.5, dtype)
