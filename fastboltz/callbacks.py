@@ -193,8 +193,8 @@ class _Metrics:
         """Values under the names that the history has."""
         model = progress.model
         if name == "weight_norm":
-            own = model.energy_.own_keys() if hasattr(model, "energy_") else set()
-            weights = [x for key, x in progress.params.items() if key not in own]
+            biases = model._bias_keys() if hasattr(model, "_bias_keys") else set()
+            weights = [x for key, x in progress.params.items() if key not in biases]
             return {name: float(np.sqrt(sum(float(np.vdot(x, x)) for x in weights)))}
         if name == "free_energy_gap":
             here, there = (_call(model.free_energy, X) for X in (self.X, self.X_train))
@@ -272,7 +272,7 @@ class Monitor(Watch):
     ``pseudo_likelihood``    mean over the held-out rows
     ``reconstruction_error`` mean squared difference of the held-out rows and their
                              reconstructions: it says little of the likelihood
-    ``weight_norm``          Euclidean norm of all weights
+    ``weight_norm``          Euclidean norm of all weights, biases aside
     ======================== ===================================================================
 
     The training is not changed. Epochs in which something was not measured have NaN in the history.

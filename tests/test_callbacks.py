@@ -64,6 +64,33 @@ def test_every_measure_is_what_the_model_says_after_that_epoch():
             assert rbm.history_[name][epoch] == pytest.approx(value, rel=1e-5), name
 
 
+WEIGHTS = {
+    "point-wise gated": (
+        lambda **o: fb.PointwiseGatedRBM((3, 2), n_pretraining=0, **o),
+        {"h0_k v_i z_i0", "h1_k v_i z_i1"},
+    ),
+    "belief net": (
+        lambda **o: fb.SigmoidBeliefNetwork((3, 2), **o),
+        {"p.v.weights", "p.h1.weights", "q.h1.weights", "q.h2.weights"},
+    ),
+    "recurrent": (
+        lambda **o: fb.RNNRBM(3, 4, n_gibbs=1, chunk=7, **o),
+        {"h_j v_a", "v_a u_r", "h_j u_r", "recurrent.input", "recurrent.state"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_norm_of_weights_knows_no_biases(name):
+    make, keys = WEIGHTS[name]
+    monitor = Monitor(TEST, what="weight_norm", every=1)
+    model = make(n_iter=2, random_state=0, callbacks=[monitor])
+    model.fit([TRAIN] if name == "recurrent" else TRAIN)
+    assert keys < set(model.params_)
+    norm = np.sqrt(sum((model.params_[key].astype(float) ** 2).sum() for key in keys))
+    assert model.history_["weight_norm"][-1] == pytest.approx(norm, rel=1e-6)
+
+
 def test_watching_does_not_change_the_training():
     plain = fb.RBM(6, **OPTIONS).fit(TRAIN)
     watched = fb.RBM(6, callbacks=[Monitor(TEST, TRAIN, every=1)], **OPTIONS).fit(TRAIN)

@@ -437,6 +437,20 @@ def test_a_minibatch_that_teaches_nothing_changes_nothing():
         np.testing.assert_array_equal(model._training.offsets[g], x, err_msg=g)
 
 
+@pytest.mark.parametrize("labels", [False, True])
+def test_penalties_are_on_the_weights_alone(labels):
+    """Catches biases that are penalised because they are written as terms."""
+    X, y = _data()
+    kind = PointwiseGatedRBMClassifier if labels else PointwiseGatedRBM
+    options = {"n_iter": 1, "n_pretraining": 0, "batch_size": 24, "random_state": 0}
+    options |= {"mask_bias": 3.0}
+    free, held = (kind((2, 1), l1=x, l2=x, **options).fit(X, y) for x in (0.0, 0.5))
+    biases = set(free.energy_.groups) | {"v_i z_i0", "v_i z_i1"}
+    assert biases < set(free.params_)
+    for key, x in free.params_.items():
+        assert np.array_equal(held.params_[key], x) == (key in biases), key
+
+
 def test_mean_activities_are_pulled_towards_their_target():
     """One update of all rows, by hand. Deliberate bug that this catches: the sign."""
     options = {"n_iter": 1, "n_pretraining": 0, "batch_size": 24, "momentum": 0.0}

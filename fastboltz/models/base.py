@@ -330,6 +330,10 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         self._learnt("n_iter_")
         return self._training.epoch
 
+    def _bias_keys(self) -> set[str]:
+        """Parameters that are no weights: biases, and what else units have of their own."""
+        raise NotImplementedError
+
     def _sampling_seed(self, random_state: Any) -> int:
         """Seed of one call: as given, or the next of the fitted model's own sequence."""
         return rng.seed_from(self._draws if random_state is None else random_state)
@@ -911,6 +915,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
         return sampler.step(self.params_, state, n_steps), None
 
     # -- for the answers of a model ------------------------------------------------------------
+
+    def _bias_keys(self) -> set[str]:
+        return self.energy_.own_keys()
 
     def _chunks(self, data: Data) -> Iterator[dict[str, np.ndarray]]:
         """Dense rows of some groups, in the model's precision and shapes, some at a time."""

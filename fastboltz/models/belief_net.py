@@ -389,6 +389,9 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         """Generative weights of the data, (layers[0], n_features)."""
         return self._learnt("components_")["p.v.weights"]
 
+    def _bias_keys(self) -> set[str]:
+        return self.network_.own_keys()
+
     @property
     def _n_features_out(self) -> int:
         return self.network_.sizes[-1]

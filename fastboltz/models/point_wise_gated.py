@@ -325,7 +325,7 @@ class _PointwiseGated(EnergyEstimator):
         if "y" in data:
             groups["y"] = Categorical(data["y"].shape[1])
         groups["z"] = Categorical(visible.size, len(sizes))
-        terms = [_bias_term(r) for r in range(len(sizes))]
+        terms = self._bias_terms()
         for r, n in enumerate(sizes):
             if n:
                 groups[f"h{r}"] = Bernoulli(n)
@@ -334,12 +334,22 @@ class _PointwiseGated(EnergyEstimator):
             terms.append("h0_k y_c")
         return Energy(groups, terms)
 
+    def _bias_terms(self) -> list[str]:
+        """Terms that are biases of the visible units, one where a unit is switched to each."""
+        return [_bias_term(r) for r in range(len(self._sizes()))]
+
+    def _bias_keys(self) -> set[str]:
+        terms = {_bias_term(r) for r in range(self._n_learnt)}
+        return EnergyEstimator._bias_keys(self) | terms
+
     def _inference(self, energy: Energy, method: str | None = None) -> _Inference:
         n_threads = threads.resolve(self.n_threads)
         return _Inference(energy, method or self.inference, self.n_inference, n_threads)
 
     def _trainer(self, energy: Energy) -> Trainer:
         trainer = EnergyEstimator._trainer(self, energy)
+        for name in self._bias_terms():
+            trainer.penalties.pop(name, None)
         # A penalty of the model of v: it weighs as much as that.
         if strength := self.sparsity * self._generative_weight:
             trainer.activities = dict.fromkeys(_hidden(energy), (self.activity, strength))
@@ -347,8 +357,8 @@ class _PointwiseGated(EnergyEstimator):
 
     def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
         params = EnergyEstimator._starting_params(self, energy, dtype)
-        for r in range(len(self._sizes())):
-            params[_bias_term(r)][...] = 0  # a bias, though it is a term
+        for name in self._bias_terms():
+            params[name][...] = 0
         if self.sparsity:
             for g in _hidden(energy):
                 params[g] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)

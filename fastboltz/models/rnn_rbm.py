@@ -584,6 +584,11 @@ class RNNRBM(EnergyEstimator):
             out, _, _ = objective.step(self.params_, batch, state)
         return out
 
+    def _bias_keys(self) -> set[str]:
+        # Of the network: its bias, and the state that it begins with.
+        own = {k for k, x in self.params_.items() if k.startswith(PREFIX) and x.ndim == 1}
+        return super()._bias_keys() | own
+
     # -- states --------------------------------------------------------------------------------
 
     def _states(self, X: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
