@@ -237,6 +237,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             parameters; all else becomes float32.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
+            Rows that early stopping holds out have a weight above zero, and count by it.
         validation : array-like or CSR matrix, optional
             Rows for early stopping, in the place of `validation_fraction` of those given.
 

@@ -217,6 +217,7 @@ class _LabelMachine(
             (beside text, in an array of objects or as "-1"); with the other objectives it is a
             label like any other.
         sample_weight : array-like of shape (n_samples,), optional
+            Rows that early stopping holds out have a weight above zero, and count by it.
         validation : tuple (X, y), optional
             Rows for early stopping, in the place of `validation_fraction` of those given.
 
