@@ -407,7 +407,7 @@ class BoundObjective:
         if self.method == "nvil" and np.isnan(state.centre).any():
             # The averages begin with those of other paths, so that the first update is one of many.
             probe = net.infer(params, x, _of_layer(address, _PROBE), self.n_paths)
-            state = self._averages(params, probe, state)
+            state = self._averages(params, probe, state, rows)
         mirrored = self.method in PAIRED
         paths = net.infer(params, x, address, self.n_paths, mirrored=mirrored)
         share = np.broadcast_to(rows / self.n_paths, (self.n_paths, n))
@@ -561,19 +561,18 @@ class BoundObjective:
         }
         return run_net(own, x - self.net.offsets[layer - 1])
 
-    def _averages(self, params: Params, paths: Paths, state: BoundState) -> BoundState:
-        """The state with averages that begin at these paths."""
+    def _averages(
+        self, params: Params, paths: Paths, state: BoundState, rows: np.ndarray
+    ) -> BoundState:
+        """The state with averages that begin at these paths, of rows with these weights."""
         n = paths.log_p[0].shape[1]
-        signals = []
+        moments = []
         for layer in self._hidden:
             learnt, _ = self._baseline(params, layer, paths.states[layer - 1])
             signal = paths.signal(layer if self.local_signals else 1)
-            signals.append(signal - learnt.reshape(-1, min(n, len(learnt))))
-        return replace(
-            state,
-            centre=np.array([x.mean() for x in signals]),
-            variance=np.array([x.var() for x in signals]),
-        )
+            moments.append(_moments(signal - learnt.reshape(-1, min(n, len(learnt))), rows))
+        centre, variance = np.transpose(moments)
+        return replace(state, centre=centre.copy(), variance=variance.copy())
 
     def _centred(
         self,
@@ -602,8 +601,7 @@ class BoundObjective:
             own = backward(error.reshape(-1, 1).astype(learnt.dtype))
             for key, g in own.items():
                 out[f"b.{self.net.names[layer]}.{key.removeprefix('net/')}"] += g
-            mean = float(np.average(less.mean(axis=0), weights=rows))
-            square = float(np.average(((less - mean) ** 2).mean(axis=0), weights=rows))
+            mean, square = _moments(less, rows)
             centre[layer - 1] = averaged(centre[layer - 1], mean, DECAY)
             variance[layer - 1] = averaged(variance[layer - 1], square, DECAY)
         return centred, _after(state, centre=centre, variance=variance)
@@ -612,6 +610,12 @@ class BoundObjective:
 def _after(state: BoundState, **changed: Any) -> BoundState:
     """The state after one more update."""
     return replace(state, update=state.update + 1, **changed)
+
+
+def _moments(signal: np.ndarray, rows: np.ndarray) -> tuple[float, float]:
+    """Mean and variance of signals of paths, (n_paths, n_rows), of rows with these weights."""
+    mean = float(np.average(signal.mean(axis=0), weights=rows))
+    return mean, float(np.average(((signal - mean) ** 2).mean(axis=0), weights=rows))
 
 
 def _softmax(log_w: np.ndarray) -> np.ndarray:

@@ -193,8 +193,8 @@ class _Metrics:
         """Values under the names that the history has."""
         model = progress.model
         if name == "weight_norm":
-            own = model.energy_.own_keys() if hasattr(model, "energy_") else set()
-            weights = [x for key, x in progress.params.items() if key not in own]
+            biases = model._bias_keys() if hasattr(model, "_bias_keys") else set()
+            weights = [x for key, x in progress.params.items() if key not in biases]
             return {name: float(np.sqrt(sum(float(np.vdot(x, x)) for x in weights)))}
         if name == "free_energy_gap":
             here, there = (_call(model.free_energy, X) for X in (self.X, self.X_train))
@@ -272,7 +272,7 @@ class Monitor(Watch):
     ``pseudo_likelihood``    mean over the held-out rows
     ``reconstruction_error`` mean squared difference of the held-out rows and their
                              reconstructions: it says little of the likelihood
-    ``weight_norm``          Euclidean norm of all weights
+    ``weight_norm``          Euclidean norm of all weights, biases aside
     ======================== ===================================================================
 
     The training is not changed. Epochs in which something was not measured have NaN in the history.
@@ -839,7 +839,7 @@ class EarlyStopping(Watch):
         """Put the best parameters back, in place."""
         # A pass of `partial_fit` is no training that ends: going back would keep it from going on.
         is_mine = self._is_mine(progress.state, self._epoch)
-        if not is_mine or progress.n_iter < progress.state.epoch:
+        if not is_mine or not progress.is_whole:
             return
         for key, x in self._params.items():
             np.copyto(progress.params[key], x)
@@ -934,7 +934,7 @@ class Average(Watch):
         """Give the model the mean, in place."""
         # As in `EarlyStopping`: a pass of `partial_fit` is no training that ends.
         is_mine = self._is_mine(progress.state, self._epoch)
-        if not is_mine or progress.n_iter < progress.state.epoch:
+        if not is_mine or not progress.is_whole:
             return
         for key, x in self.params.items():
             np.copyto(progress.params[key], x, casting="same_kind")

@@ -37,6 +37,8 @@ N_KEYS = 88
 _BINARIZE = ("sample", "threshold")
 _DIGITS_TRAIN = 1400
 _CHUNK_ROWS = 4096
+#: Group of the random numbers of `Redrawn`.
+_REDRAWN = 3
 
 
 @dataclass(frozen=True)
@@ -185,7 +187,8 @@ class Redrawn(_Table):
                 f"X has values from {low:g} to {high:g}; expected probabilities in [0, 1], or "
                 f"bytes of dtype uint8. Rescale it, as sklearn.preprocessing.minmax_scale does."
             )
-        self.address = rng.Address.of(rng.seed_from(random_state), "user")
+        # Apart from the numbers that images are binarised by once, one group for each split.
+        self.address = rng.Address.of(rng.seed_from(random_state), "user", group=_REDRAWN)
 
     def __call__(self, epoch: int = 0) -> Iterator[Any]:
         """Draw all rows as bytes, some at a time; with labels, pairs of rows and labels."""
@@ -283,7 +286,7 @@ class SwapNoise:
             rows, y, *weight = chunk
             clean = rows.toarray() if sparse.issparse(rows) else np.asarray(rows)
             parts = [np.concatenate([self._swap(rows, address), clean]), _with_unlabelled(y)]
-            yield (*parts, *(np.concatenate([w, w]) for w in weight))
+            yield (*parts, *(None if w is None else np.concatenate([w, w]) for w in weight))
             address = address._replace(row=address.row + len(clean))
 
     def _swap(self, rows: Any, address: rng.Address) -> np.ndarray:

@@ -45,25 +45,45 @@ _EFFECTIVE = 0.5
 _RIDGE = 0.02
 
 
-def principal_directions(X: Any, rank: int, seed: int) -> np.ndarray:
+def principal_directions(
+    X: Any, rank: int, seed: int, weights: np.ndarray | None = None
+) -> np.ndarray:
     """Leading right singular vectors of the rows less their mean, (rank, n_features).
 
     Parameters
     ----------
     X : ndarray or CSR matrix of shape (n_rows, n_features)
+    rank, seed : int
+    weights : ndarray of shape (n_rows,), optional
+        Of the rows: one of weight two counts as two.
     """
     n, m = X.shape
-    mean = np.asarray(X.mean(axis=0), dtype=np.float64).reshape(-1)
+    share = _shares(n, weights)
+    mean, root = np.asarray(X.T @ share, dtype=np.float64).reshape(-1), np.sqrt(share)
+
+    def transposed(u: np.ndarray) -> np.ndarray:
+        scaled = root * u.reshape(-1)
+        return X.T @ scaled - mean * scaled.sum()
+
     centred = LinearOperator(
         (n, m),
-        matvec=lambda v: X @ v.reshape(-1) - mean @ v.reshape(-1),
-        rmatvec=lambda u: X.T @ u.reshape(-1) - mean * u.sum(),
+        matvec=lambda v: root * (X @ v.reshape(-1) - mean @ v.reshape(-1)),
+        rmatvec=transposed,
         dtype=np.float64,
     )
-    start = np.random.default_rng(seed).normal(size=min(n, m))
-    _, s, vt = svds(centred, k=rank, v0=start)
-    order = np.argsort(-s)
-    return vt[order]
+    side = np.random.default_rng(seed).normal(size=m)
+    _, s, vt = svds(centred, k=rank, v0=side[: min(n, m)])
+    vt = vt[np.argsort(-s)]
+    # Which of its two signs a vector comes with may depend on rounding.
+    return vt * np.where(vt @ side < 0, -1, 1)[:, None]
+
+
+def _shares(n: int, weights: np.ndarray | None) -> np.ndarray:
+    """Weights of n rows, which sum to one."""
+    if weights is None:
+        return np.full(n, 1 / n)
+    weights = weights.astype(np.float64)
+    return weights / weights.sum()
 
 
 @dataclass(frozen=True)
@@ -164,20 +184,23 @@ def fit(
         Between 0 and 1.
     n_hidden, rank, seed : int
     weights : ndarray of shape (n_rows,), optional
-        Of the rows.
+        Of the rows: one of weight two counts as two, one of weight zero as none.
     others : (ndarray of shape (n_others, n_features), ndarray of shape (n_others,)), optional
         Weights and biases of more hidden units, which stay as they are. They are taken into
         account: log Z is that of the whole RBM.
     """
     rng = np.random.default_rng(seed)
+    if weights is not None and not weights.all():
+        X, weights = X[weights > 0], weights[weights > 0]
     n = X.shape[0]
-    share = np.full(n, 1 / n) if weights is None else weights / weights.sum()
+    share = _shares(n, weights)
     mean = np.asarray(X.T @ share, dtype=np.float64).reshape(-1)
-    smooth = (n * mean + 0.5) / (n + 1)
-    directions = principal_directions(X, rank, seed)
+    counted = n if weights is None else float(weights.sum(dtype=np.float64))
+    smooth = (counted * mean + 0.5) / (counted + 1)
+    directions = principal_directions(X, rank, seed, weights)
     centre = directions @ mean
     m = np.asarray(X @ directions.T, dtype=np.float64) - centre
-    scale = np.maximum(m.std(axis=0), 1e-3)
+    scale = np.maximum(np.sqrt(share @ m**2), 1e-3)
     params = {
         "b": np.log(smooth) - np.log1p(-smooth),
         "c": np.zeros(n_hidden),

@@ -199,7 +199,8 @@ class Objective:
         -------
         gradient : dict of arrays
         means : dict of arrays
-            Mean activity of each group in the positive phase, for centring.
+            Mean activity of each group in the positive phase, for centring; without groups that
+            no likelihood depends on, or none of these rows.
         state : PhaseState
         """
         return self._step(params, batch, state, weights, out)
@@ -252,9 +253,6 @@ class Objective:
             for g, mean in found.items():
                 means.setdefault(g, mean)
             chains.append(after)
-        for g in self.energy.groups:
-            # A group that no likelihood depends on, or none of these rows: nothing is learnt of it.
-            means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
 
     def _completed(

@@ -737,7 +737,7 @@ class Checkpoint:
 
     def over(self, progress: Progress) -> None:
         """Save what early stopping put back, when a training has ended by itself."""
-        if progress.n_iter < progress.state.epoch:
+        if not progress.is_whole:
             return  # a pass of `partial_fit`, which nothing is put back after
         try:
             params = read(self.path, lambda name: type(progress.model)).params_

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
@@ -265,12 +266,15 @@ class Progress:
     state : TrainingState
     n_iter : int
         Epochs in all.
+    is_whole : bool
+        Whether the training ends after them; a pass of `partial_fit` is a part of one that goes on.
     """
 
     model: Any
     params: Params
     state: TrainingState
     n_iter: int
+    is_whole: bool = True
 
 
 #: Called after each epoch; a true return value stops the training. One with a true ``comes_last``
@@ -332,6 +336,7 @@ class Trainer:
         Group of units -> (target, strength): ``strength * (target - mean activity)``, with the mean
         over the minibatch in the positive phase, is added to the gradient of each bias (Lee,
         Ekanadham & Ng, NIPS 2007). Every unit then has its share of the data to be active for.
+        A minibatch without rows that a likelihood of the group applies to adds nothing.
     monitor : callable or None
         Called after each epoch with the parameters and the training's state, before anybody else
         sees them; a true answer makes this epoch the last. What it has to know at the next epoch
@@ -402,13 +407,18 @@ class Trainer:
         self._gradient = gradient
         offsets = state.offsets
         if self.centered:
-            if offsets:
-                for g, m in means.items():
+            offsets = dict(offsets)
+            for g, m in means.items():
+                if g in offsets:
                     offsets[g] += np.asarray(CENTRING_RATE, m.dtype) * (m - offsets[g])
-            else:
-                offsets = {g: m.copy() for g, m in means.items()}
-            centre(self.energy, gradient, offsets, self.n_threads)
+                else:
+                    offsets[g] = m.copy()
+            # From groups of which no minibatch has known anything yet, nothing is taken off.
+            unseen = {g: np.zeros_like(params[g]) for g in self.energy.groups if g not in offsets}
+            centre(self.energy, gradient, offsets | unseen, self.n_threads)
         for g, (target, strength) in self.activities.items():
+            if g not in means:
+                continue  # a minibatch that says nothing of a group is no sign of its rest
             dtype = gradient[g].dtype.type
             gradient[g] += dtype(strength) * (dtype(target) - means[g])
         for term in self._lateral:
@@ -693,6 +703,61 @@ class Best:
         self.model.best_iter_ = self.epoch
 
 
+class BestScore(Best):
+    """Early stopping: the parameters with the highest score so far.
+
+    Parameters
+    ----------
+    model : estimator
+        Whose ``params_`` are trained.
+    score_of : callable
+        From a model, which is like this one and has the parameters that are judged, to a number.
+    every : int
+        Epochs from one score to the next; what lies between has NaN in the history.
+    patience : int
+        Scores without a new best after which the training ends.
+
+    Attributes
+    ----------
+    score : float
+        The best.
+    since : int
+        Scores since the best.
+    """
+
+    kept = ("params", "score", "epoch", "since")
+
+    def __init__(
+        self, model: Any, score_of: Callable[[Any], float], *, every: int, patience: int
+    ) -> None:
+        super().__init__(model)
+        self.score_of = score_of
+        self.every = every
+        self.patience = patience
+        self.score = -np.inf
+        self.since = 0
+
+    def __call__(self, params: Params, state: TrainingState) -> bool:
+        if state.epoch % self.every:
+            state.record(validation=np.nan)
+            return False
+        # What is judged need not be what the model has: a callback may average parameters.
+        judged = copy(self.model)
+        judged.params_ = params
+        score = self.score_of(judged)
+        state.record(validation=score)
+        self.since += 1
+        if score > self.score:
+            self.score, self.since = score, 0
+            self.keep(params, state)
+        return self.since >= self.patience
+
+    def put_back(self) -> None:
+        """Give the model its best parameters, in place, with their epoch and score."""
+        super().put_back()
+        self.model.best_score_ = self.score
+
+
 def run(
     epochs: Iterator[TrainingState],
     params: Params,
@@ -702,6 +767,7 @@ def run(
     callbacks: Sequence[Callback] = (),
     state: TrainingState | None = None,
     resume: bool = False,
+    is_whole: bool = True,
 ) -> None:
     """Drive a training to its end, calling the callbacks after each epoch.
 
@@ -713,15 +779,17 @@ def run(
         That of the training, which callbacks that hear of Ctrl-C are told.
     resume : bool
         Whether the training goes on from a file, and so the callbacks from what it says of them.
+    is_whole : bool
+        Of the `Progress` that callbacks are handed.
     """
     callbacks = sorted(callbacks, key=lambda one: getattr(one, "comes_last", False))
     if resume and state is not None:
         restore_callbacks(callbacks, state.callbacks)
-    is_whole = False
+    is_at_rest = False
     try:
         for state in epochs:
-            is_whole = True
-            progress = Progress(model, params, state, n_iter)
+            is_at_rest = True
+            progress = Progress(model, params, state, n_iter, is_whole)
             # Every callback is called, also when an earlier one asks to stop.
             for callback in callbacks:
                 if getattr(callback, "comes_last", False):
@@ -733,22 +801,23 @@ def run(
             state.callbacks = states_of_callbacks(callbacks)
             if state.finished:
                 break
-            is_whole = False
+            is_at_rest = False
     except KeyboardInterrupt as stop:
         # A second Ctrl-C may come in the midst of an update: there is nothing whole to save then.
-        if state is not None and (is_whole or isinstance(stop, Interrupted)):
+        if state is not None and (is_at_rest or isinstance(stop, Interrupted)):
             told = [one for one in callbacks if hasattr(one, "interrupted")]
-            if not is_whole:
+            if not is_at_rest:
                 # Those that look within the epochs know more than they did after the last one.
                 state.callbacks = states_of_callbacks(callbacks)
-            said = [one.interrupted(Progress(model, params, state, n_iter)) for one in told]
+            progress = Progress(model, params, state, n_iter, is_whole)
+            said = [one.interrupted(progress) for one in told]
             if said:
                 raise Interrupted(" ".join([*map(str, stop.args), *said])) from None
         raise
     finally:
         for one in callbacks:
             if state is not None and hasattr(one, "end"):
-                one.end(Progress(model, params, state, n_iter))
+                one.end(Progress(model, params, state, n_iter, is_whole))
         if state is not None:
             state.callbacks = states_of_callbacks(callbacks)
 

@@ -15,6 +15,7 @@ from scipy.special import logsumexp, softmax
 
 from fastboltz import NotEnumerableError, SigmoidBeliefNetwork
 from fastboltz.belief import METHODS, BeliefNet, BoundObjective
+from fastboltz.models.belief_net import VALIDATION_DRAWS
 from fastboltz.optimizers import Constant
 
 #: Standard errors that a mean may be off.
@@ -250,6 +251,19 @@ def test_the_first_update_of_nvil_is_one_of_many(tiny):
     assert (again["q.h1.bias"] != later["q.h1.bias"]).any()
 
 
+def test_the_first_averages_of_nvil_are_of_rows_with_a_weight(tiny):
+    """Catches averages that begin with all rows alike."""
+    objective = BoundObjective(tiny.net, "nvil", 1)
+    n = len(tiny.v) - 2
+    weights = np.r_[np.arange(1.0, n + 1), 0, 0]
+    (_, _, some), (_, _, others) = (
+        objective.step(tiny.params, {"v": tiny.v[:k]}, objective.init(0), weights[:k])
+        for k in (n, n + 2)
+    )
+    for a, b in ((some.centre, others.centre), (some.variance, others.variance)):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_threads_and_precision_change_nothing_of_a_gradient(method):
     tiny = Tiny((40, 7, 4), seed=2, scale=0.3) if method != "exact" else Tiny((9, 3, 2), seed=2)
@@ -431,6 +445,35 @@ def test_rows_are_held_out_when_asked():
     assert len(model.history_["validation"]) == 3
     assert 1 <= model.best_iter_ <= 3
     assert not hasattr(SigmoidBeliefNetwork((3,), **options).fit(X), "best_iter_")
+
+
+def test_held_out_rows_count_by_their_weights():
+    """Catches rows without a weight that say when to stop, and held-out rows that are all alike."""
+    X = _digits(60)
+    random = np.random.default_rng(1)
+    weight = np.where(random.random(60) < 0.4, 0, random.exponential(size=60))
+    measured = []
+
+    def measure(progress):
+        bounds = progress.model.score_samples(X[held], n_draws=VALIDATION_DRAWS)
+        measured.append(np.average(bounds, weights=weight[held]))
+
+    model = SigmoidBeliefNetwork(
+        (3,), early_stopping=True, validation_fraction=0.3, n_iter=3, batch_size=10,
+        callbacks=[measure], random_state=0,
+    )  # fmt: skip
+    rows, held = model._hold_out(60, weight)
+    assert sorted([*rows, *held]) == list(range(60))
+    assert (weight[held] > 0).all()
+    assert len(held) == round(0.3 * (weight > 0).sum())
+    model.fit(X, sample_weight=weight)
+    np.testing.assert_allclose(model.history_["validation"], measured, rtol=1e-6)
+    sentence = (
+        "early stopping would hold out all 1 rows with a weight above zero; lower "
+        "validation_fraction (it is 0.3), or give more rows."
+    )
+    with pytest.raises(ValueError, match="^" + re.escape(sentence) + "$"):
+        model.fit(X, sample_weight=np.eye(60)[7])
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends a signal")

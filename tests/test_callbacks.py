@@ -13,7 +13,9 @@ matplotlib.use("Agg")
 
 import fastboltz as fb
 from fastboltz.callbacks import METRICS, Average, EarlyStopping, Monitor
+from fastboltz.models.belief_net import VALIDATION_DRAWS
 from fastboltz.plots import HistoryDisplay
+from fastboltz.training import Progress
 
 
 def _rows(n=200, d=12, seed=0):
@@ -60,6 +62,33 @@ def test_every_measure_is_what_the_model_says_after_that_epoch():
         }
         for name, value in expected.items():
             assert rbm.history_[name][epoch] == pytest.approx(value, rel=1e-5), name
+
+
+WEIGHTS = {
+    "point-wise gated": (
+        lambda **o: fb.PointwiseGatedRBM((3, 2), n_pretraining=0, **o),
+        {"h0_k v_i z_i0", "h1_k v_i z_i1"},
+    ),
+    "belief net": (
+        lambda **o: fb.SigmoidBeliefNetwork((3, 2), **o),
+        {"p.v.weights", "p.h1.weights", "q.h1.weights", "q.h2.weights"},
+    ),
+    "recurrent": (
+        lambda **o: fb.RNNRBM(3, 4, n_gibbs=1, chunk=7, **o),
+        {"h_j v_a", "v_a u_r", "h_j u_r", "recurrent.input", "recurrent.state"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_norm_of_weights_knows_no_biases(name):
+    make, keys = WEIGHTS[name]
+    monitor = Monitor(TEST, what="weight_norm", every=1)
+    model = make(n_iter=2, random_state=0, callbacks=[monitor])
+    model.fit([TRAIN] if name == "recurrent" else TRAIN)
+    assert keys < set(model.params_)
+    norm = np.sqrt(sum((model.params_[key].astype(float) ** 2).sum() for key in keys))
+    assert model.history_["weight_norm"][-1] == pytest.approx(norm, rel=1e-6)
 
 
 def test_watching_does_not_change_the_training():
@@ -362,10 +391,36 @@ def test_the_model_ends_with_the_mean_of_the_last_epochs():
 def test_a_mean_that_has_not_begun_changes_nothing_and_partial_fits_go_on():
     plain = fb.RBM(6, **OPTIONS).fit(TRAIN)
     _same(fb.RBM(6, callbacks=[Average(7)], **OPTIONS).fit(TRAIN).params_, plain.params_)
-    plain = fb.RBM(6, **OPTIONS)
-    averaged = fb.RBM(6, callbacks=[Average(1)], **OPTIONS)
-    for _ in range(3):
+    plain, keeps, average = fb.RBM(6, **OPTIONS), _Keeps(), Average(1)
+    averaged = fb.RBM(6, callbacks=[average, keeps], **OPTIONS)
+    for epoch in (1, 2, 3):
         _same(averaged.partial_fit(TRAIN).params_, plain.partial_fit(TRAIN).params_)
+        assert average.n_epochs == epoch
+        for key, x in average.params.items():
+            np.testing.assert_allclose(x, keeps.mean(key, 1), rtol=1e-6, atol=1e-7)
+        assert set(average.params) == set(averaged.params_)
+
+
+def test_a_pass_of_partial_fit_is_no_training_that_ends(tmp_path):
+    """Also the first, whose epoch is the last of its own: nothing is put back, or saved, again."""
+    told = []
+    stop = EarlyStopping(TEST, "pseudo_likelihood")
+    callbacks = [lambda progress: told.append(progress.is_whole), stop]
+    rbm = fb.RBM(6, callbacks=callbacks, **OPTIONS | {"n_iter": 1})
+    for _ in range(2):
+        rbm.partial_fit(TRAIN)
+        assert stop.state_dict()["params"], "what is the best so far is kept for later"
+    fb.SigmoidBeliefNetwork((3,), callbacks=callbacks[:1]).partial_fit(TRAIN)
+    fb.RNNRBM(3, 2, n_gibbs=1, callbacks=callbacks[:1]).partial_fit(TRAIN)
+    assert told == [False] * 4
+    rbm.fit(TRAIN)
+    fb.SigmoidBeliefNetwork((3,), n_iter=1, callbacks=callbacks[:1]).fit(TRAIN)
+    fb.RNNRBM(3, 2, n_gibbs=1, n_iter=1, callbacks=callbacks[:1]).fit(TRAIN)
+    assert told[4:] == [True] * 3
+    keep = fb.Checkpoint(tmp_path / "rbm.fbm")
+    for is_whole in (False, True):
+        keep.over(Progress(rbm, rbm.params_, rbm._training, 1, is_whole))
+        assert (tmp_path / "rbm.fbm").exists() == is_whole
 
 
 def test_an_interrupted_training_has_the_mean_so_far():
@@ -413,6 +468,12 @@ def test_early_stopping_of_a_model_s_own_judges_means(name):
     if name == "class":
         errors = model.history_["validation_error"]
         assert 1 - model.score(TRAIN[100:], LABELS[100:]) == pytest.approx(min(errors))
+    # Catches a score of the epoch's parameters beside the mean that is kept.
+    if name == "belief net":
+        kept = model.score_samples(TRAIN[100:], n_draws=VALIDATION_DRAWS).mean()
+        assert kept == pytest.approx(model.best_score_, rel=1e-6)
+    if name == "recurrent":
+        assert model.score([TRAIN[90:120]]) == pytest.approx(model.best_score_, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", WITH_VALIDATION)

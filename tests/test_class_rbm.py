@@ -266,6 +266,29 @@ def test_sparsity_pulls_the_mean_activity_of_hidden_units_by_their_biases(object
         np.testing.assert_allclose(found.params_[g], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["class", "two groups"])
+def test_a_minibatch_that_teaches_nothing_changes_nothing(name):
+    """Catches hidden units that are taken for resting where nothing is known of them, by the pull
+    of their activities and by the offsets of centring, at the first minibatch or later."""
+    X, y = _data(name, 40)
+    options = {"objective": "semi-supervised", "beta": 0.0, "alpha": 0.5, "sparsity": 1.0}
+    model = _fitted(name, **options)
+    params = {key: x.copy() for key, x in model.params_.items()}
+    offsets = {g: x.copy() for g, x in model._training.offsets.items()}
+    model.partial_fit(X, np.full(40, -1))
+    for key, x in params.items():
+        np.testing.assert_array_equal(model.params_[key], x, err_msg=key)
+    for g, x in offsets.items():
+        np.testing.assert_array_equal(model._training.offsets[g], x, err_msg=g)
+    # Offsets begin at the first minibatch that knows the groups.
+    trainer = model._trainer(model.energy_)
+    state = trainer.init(model.params_, 0)
+    for labels in (np.full(40, -1), y):
+        one_hot = model._one_hot(model._numbers(labels, "y"), X.dtype)
+        trainer.update(model.params_, {"v": X, "y": one_hot}, state)
+    np.testing.assert_allclose(state.offsets["y"], one_hot.mean(axis=0), rtol=1e-6)
+
+
 def test_early_stopping_keeps_the_best_epoch():
     """At a rate that is far too high the error goes up and down; what is kept is the lowest."""
     X, y, X_test, y_test = _digits()
@@ -332,6 +355,38 @@ def test_as_much_of_each_class_is_held_out(sizes, fraction, expected):
         assert set(numbers[rows]) == set(numbers)
     assert found == expected
     assert len(chosen) > 5
+
+
+@pytest.mark.parametrize("objective", ["discriminative", "semi-supervised"])
+def test_held_out_rows_count_by_their_weights(objective):
+    """Catches rows without a weight that say when to stop, and held-out rows that are all alike."""
+    X, y = _data(n=60)
+    random = np.random.default_rng(1)
+    labels = np.where(np.arange(60) < 45, y, -1) if objective == "semi-supervised" else y
+    weight = np.where(random.random(60) < 0.4, 0, random.exponential(size=60))
+    measured = []
+
+    def measure(progress):
+        log_p = progress.model.predict_log_proba(X[held])
+        wrong = log_p.argmax(axis=1) != labels[held]
+        fit = log_p[np.arange(len(held)), labels[held]]
+        measured.append([np.average(x, weights=weight[held]) for x in (wrong, fit)])
+
+    model = RBMClassifier(
+        2, objective=objective, early_stopping=True, validation_fraction=0.3, n_iter=3,
+        learning_rate=2.0, batch_size=10, callbacks=[measure], random_state=0,
+    )  # fmt: skip
+    _, held = model._hold_out(labels, weight)
+    assert (weight[held] > 0).all()
+    assert len(held) == round(0.3 * ((weight > 0) & (labels >= 0)).sum())
+    model.fit(X, labels, sample_weight=weight)
+    for k, name in enumerate(("validation_error", "validation_log_likelihood")):
+        np.testing.assert_allclose(model.history_[name], [x[k] for x in measured], rtol=1e-6)
+    # The one row of the second class that has a weight is learnt from.
+    weight = np.where(labels == 1, 0, 1.0)
+    weight[np.flatnonzero(labels == 1)[0]] = 1
+    rows, _ = model._hold_out(labels, weight)
+    assert weight[rows][labels[rows] == 1].any()
 
 
 @every_model
@@ -569,6 +624,20 @@ def test_validation_and_samples_that_make_no_sense_are_refused():
         "classes to learn from; lower validation_fraction (it is 0.6), give more rows, or"
     ):
         RBMClassifier(2, validation_fraction=0.6)._hold_out(np.array([0, -1, 1, 1]))
+    with _says(
+        "early stopping would hold out 1 of 2 labelled rows with a weight above zero and leave no "
+        "row of some of the 2 classes to learn from;"
+    ):
+        one_each = np.isin(np.arange(24), [np.argmax(y == 0), np.argmax(y == 1)])
+        model.set_params(early_stopping=True).fit(X, y, sample_weight=one_each)
+    with _says(
+        "early stopping holds out some of the labelled rows with a weight above zero, but there "
+        "are none; give labelled rows a weight, or give validation=(X, y)."
+    ):
+        _fitted("class", objective="semi-supervised", early_stopping=True).fit(
+            X, np.where(np.arange(24) < 12, y, -1), sample_weight=np.arange(24) >= 12
+        )
+    model.set_params(early_stopping=False)
     with _says("label has shape (3,); expected one label, or (2,)."):
         model.sample(2, [0, 1, 2])
     with _says("init has 24 rows; expected n_samples=2."):

@@ -367,6 +367,16 @@ def test_redrawn_rows_are_ones_as_often_as_their_grey_values_say(kind, generator
         assert abs(pairs.mean()) < 5 * pairs.std() / np.sqrt(pairs.size)
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_redrawn_rows_are_independent_of_those_binarised_once(epoch):
+    """Catches bits of the same random numbers, where both have the same seed."""
+    (grey, _), (bits, _) = (datasets.load_digits(binarize=how) for how in (None, "sample"))
+    rows = np.concatenate(list(datasets.Redrawn(grey.X)(epoch)))
+    p = grey.X.astype(float)
+    z = (rows - p) * (bits.X - p)
+    assert abs(z.sum()) < 5 * np.sqrt(((p * (1 - p)) ** 2).sum())
+
+
 def test_redrawn_rows_are_a_function_of_the_seed_and_the_epoch(generator, monkeypatch):
     p, y = generator.random((50, 6)), np.arange(50)
     rows = datasets.Redrawn(p, y, random_state=3)
@@ -499,6 +509,10 @@ def test_clean_rows_follow_the_changed_ones_without_a_label(make, labels, mark, 
         np.testing.assert_array_equal(rows, np.concatenate([changed, X[some]]))
         assert labels_of_both.tolist() == [*y.tolist(), *[mark] * len(y)]
         np.testing.assert_array_equal(weights, np.concatenate([w, w]))
+    # Weights that are said to be none stay so.
+    bare = datasets.SwapNoise(lambda: iter([(make(X), labels, None)]), with_clean=True)
+    ((rows, _, none),) = bare(2)
+    assert len(rows) == 20 and none is None
 
 
 def test_a_class_rbm_learns_from_changed_rows_and_clean_ones():
@@ -512,8 +526,13 @@ def test_a_class_rbm_learns_from_changed_rows_and_clean_ones():
     ((X, y),) = rows(1)
     same = RBMClassifier(8, **options).fit(X, y)
     assert model.classes_.tolist() == list(range(10))
+    bare = datasets.SwapNoise(
+        lambda: iter([(train.X[:40], train.y[:40], None)]), share=0.3, with_clean=True
+    )
+    without = RBMClassifier(8, **options).fit(lambda: bare(1))
     for key, x in same.params_.items():
         np.testing.assert_allclose(model.params_[key], x, atol=1e-6)
+        np.testing.assert_array_equal(model.params_[key], without.params_[key])
 
 
 @pytest.mark.parametrize("X", [np.zeros((4, 2)), lambda: iter([np.zeros((4, 2))])])

@@ -175,6 +175,26 @@ def test_rows_count_by_their_weights_and_sparse_rows_like_dense_ones():
     np.testing.assert_allclose(a.weights, b.weights, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["zeros", "numbers"])
+def test_a_row_of_weight_two_counts_as_two_and_one_of_weight_zero_as_none(kind, monkeypatch):
+    """Catches directions, scales or the counted row of smoothing that know nothing of weights."""
+    monkeypatch.setattr(low_rank, "_UPDATES", 30)
+    X = _clusters(60)
+    weights = np.random.default_rng(1).integers(0, 2 if kind == "zeros" else 4, 60)
+    weights[:40] *= _nearest(X[:40]) > 0  # one cluster has less than its rows
+    rows = np.repeat(X, weights, axis=0)
+    for table in (X, sparse.csr_matrix(X)):
+        found = low_rank.principal_directions(table, 3, 0, weights)
+        np.testing.assert_allclose(found, low_rank.principal_directions(rows, 3, 0), atol=1e-8)
+        a = low_rank.fit(table, 4, 2, 0, weights.astype(np.float32))
+        b = low_rank.fit(rows, 4, 2, 0)
+        for name in ("bias_visible", "bias_hidden", "weights", "log_partition", "effective"):
+            np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-6, atol=1e-8)
+    few = np.isin(np.arange(60), [0, int(np.argmax(_nearest(X) != _nearest(X)[0]))])
+    rbm = fb.RBM(5, init="low-rank", n_iter=0, random_state=0).fit(X, sample_weight=few)
+    assert len(rbm.low_rank_["directions"]) == 1
+
+
 def test_other_hidden_units_are_taken_into_account():
     """Deliberate bug that this catches: samples weighted as if the other units were not there."""
     X, rng = _clusters(), np.random.default_rng(0)

@@ -422,6 +422,35 @@ def test_rows_without_a_label_count_for_the_visible_units_alone():
     assert not np.allclose(models[0].components_[1], models[0.5].components_[1])
 
 
+def test_a_minibatch_that_teaches_nothing_changes_nothing():
+    """Catches hidden units that are taken for resting where nothing is known of them."""
+    X, y = _data()
+    options = {"objective": "semi-supervised", "beta": 0.0, "alpha": 0.5, "sparsity": 1.0}
+    options |= {"n_pretraining": 0, "n_iter": 2, "momentum": 0.0, "random_state": 0}
+    model = PointwiseGatedRBMClassifier((2, 1), **options).fit(X, y)
+    params = {key: x.copy() for key, x in model.params_.items()}
+    offsets = {g: x.copy() for g, x in model._training.offsets.items()}
+    model.partial_fit(X, np.full(24, -1))
+    for key, x in params.items():
+        np.testing.assert_array_equal(model.params_[key], x, err_msg=key)
+    for g, x in offsets.items():
+        np.testing.assert_array_equal(model._training.offsets[g], x, err_msg=g)
+
+
+@pytest.mark.parametrize("labels", [False, True])
+def test_penalties_are_on_the_weights_alone(labels):
+    """Catches biases that are penalised because they are written as terms."""
+    X, y = _data()
+    kind = PointwiseGatedRBMClassifier if labels else PointwiseGatedRBM
+    options = {"n_iter": 1, "n_pretraining": 0, "batch_size": 24, "random_state": 0}
+    options |= {"mask_bias": 3.0}
+    free, held = (kind((2, 1), l1=x, l2=x, **options).fit(X, y) for x in (0.0, 0.5))
+    biases = set(free.energy_.groups) | {"v_i z_i0", "v_i z_i1"}
+    assert biases < set(free.params_)
+    for key, x in free.params_.items():
+        assert np.array_equal(held.params_[key], x) == (key in biases), key
+
+
 def test_mean_activities_are_pulled_towards_their_target():
     """One update of all rows, by hand. Deliberate bug that this catches: the sign."""
     options = {"n_iter": 1, "n_pretraining": 0, "batch_size": 24, "momentum": 0.0}
@@ -471,10 +500,11 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
     np.testing.assert_array_equal(none, never)
     assert not np.array_equal(text, never)
 
-    def shares(labels, *cuts):
+    def shares(labels, *cuts, weights=None):
         found = Relevance()
-        for rows, own in zip(np.split(H, cuts), np.split(labels, cuts), strict=True):
-            found.add(rows, own)
+        each = np.ones(len(labels)) if weights is None else weights
+        for rows, own, w in zip(*(np.split(x, cuts) for x in (H, labels, each)), strict=True):
+            found.add(rows, own, None if weights is None else w)
         return found.shares()
 
     H = np.hstack([X, np.full((400, 1), 0.3)])
@@ -488,6 +518,18 @@ def test_the_pretrained_units_are_shared_out_by_their_relevance_to_the_labels():
         assert ratio[column] == pytest.approx(1 - within / total)
     assert ratio[8] == 0
     np.testing.assert_array_equal(shares(np.where(y == 1, -1, y)), 0)
+    # A row of weight two counts as two, one of weight zero as none.
+    weights = rng.integers(0, 3, 400)
+    found = Relevance()
+    found.add(np.repeat(H, weights, axis=0), np.repeat(y, weights))
+    for cuts in ((), (1, 2, 150)):
+        np.testing.assert_allclose(shares(y, *cuts, weights=weights), found.shares(), rtol=1e-12)
+    np.testing.assert_array_equal(shares(y, weights=np.zeros(400)), 0)
+    # Labels of rows without a weight order nothing.
+    weights = np.where(np.arange(400) < 200, 1.0, 0.0)
+    known = clone(model).fit(X, y, weights)
+    changed = clone(model).fit(X, np.where(weights > 0, y, 1 - y), weights)
+    np.testing.assert_array_equal(known.components_[0], changed.components_[0])
 
 
 def _noisy_digits(n=900, seed=0):

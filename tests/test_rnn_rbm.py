@@ -338,6 +338,16 @@ def test_learning_finds_what_follows_what(form):
     assert rnn.n_iter_ == len(rnn.history_["seconds"]) == 250
 
 
+def test_factors_of_groups_of_one_size_begin_apart():
+    """Catches factors that begin as one another, so that what is emitted is symmetric."""
+    rnn = RNNRBM(6, 6, emits=("weights",), weight_rank=40, n_iter=0, random_state=0)
+    rnn.fit(_sequences(n_features=6))
+    factors = [x.ravel() for key, x in rnn.params_.items() if "|" in key]
+    assert [x.size for x in factors] == [240] * 3
+    apart = np.corrcoef(factors)[np.triu_indices(3, 1)]
+    assert np.abs(apart).max() < 5 * 240**-0.5
+
+
 def test_early_stopping_keeps_the_best_parameters():
     train, held = _sequences((12, 9), seed=1), _sequences((12, 7), seed=2)
     rnn = RNNRBM(4, 8, method="exact", n_iter=400, patience=3, validate_every=2, random_state=0)

@@ -229,6 +229,8 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         n_epochs: int,
         resume: bool = False,
         best: Best | None = None,
+        *,
+        is_whole: bool,
     ) -> None:
         """Drive a training to its end, with callbacks, progress and early stopping."""
         state, ranks = self._training, self._ranks
@@ -259,6 +261,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                     callbacks=callbacks,
                     state=state,
                     resume=resume,
+                    is_whole=is_whole,
                 )
             finally:
                 # Also where the training was interrupted, or failed.
@@ -266,7 +269,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
                     best.put_back()
             for one in callbacks:
                 if isinstance(one, Checkpoint):
-                    one.over(Progress(self, self.params_, state, n_epochs))
+                    one.over(Progress(self, self.params_, state, n_epochs, is_whole))
         finally:
             state.kept = {}
             if bar is not None:
@@ -326,6 +329,10 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         """Epochs made."""
         self._learnt("n_iter_")
         return self._training.epoch
+
+    def _bias_keys(self) -> set[str]:
+        """Parameters that are no weights: biases, and what else units have of their own."""
+        raise NotImplementedError
 
     def _sampling_seed(self, random_state: Any) -> int:
         """Seed of one call: as given, or the next of the fitted model's own sequence."""
@@ -697,7 +704,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, trainer.monitor)
+        self._run(epochs, n_epochs, resume, trainer.monitor, is_whole=decay)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -909,6 +916,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
         return sampler.step(self.params_, state, n_steps), None
 
     # -- for the answers of a model ------------------------------------------------------------
+
+    def _bias_keys(self) -> set[str]:
+        return self.energy_.own_keys()
 
     def _chunks(self, data: Data) -> Iterator[dict[str, np.ndarray]]:
         """Dense rows of some groups, in the model's precision and shapes, some at a time."""

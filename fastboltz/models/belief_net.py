@@ -15,8 +15,7 @@ from fastboltz_ext import layers as kernels
 from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
-from ..terms import Params
-from ..training import Best, Callback, Rows, Trainer, TrainingState
+from ..training import BestScore, Callback, Rows, Trainer
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
 from .base import CHUNK_ROWS, TrainedEstimator, _smoothed, check_rows, unchanged_if_refused
@@ -238,6 +237,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             parameters; all else becomes float32.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
+            Rows that early stopping holds out have a weight above zero, and count by it.
         validation : array-like or CSR matrix, optional
             Rows for early stopping, in the place of `validation_fraction` of those given.
 
@@ -248,15 +248,15 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self._check_parameters()
         X = self._check_rows(X, reset=True)
         weight = self._check_weights(sample_weight, X)
-        held = None
+        held: tuple[Any, np.ndarray | None] | None = None
         if validation is not None:
-            held = self._check_rows(validation, name="validation")
+            held = self._check_rows(validation, name="validation"), None
         elif self.early_stopping:
-            rows, others = self._hold_out(X.shape[0])
-            held, X = X[others], X[rows]
-            weight = None if weight is None else weight[rows]
+            rows, others = self._hold_out(X.shape[0], weight)
+            held = X[others], None if weight is None else weight[others]
+            X, weight = X[rows], None if weight is None else weight[rows]
         self._begin(X, weight)
-        monitor = None if held is None else _Best(self, held)
+        monitor = None if held is None else self._stop_by(*held)
         self._train(X, weight, self.n_iter, decay=True, monitor=monitor)
         return self
 
@@ -288,16 +288,31 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self._train(X, weight, 1, decay=False)
         return self
 
-    def _hold_out(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+    def _hold_out(
+        self, n_rows: int, weight: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on, and rows to stop by."""
+        # A row of weight zero counts as none, and stays with those to train on.
+        rows = np.arange(n_rows) if weight is None else np.flatnonzero(weight)
+        n = len(rows)
         n_held = max(1, round(self.validation_fraction * n))
         if n_held >= n:
+            what = "rows" if weight is None else "rows with a weight above zero"
             raise ValueError(
-                f"early stopping would hold out all {n} rows; lower validation_fraction (it is "
+                f"early stopping would hold out all {n} {what}; lower validation_fraction (it is "
                 f"{self.validation_fraction:g}), or give more rows."
             )
-        order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(n)
-        return np.sort(order[n_held:]), np.sort(order[:n_held])
+        order = np.random.default_rng(rng.seed_from(self.random_state)).permutation(rows)
+        held = np.sort(order[:n_held])
+        return np.setdiff1d(np.arange(n_rows), held), held
+
+    def _stop_by(self, X: Any, weight: np.ndarray | None) -> BestScore:
+        """Early stopping by the mean bound of rows that are held out."""
+
+        def score_of(model: SigmoidBeliefNetwork) -> float:
+            return float(np.average(model._bounds(X, 1, VALIDATION_DRAWS), weights=weight))
+
+        return BestScore(self, score_of, every=self.validate_every, patience=self.n_iter_no_change)
 
     def _begin(self, X: Any, weight: np.ndarray | None) -> None:
         """Everything learnt, before the first update."""
@@ -350,7 +365,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         weight: np.ndarray | None,
         n_epochs: int,
         decay: bool,
-        monitor: _Best | None = None,
+        monitor: BestScore | None = None,
     ) -> None:
         resume = decay and self._resume(X, weight)
         trainer = self._trainer()
@@ -366,7 +381,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, monitor)
+        self._run(epochs, n_epochs, resume, monitor, is_whole=decay)
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -374,6 +389,9 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
     def components_(self) -> np.ndarray:
         """Generative weights of the data, (layers[0], n_features)."""
         return self._learnt("components_")["p.v.weights"]
+
+    def _bias_keys(self) -> set[str]:
+        return self.network_.own_keys()
 
     @property
     def _n_features_out(self) -> int:
@@ -593,32 +611,3 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
-
-
-class _Best(Best):
-    """Early stopping: the best parameters so far, by the bound of held-out rows."""
-
-    kept = ("params", "score", "epoch", "since")
-
-    def __init__(self, model: SigmoidBeliefNetwork, X: Any) -> None:
-        super().__init__(model)
-        self.X = X
-        self.score = -np.inf
-        self.since = 0
-
-    def __call__(self, params: Params, state: TrainingState) -> bool:
-        if state.epoch % self.model.validate_every:
-            state.record(validation=np.nan)
-            return False
-        score = float(self.model._bounds(self.X, 1, VALIDATION_DRAWS).mean())
-        state.record(validation=score)
-        self.since += 1
-        if score > self.score:
-            self.score, self.since = score, 0
-            self.keep(params, state)
-        return bool(self.since >= self.model.n_iter_no_change)
-
-    def put_back(self) -> None:
-        """Give the model its best parameters."""
-        super().put_back()
-        self.model.best_score_ = self.score

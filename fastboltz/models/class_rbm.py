@@ -217,6 +217,7 @@ class _LabelMachine(
             (beside text, in an array of objects or as "-1"); with the other objectives it is a
             label like any other.
         sample_weight : array-like of shape (n_samples,), optional
+            Rows that early stopping holds out have a weight above zero, and count by it.
         validation : tuple (X, y), optional
             Rows for early stopping, in the place of `validation_fraction` of those given.
 
@@ -237,8 +238,9 @@ class _LabelMachine(
         if validation is not None:
             self._monitor = self._check_validation(validation)
         elif self.early_stopping:
-            rows, held = self._hold_out(numbers)
-            self._monitor = _BestWeights(self, X[held], numbers[held])
+            rows, held = self._hold_out(numbers, weight)
+            theirs = None if weight is None else weight[held]
+            self._monitor = _BestWeights(self, X[held], numbers[held], theirs)
         try:
             self._fit(
                 {"v": X[rows], "y": self._one_hot(numbers[rows], X.dtype)},
@@ -443,9 +445,20 @@ class _LabelMachine(
         out[numbers < 0] = np.nan
         return out
 
-    def _hold_out(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _hold_out(
+        self, numbers: np.ndarray, weight: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Rows to train on, and labelled rows to stop by: of each class about the same share."""
-        labelled = np.flatnonzero(numbers >= 0)
+        # A row of weight zero counts as none, so it can neither stop a training nor teach a class.
+        may_count = numbers >= 0 if weight is None else (numbers >= 0) & (weight > 0)
+        labelled, rows = np.flatnonzero(may_count), "labelled rows"
+        if weight is not None:
+            rows += " with a weight above zero"
+        if not len(labelled):
+            raise ValueError(
+                f"early stopping holds out some of the {rows}, but there are none; give labelled "
+                f"rows a weight, or give validation=(X, y)."
+            )
         n = max(1, round(self.validation_fraction * len(labelled)))
         # In each class the rows stand, in random order, evenly in (0, 1): those held out are the
         # first n of all classes together. The last of each class is learnt from.
@@ -458,7 +471,7 @@ class _LabelMachine(
         may_go[counts.cumsum() - 1] = False
         if n > may_go.sum():
             raise ValueError(
-                f"early stopping would hold out {n} of {len(labelled)} labelled rows and leave no "
+                f"early stopping would hold out {n} of {len(labelled)} {rows} and leave no "
                 f"row of some of the {len(counts)} classes to learn from; lower "
                 f"validation_fraction (it is {self.validation_fraction:g}), give more rows, or "
                 f"give validation=(X, y)."
@@ -715,21 +728,27 @@ class _LabelMachine(
 class _BestWeights(Best):
     """Early stopping: the parameters with the fewest errors on held-out rows.
 
-    Among epochs with as many errors, that with the higher ``log p(y | v)``.
+    Among epochs with as many errors, that with the higher ``log p(y | v)``. Rows count by their
+    weights, where they have some.
     """
 
     kept = ("best", "params", "epoch")
 
-    def __init__(self, model: _LabelMachine, X: Any, numbers: np.ndarray) -> None:
+    def __init__(
+        self, model: _LabelMachine, X: Any, numbers: np.ndarray, weight: np.ndarray | None = None
+    ) -> None:
         super().__init__(model)
         self.X = X
         self.numbers = numbers
+        self.weight = None if weight is None else weight.astype(np.float64)
         self.best: tuple[float, float] | None = None
 
     def __call__(self, params: Params, state: TrainingState) -> bool:
         log_p = self.model._log_proba(params, self.X)
-        error = float(np.mean(log_p.argmax(axis=1) != self.numbers))
-        fit = float(log_p[np.arange(len(log_p)), self.numbers].mean())
+        wrong = log_p.argmax(axis=1) != self.numbers
+        error = float(np.average(wrong, weights=self.weight))
+        right = log_p[np.arange(len(log_p)), self.numbers]
+        fit = float(np.average(right, weights=self.weight))
         state.record(validation_error=error, validation_log_likelihood=fit)
         if self.best is None or (-error, fit) > self.best:
             self.best = (-error, fit)

@@ -151,8 +151,6 @@ class _InferredObjective(Objective):
                     chains[number],
                 )
             means |= found  # those of the last part, which knows all groups, stay
-        for g in self.energy.groups:
-            means.setdefault(g, np.zeros_like(params[g]))
         return out, means, PhaseState(state.seed, state.update + 1, chains)
 
     def _contrast(
@@ -327,7 +325,7 @@ class _PointwiseGated(EnergyEstimator):
         if "y" in data:
             groups["y"] = Categorical(data["y"].shape[1])
         groups["z"] = Categorical(visible.size, len(sizes))
-        terms = [_bias_term(r) for r in range(len(sizes))]
+        terms = self._bias_terms()
         for r, n in enumerate(sizes):
             if n:
                 groups[f"h{r}"] = Bernoulli(n)
@@ -336,12 +334,22 @@ class _PointwiseGated(EnergyEstimator):
             terms.append("h0_k y_c")
         return Energy(groups, terms)
 
+    def _bias_terms(self) -> list[str]:
+        """Terms that are biases of the visible units, one where a unit is switched to each."""
+        return [_bias_term(r) for r in range(len(self._sizes()))]
+
+    def _bias_keys(self) -> set[str]:
+        terms = {_bias_term(r) for r in range(self._n_learnt)}
+        return EnergyEstimator._bias_keys(self) | terms
+
     def _inference(self, energy: Energy, method: str | None = None) -> _Inference:
         n_threads = threads.resolve(self.n_threads)
         return _Inference(energy, method or self.inference, self.n_inference, n_threads)
 
     def _trainer(self, energy: Energy) -> Trainer:
         trainer = EnergyEstimator._trainer(self, energy)
+        for name in self._bias_terms():
+            trainer.penalties.pop(name, None)
         # A penalty of the model of v: it weighs as much as that.
         if strength := self.sparsity * self._generative_weight:
             trainer.activities = dict.fromkeys(_hidden(energy), (self.activity, strength))
@@ -349,8 +357,8 @@ class _PointwiseGated(EnergyEstimator):
 
     def _starting_params(self, energy: Energy, dtype: np.dtype) -> Params:
         params = EnergyEstimator._starting_params(self, energy, dtype)
-        for r in range(len(self._sizes())):
-            params[_bias_term(r)][...] = 0  # a bias, though it is a term
+        for name in self._bias_terms():
+            params[name][...] = 0
         if self.sparsity:
             for g in _hidden(energy):
                 params[g] += np.asarray(np.log(self.activity / (1 - self.activity)), dtype)
@@ -407,8 +415,9 @@ class _PointwiseGated(EnergyEstimator):
         order = np.arange(sum(sizes))
         if "y" in self.energy_.groups or self._order_by is not None:
             relevance = Relevance()
-            for known, _ in data(0) if callable(data) else [(data, weight)]:
-                relevance.add(RBM._plain(rbm.transform, known["v"]), self._labels_of(known))
+            for known, own in data(0) if callable(data) else [(data, weight)]:
+                hidden = RBM._plain(rbm.transform, known["v"])
+                relevance.add(hidden, self._labels_of(known), own)
             order = np.argsort(-relevance.shares(), kind="stable")
         params = {key: x for key, x in rbm.params_.items() if key.startswith("v.")}
         # The RBM's visible units are those of component 0; elsewhere they are as their data are.
@@ -548,10 +557,11 @@ class Relevance:
     """Share of each hidden unit's variance that lies between the classes (correlation ratio)."""
 
     def __init__(self) -> None:
-        #: Label -> its rows, and of each unit the mean and the sum of squares about it.
-        self._classes: dict[int, tuple[int, np.ndarray, np.ndarray]] = {}
+        #: Label -> weight of its rows, and of each unit the mean and the squares about it.
+        self._classes: dict[int, tuple[float, np.ndarray, np.ndarray]] = {}
+        self._n_units = 0
 
-    def add(self, H: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, H: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> None:
         """See the next rows.
 
         Parameters
@@ -559,20 +569,29 @@ class Relevance:
         H : ndarray of shape (n_samples, n_units)
         labels : ndarray of shape (n_samples,)
             Rows labelled -1 are left out.
+        weights : ndarray of shape (n_samples,), optional
+            Of the rows: one of weight two counts as two, one of weight zero as none.
         """
-        for label in np.unique(labels[labels != UNLABELLED]).tolist():
-            rows = H[labels == label].astype(np.float64)
-            n, mean = len(rows), rows.mean(axis=0)
-            squares = ((rows - mean) ** 2).sum(axis=0)
+        self._n_units = H.shape[1]
+        w = np.ones(len(H)) if weights is None else weights.astype(np.float64)
+        may_count = (labels != UNLABELLED) & (w > 0)
+        for label in np.unique(labels[may_count]).tolist():
+            mine = may_count & (labels == label)
+            rows, own = H[mine].astype(np.float64), w[mine]
+            n = here = float(own.sum())
+            mean = own @ rows / n
+            squares = own @ (rows - mean) ** 2
             if label in self._classes:
                 before, old, old_squares = self._classes[label]
                 n += before
-                squares += old_squares + before * len(rows) / n * (mean - old) ** 2
-                mean = old + len(rows) / n * (mean - old)
+                squares += old_squares + before * here / n * (mean - old) ** 2
+                mean = old + here / n * (mean - old)
             self._classes[label] = n, mean, squares
 
     def shares(self) -> np.ndarray:
-        """Of each unit, in [0, 1]; 0 of those that do not vary."""
+        """Of each unit, in [0, 1]; 0 of those that do not vary, and of all where no row counts."""
+        if not self._classes:
+            return np.zeros(self._n_units)
         n, means, squares = (np.array(x) for x in zip(*self._classes.values(), strict=True))
         between = n @ (means - n @ means / n.sum()) ** 2
         total = squares.sum(axis=0) + between

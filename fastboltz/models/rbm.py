@@ -357,7 +357,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
 
     def _start_low_rank(self, X: Any, weight: np.ndarray | None) -> None:
         """Some hidden units become an RBM of the principal directions, fitted without chains."""
-        rank = min(low_rank.RANK, *(n - 1 for n in X.shape))
+        n_rows = X.shape[0] if weight is None else np.count_nonzero(weight)
+        rank = min(low_rank.RANK, n_rows - 1, X.shape[1] - 1)
         n_hidden = min(self.n_components, rank * low_rank.UNITS_OF_DIRECTION)
         mean, square = Rows(X, (X.shape[1],), np.float64).moments(weight)
         if rank < 1 or not (square - mean**2 > 1e-12).any():

@@ -31,7 +31,7 @@ from ..recurrent import (
     Tanh,
 )
 from ..terms import FactoredTerm, Params, as_rows
-from ..training import Best, Callback, Rows, TrainingState
+from ..training import BestScore, Callback, Rows
 from ..units import Bernoulli, Categorical, Gaussian
 from ..validation import check_count, check_number, one_of
 from .base import _LARGEST_CHANGE, CHUNK_ROWS, Data, EnergyEstimator, _is_real, unchanged_if_refused
@@ -338,10 +338,10 @@ class RNNRBM(EnergyEstimator):
             if isinstance(term, FactoredTerm):
                 # Of order one at any rank: what is emitted begins small by its last factor.
                 sizes = [energy.groups[g].size for g in term.groups]
-                for key, size in zip(term.parameter_shapes, sizes, strict=True):
+                for number, key in enumerate(term.parameter_shapes):
                     shape = params[key].shape
-                    scale = size**-0.5 * (0.1 if key.endswith("u_r") else 1.0)
-                    at = rng.Address.of(self._seed, "weights", group=2, step=size)
+                    scale = sizes[number] ** -0.5 * (0.1 if key.endswith("u_r") else 1.0)
+                    at = rng.Address.of(self._seed, "weights", group=2, step=number)
                     params[key] = (scale * rng.normal(at, shape)).astype(dtype)
             elif len(term.groups) == 3:
                 params[term.name] *= np.asarray(self._n_states**-0.5, dtype)
@@ -486,7 +486,7 @@ class RNNRBM(EnergyEstimator):
         self.n_features_in_ = X.shape[1]
         monitor = None
         if held is not None:
-            monitor = _Best(self, held[0].astype(self._dtype, copy=False), held[1])
+            monitor = self._stop_by(held[0].astype(self._dtype, copy=False), held[1])
         self._train_sequences(X, counts, self.n_iter, True, monitor)
         return self
 
@@ -513,6 +513,17 @@ class RNNRBM(EnergyEstimator):
         self._train_sequences(X, counts, 1, False, None)
         return self
 
+    def _stop_by(self, X: np.ndarray, lengths: np.ndarray) -> BestScore:
+        """Early stopping by the log-likelihood of validation sequences."""
+        method = self._auto_method()
+
+        def score_of(model: RNNRBM) -> float:
+            return model._log_likelihood(
+                X, lengths, method, _VALIDATION_BETAS, _VALIDATION_CHAINS
+            ).mean
+
+        return BestScore(self, score_of, every=self.validate_every, patience=self.patience)
+
     def _begin(self, data: Data, weight: np.ndarray | None) -> None:
         super()._begin(data, weight)
         self.recurrent_ = self._network(self.energy_)
@@ -527,7 +538,7 @@ class RNNRBM(EnergyEstimator):
         lengths: np.ndarray,
         n_epochs: int,
         decay: bool,
-        monitor: _Best | None,
+        monitor: BestScore | None,
     ) -> None:
         resume = decay and self._resume(X, lengths)
         trainer = self._trainer(self.energy_)
@@ -544,7 +555,7 @@ class RNNRBM(EnergyEstimator):
             decay=decay,
             resume=resume,
         )
-        self._run(epochs, n_epochs, resume, monitor)
+        self._run(epochs, n_epochs, resume, monitor, is_whole=decay)
 
     def gradient(self, sequences: Any, lengths: Any = None, *, random_state: Any = None) -> Params:
         """Gradient of the mean log-likelihood of a step, back through all steps.
@@ -572,6 +583,11 @@ class RNNRBM(EnergyEstimator):
         with threads.computing():
             out, _, _ = objective.step(self.params_, batch, state)
         return out
+
+    def _bias_keys(self) -> set[str]:
+        # Of the network: its bias, and the state that it begins with.
+        own = {k for k, x in self.params_.items() if k.startswith(PREFIX) and x.ndim == 1}
+        return super()._bias_keys() | own
 
     # -- states --------------------------------------------------------------------------------
 
@@ -1092,39 +1108,6 @@ class RNNRBM(EnergyEstimator):
         state = sampler.start(params, len(u), address, {"u": u, "v": start})
         state, info = self._sweep(sampler, state, n_gibbs, return_info)
         return as_rows(state.values["v"], self._dtype), info
-
-
-class _Best(Best):
-    """Early stopping: the best parameters so far, by the validation sequences' likelihood."""
-
-    kept = ("params", "score", "epoch", "since")
-
-    def __init__(self, model: RNNRBM, X: np.ndarray, lengths: np.ndarray) -> None:
-        super().__init__(model)
-        self.X = X
-        self.lengths = lengths
-        self.score = -np.inf
-        self.since = 0
-        self.method = model._auto_method()
-
-    def __call__(self, params: Params, state: TrainingState) -> bool:
-        if state.epoch % self.model.validate_every:
-            state.record(validation=np.nan)
-            return False
-        score = self.model._log_likelihood(
-            self.X, self.lengths, self.method, _VALIDATION_BETAS, _VALIDATION_CHAINS
-        ).mean
-        state.record(validation=score)
-        self.since += 1
-        if score > self.score:
-            self.score, self.since = score, 0
-            self.keep(params, state)
-        return bool(self.since >= self.model.patience)
-
-    def put_back(self) -> None:
-        """Give the model its best parameters."""
-        super().put_back()
-        self.model.best_score_ = self.score
 
 
 def _frame_accuracy(x: np.ndarray, y: np.ndarray) -> np.ndarray:
