@@ -334,7 +334,8 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self.params_ = net.init(self._seed, dtype)
         self.params_["p.v.bias"][...] = unit.from_moments(mean, square)["bias"]
         self._training = self._trainer().init(self.params_, self._seed)
-        self._draws = np.random.default_rng(self._seed)
+        # Apart from the seeds that the training draws from this one.
+        self._draws = np.random.default_rng([self._seed, 1])
 
     def _objective(self) -> BoundObjective:
         n_paths = METHODS[self.method][0] if self.n_paths is None else self.n_paths
