@@ -652,3 +652,12 @@ def test_validation_and_samples_that_make_no_sense_are_refused():
         semi.sample(2, [0, None])
     with _says("validation needs at least one row, and a label for every row."):
         semi.fit(X, y, validation=(X, np.where(y == 0, -1, y)))
+
+
+def test_a_first_pass_without_any_label_begins_with_all_classes_alike():
+    X = (np.random.default_rng(0).random((40, 6)) < 0.4).astype(np.float32)
+    model = RBMClassifier(4, objective="semi-supervised", random_state=0)
+    model.partial_fit(X, np.full(40, -1), classes=[0, 1])
+    assert np.isfinite(model.predict_proba(X)).all()
+    model.partial_fit(X, np.arange(40) % 2)
+    assert all(np.isfinite(p).all() for p in model.params_.values())

@@ -144,6 +144,8 @@ class _LabelMachine(
         if rows.is_sparse or not np.isnan(rows.x[:, 0]).any():
             return rows.moments(weight)
         known = ~np.isnan(rows.x[:, 0])
+        if not known.any():  # they have no weight, whatever they are
+            return np.zeros(rows.shape), np.zeros(rows.shape)
         if weight is not None:
             weight = weight[known]
             if weight.sum() == 0:
