@@ -260,7 +260,7 @@ def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]
     from . import models
     from .persistence import Checkpoint
 
-    _check_output(arguments.output)
+    _check_output(arguments.output, inputs=(arguments.data, arguments.labels))
     if arguments.resume and not arguments.checkpoint:
         raise UserError("--resume needs --checkpoint, the file with the training to go on with.")
     X, y = _data(arguments)
@@ -322,7 +322,7 @@ def _learn(
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    path = _check_output(arguments.output, _ENDINGS)
+    path = _check_output(arguments.output, _ENDINGS, (arguments.model,))
     if arguments.sparse and path.suffix != ".npz":
         raise UserError(
             f"--sparse writes an .npz; give --output a name that ends so, not {arguments.output!r}."
@@ -363,7 +363,8 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
-        _check_output(arguments.output, _ENDINGS)
+        inputs = (arguments.model, arguments.data, arguments.labels)
+        _check_output(arguments.output, _ENDINGS, inputs)
     model = _load(arguments.model)
     name = type(model).__name__
     if name not in _MODELS and name not in ("BoltzmannMachine", "HigherOrderBoltzmannMachine"):
@@ -720,8 +721,10 @@ def _words(name: str) -> np.ndarray:
         return words
 
 
-def _check_output(name: str, endings: tuple[str, ...] = ()) -> Path:
-    """A path that can be written to, known before any work is done."""
+def _check_output(
+    name: str, endings: tuple[str, ...] = (), inputs: tuple[str | None, ...] = ()
+) -> Path:
+    """A path that can be written to and is none of the inputs, known before any work is done."""
     path = Path(name)
     if path.is_dir():
         raise UserError(f"--output {name!r}: this is a folder; give the name of a file.")
@@ -733,6 +736,13 @@ def _check_output(name: str, endings: tuple[str, ...] = ()) -> Path:
         raise UserError(
             f"--output {name!r}: expected a name that ends in one of {', '.join(endings)}."
         )
+    for read in inputs:
+        # Links count as well: what they lead to would be lost all the same.
+        if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
+            raise UserError(
+                f"--output {name!r}: this is the file {read!r}, which is read here and would be "
+                f"overwritten; give another name."
+            )
     return path
 
 

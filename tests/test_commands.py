@@ -306,6 +306,30 @@ def test_what_goes_wrong_is_one_sentence_and_writes_nothing(arguments, sentence,
     assert sorted(os.listdir(folder)) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        ("train x.npy --output x.npy", "x.npy"),
+        ("train x.npy --output ./link.fbm", "x.npy"),
+        ("train x.npy --labels y.csv --model RBMClassifier --output y.csv", "y.csv"),
+        ("sample m.npz --output m.npz", "m.npz"),
+        ("score m.fbm x.npy --output x.npy", "x.npy"),
+        ("score m.npz x.npy --output m.npz", "m.npz"),
+        ("score m.fbm x.npy --labels y.npy --output y.npy", "y.npy"),
+    ],
+)
+def test_an_output_that_is_an_input_is_refused(arguments, lost, capsys, folder):
+    """Catches data that a command reads and then overwrites."""
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    (folder / "m.npz").write_bytes((folder / "m.fbm").read_bytes())
+    (folder / "link.fbm").symlink_to("x.npy")
+    np.save("y.npy", np.arange(len(X)))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    error = refused(capsys, *arguments.split())
+    assert f"this is the file {lost!r}, which is read here and would be overwritten" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
 def test_pickled_data_are_not_loaded(capsys, folder):
     np.save("objects.npy", np.array([{}], dtype=object), allow_pickle=True)
     assert "cannot read 'objects.npy' as .npy" in refused(
