@@ -132,7 +132,7 @@ def add_to(names: Any) -> None:
         names,
         "score",
         _score,
-        "log-likelihood of rows, or accuracy of a classifier",
+        "log-likelihood of rows (of deep models a lower bound on it), or accuracy of a classifier",
         "fastboltz score rbm.fbm test.npy",
     )
     score.add_argument("model", help="the model's file")
@@ -140,7 +140,7 @@ def add_to(names: Any) -> None:
     score.add_argument(
         "--output",
         metavar="FILE",
-        help="also write each row's log-likelihood, or the probabilities of its classes, there",
+        help="also write each row's log-likelihood (or bound), or probabilities of classes, there",
     )
 
     inspect = _command(
@@ -378,19 +378,39 @@ def _score(arguments: argparse.Namespace) -> None:
             rows = model.predict_proba(X) if is_classifier else model.score_samples(X)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+    what = "accuracy" if is_classifier else _what_is_scored(model)
     if arguments.output is not None:
-        names = model.classes_ if is_classifier else ["log_likelihood"]
-        _write(arguments.output, np.asarray(rows).reshape(X.shape[0], -1), None, names)
-    what = "accuracy" if is_classifier else "log_likelihood"
+        _write(
+            arguments.output, np.asarray(rows), None, model.classes_ if is_classifier else [what]
+        )
     report: dict[str, Any] = {what: value, "n_rows": int(X.shape[0])}
     if arguments.output is not None:
         report["file"] = arguments.output
-    text = f"accuracy {value:.4f}" if is_classifier else f"log-likelihood {value:.4f} nats a row"
+    bound = "lower bound on the " if what == "log_likelihood_bound" else ""
+    text = f"{bound}log-likelihood {value:.4f} nats a row"
+    if is_classifier:
+        text = f"accuracy {value:.4f}"
     z = None if is_classifier else getattr(model, "log_partition_", None)
     if z is not None:
         report["log_partition"] = {k: getattr(z, k) for k in ("value", "low", "high", "method")}
         text += f", with {z}"
     _say(arguments, report, f"{text} ({X.shape[0]:,} rows)")
+
+
+def _what_is_scored(model: Any) -> str:
+    """Name of what a model's `score_samples` answers, which of some models is a lower bound."""
+    from .models.deep import _EXACT_LOG2_STATES
+
+    name, is_bound = type(model).__name__, False
+    if name == "SigmoidBeliefNetwork":
+        is_bound = True
+    elif name == "DeepBeliefNetwork":
+        is_bound = len(model.rbms_) > 1
+    elif name == "DeepBoltzmannMachine":
+        is_bound = model._log2_listed() > _EXACT_LOG2_STATES
+    elif name == "PointwiseGatedRBM":
+        is_bound = not model._lists_few(("v",))
+    return "log_likelihood_bound" if is_bound else "log_likelihood"
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -670,7 +690,7 @@ def _write(name: str, X: Any, y: Any, columns: Any) -> None:
     if columns is None:
         columns = [f"x{i}" for i in range(X.shape[1])] if arrow else None
     if arrow is not None:
-        named = {str(c): X[:, i] for i, c in enumerate(columns)}
+        named = {str(c): x for c, x in zip(columns, X.reshape(len(X), -1).T, strict=True)}
         if y is not None:
             if "y" in named:
                 raise UserError(

@@ -109,6 +109,34 @@ def test_score_and_inspect_tell_what_the_model_says(capsys):
     assert "h_j v_i: float32 (4, 6)" in out
 
 
+@pytest.mark.parametrize(
+    ("model", "is_bound"),
+    [
+        (fb.SigmoidBeliefNetwork((4, 3), n_iter=1), True),
+        (fb.DeepBeliefNetwork((4, 3), n_iter=1), True),
+        (fb.DeepBeliefNetwork((4,), n_iter=1), False),
+        (fb.DeepBoltzmannMachine((4, 3), n_pretraining=0, n_iter=1), False),
+        (fb.DeepBoltzmannMachine((14, 13), n_pretraining=0, n_iter=1), True),
+        (fb.PointwiseGatedRBM((2, 2), n_pretraining=0, n_iter=1), False),
+        (fb.PointwiseGatedRBM((20, 20), n_pretraining=0, n_iter=1), True),
+    ],
+    ids=repr,
+)
+def test_score_says_where_it_is_a_lower_bound(model, is_bound, capsys):
+    """Catches a bound that is reported as the log-likelihood."""
+    wide = np.tile(X, 4)
+    np.save("x.npy", wide)
+    model.set_params(random_state=0).fit(wide).save("m.fbm")
+    name = "log_likelihood_bound" if is_bound else "log_likelihood"
+    report = said(capsys, "score", "m.fbm", "x.npy", "--output", "s.csv")
+    assert report[name] == model.score(wide)
+    assert len(report.keys() & {"log_likelihood", "log_likelihood_bound"}) == 1
+    with open("s.csv", encoding="utf-8") as file:
+        assert file.readline() == f"{name}\n"
+    _, out, _ = run(capsys, "score", "m.fbm", "x.npy")
+    assert out.startswith(("lower bound on the " if is_bound else "") + "log-likelihood ")
+
+
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
 def test_sample_writes_what_the_model_draws(ending, capsys):
     said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
@@ -191,7 +219,7 @@ def test_scores_of_single_rows_are_written(ending, capsys):
     elif ending == "parquet":
         rows = parquet.read_table(name).column("log_likelihood").to_numpy()
     else:
-        rows = (np.load(name) if ending == "npy" else np.load(name)["X"])[:, 0]
+        rows = np.load(name) if ending == "npy" else np.load(name)["X"]
     wanted = fb.load("m.fbm").score_samples(X)
     np.testing.assert_allclose(rows, wanted, rtol=1e-8 if ending == "csv" else 0)
 
