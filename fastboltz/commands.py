@@ -96,7 +96,7 @@ def add_to(names: Any) -> None:
         dest="parameters",
         help="a parameter of the estimator, its value as in JSON; may be repeated",
     )
-    train.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (%(default)s)")
+    train.add_argument("--seed", type=natural, metavar="N", help="seed (0)")
     train.add_argument("--threads", type=positive, metavar="N", help="threads (all cores)")
     train.add_argument(
         "--mpi",
@@ -266,14 +266,17 @@ def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]
     X, y = _data(arguments)
     kind = getattr(models, arguments.model)
     data = (X, _needed(y, arguments.model)) if arguments.model.endswith("Classifier") else (X,)
+    given = dict(_parameter(text) for text in arguments.parameters)
+    seed = _one_value(given, "random_state", "--seed", arguments.seed)
+    n_threads = _one_value(given, "n_threads", "--threads", arguments.threads)
     try:
-        model = kind(**dict(_parameter(text) for text in arguments.parameters))
-        model.set_params(random_state=arguments.seed, verbose=0 if arguments.json else 1)
+        model = kind(**given)
+        model.set_params(random_state=0 if seed is None else seed)
     except TypeError as error:
         known = ", ".join(sorted(kind().get_params()))
         raise UserError(f"--set: {error}. {arguments.model} has {known}.") from error
     # Not constructor arguments of BernoulliRBM, whose training hears of them all the same.
-    model.n_threads = arguments.threads
+    model.n_threads = n_threads
     if arguments.checkpoint:
         model.callbacks = [Checkpoint(arguments.checkpoint, resume=arguments.resume)]
     return model, data
@@ -291,6 +294,9 @@ def _learn(
     from .interrupts import Interrupted
 
     n_rows = int(data[0].shape[0]) if n_rows is None else n_rows
+    verbose = model.verbose
+    if not arguments.json and "verbose" not in dict(map(_parameter, arguments.parameters)):
+        model.verbose = 1
     try:
         model.fit(*data, **options)
     except Interrupted as stop:
@@ -305,6 +311,8 @@ def _learn(
     except (ValueError, TypeError, OSError) as error:
         raise UserError(str(error)) from error
     model.callbacks = None
+    for part in (model, *getattr(model, "rbms_", ())):
+        part.verbose = verbose  # that bar was the command's, not the model's
     if not speaks:
         return 0
     try:
@@ -547,6 +555,18 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except ValueError:
         return name, value
+
+
+def _one_value(given: dict[str, Any], name: str, option: str, value: Any) -> Any:
+    """A parameter that ``--set`` gives, or an option of its own, or both alike."""
+    if name not in given or value is None:
+        return given.get(name, value)
+    if given[name] != value:
+        raise UserError(
+            f"{option} {value} and --set {name}={json.dumps(given[name])} are one parameter; give "
+            f"one of them."
+        )
+    return value
 
 
 def _load(name: str) -> Any:

@@ -74,6 +74,34 @@ def test_train_learns_what_fit_learns(data, capsys):
     assert report["arrays"]["h_j v_i"]["shape"] == [4, 6]
 
 
+def test_what_set_gives_holds_where_an_option_was_not_given(capsys):
+    """Catches options of the command that silently take the place of what --set gave."""
+    own = ("--set", "random_state=5", "--set", "n_threads=1", "--set", "verbose=0")
+    status, _, err = run(capsys, "train", "x.npy", "--output", "m.fbm", *SET[:-2], *own)
+    assert (status, err) == (0, "")
+    model = fb.load("m.fbm")
+    assert learnt(model) == learnt(fb.RBM(4, **OPTIONS).fit(X))
+    assert (model.random_state, model.n_threads, model.verbose) == (5, 1, 0)
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *own, "--seed", "5", "--threads", "1")
+    for option, name in (("--seed", "random_state"), ("--threads", "n_threads")):
+        error = refused(capsys, "train", "x.npy", "--output", "m.fbm", *own, option, "4")
+        assert f"{option} 4 and --set {name}={model.get_params()[name]} are one param" in error
+
+
+@pytest.mark.parametrize("model", ["RBM", "BernoulliRBM", "DeepBeliefNetwork"])
+def test_the_bar_of_the_command_is_no_parameter_of_the_model(model, capsys):
+    status, _, err = run(
+        capsys, "train", "x.npy", "--output", "m.fbm", "--set", "n_iter=1", "--model", model
+    )
+    assert status == 0
+    assert err  # the bar
+    found = fb.load("m.fbm")
+    assert not any(part.verbose for part in (found, *getattr(found, "rbms_", ())))
+    assert found.random_state == 0
+    run(capsys, "train", "x.npy", "--output", "m.fbm", "--set", "n_iter=1", "--set", "verbose=1")
+    assert fb.load("m.fbm").verbose == 1
+
+
 @pytest.mark.parametrize(
     "labels",
     [
