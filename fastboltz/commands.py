@@ -24,6 +24,8 @@ _MODELS = (
     *("SigmoidBeliefNetwork", "PointwiseGatedRBM", "RBMClassifier", "ClassGatedRBMClassifier"),
     *("TwoGroupRBMClassifier", "PointwiseGatedRBMClassifier"),
 )
+#: Those that learn labels.
+_CLASSIFIERS = tuple(name for name in _MODELS if name.endswith("Classifier"))
 #: Those that many processes can learn together.
 _SHARED = ("RBM", "BernoulliRBM")
 
@@ -263,9 +265,10 @@ def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]
     _check_output(arguments.output, inputs=(arguments.data, arguments.labels))
     if arguments.resume and not arguments.checkpoint:
         raise UserError("--resume needs --checkpoint, the file with the training to go on with.")
+    _check_labels(arguments, arguments.model)
     X, y = _data(arguments)
     kind = getattr(models, arguments.model)
-    data = (X, _needed(y, arguments.model)) if arguments.model.endswith("Classifier") else (X,)
+    data = (X, _needed(y, arguments.model)) if arguments.model in _CLASSIFIERS else (X,)
     given = dict(_parameter(text) for text in arguments.parameters)
     seed = _one_value(given, "random_state", "--seed", arguments.seed)
     n_threads = _one_value(given, "n_threads", "--threads", arguments.threads)
@@ -377,8 +380,9 @@ def _score(arguments: argparse.Namespace) -> None:
     name = type(model).__name__
     if name not in _MODELS and name not in ("BoltzmannMachine", "HigherOrderBoltzmannMachine"):
         raise UserError(f"score takes a table of rows, which {name} does not. Use Python.")
+    _check_labels(arguments, name)
     X, y = _data(arguments)
-    is_classifier = name.endswith("Classifier")
+    is_classifier = name in _CLASSIFIERS
     rows: Any = None
     try:
         value = float(model.score(X, _needed(y, name)) if is_classifier else model.score(X))
@@ -597,6 +601,15 @@ def _data(arguments: argparse.Namespace) -> tuple[Any, Any]:
         if X.dtype.kind not in "biuf":
             raise UserError(f"{name!r} has values of type {X.dtype}; expected numbers.")
     return X, y
+
+
+def _check_labels(arguments: argparse.Namespace, model: str) -> None:
+    """Refuse labels that nothing would look at."""
+    if arguments.labels is not None and model not in _CLASSIFIERS:
+        raise UserError(
+            f"--labels: {model} learns no labels; leave the option out, or take one of the models "
+            f"that do: {', '.join(_CLASSIFIERS)}."
+        )
 
 
 def _labels(name: str) -> np.ndarray:

@@ -118,6 +118,20 @@ def test_a_classifier_is_trained_and_scored(labels, capsys):
     assert said(capsys, "score", "m.fbm", *labels)["accuracy"] == model.score(X, LABELS)
 
 
+def test_labels_that_the_model_does_not_learn_are_refused(capsys):
+    """Catches labels, perhaps of other rows, that are silently left aside."""
+    np.save("few.npy", np.arange(3))
+    sentence = "--labels: RBM learns no labels; leave the option out, or take one of the models"
+    error = refused(capsys, "train", "x.npy", "--labels", "few.npy", "--output", "m.fbm")
+    assert sentence in error
+    assert "PointwiseGatedRBMClassifier." in error
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    assert sentence in refused(capsys, "score", "m.fbm", "x.npy", "--labels", "few.npy")
+    # A column of labels in the table itself is no column of the data.
+    said(capsys, "train", "x.parquet", "--output", "m.fbm", *SET)
+    said(capsys, "score", "m.fbm", "xy.parquet", "--label-column", "is")
+
+
 def test_score_and_inspect_tell_what_the_model_says(capsys):
     said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
     model = fb.load("m.fbm")
@@ -289,14 +303,15 @@ def test_parquet_that_is_no_table_of_numbers_gets_a_sentence(capsys):
     _odd("words.parquet", ["x", "y"])
     _odd("gaps.parquet", pa.array([True, None]))
     train = ("train", "{}", "--output", "m")
+    labels = ("--model", "RBMClassifier", "--labels")
     for arguments, sentence in [
         (("words.parquet",), "column 'b' has values of type string; expected numbers."),
         (("gaps.parquet",), "column 'b' has 1 missing values; fill them, or take"),
         (("xy.parquet", "--label-column", "isn"), "no column 'isn'. Did you mean 'is'?"),
         (("y.parquet", "--label-column", "is"), "'y.parquet' has no columns left"),
         (("x.npy", "--label-column", "is"), "--label-column names a column of a .parquet; 'x.np"),
-        (("xy.parquet", "--label-column", "is", "--labels", "y.csv"), "both name the labels"),
-        (("x.npy", "--labels", "x.parquet"), "has the columns 'a', 'b', 'c', 'd', 'e', 'f'; exp"),
+        (("xy.parquet", "--label-column", "is", *labels, "y.csv"), "both name the labels"),
+        (("x.npy", *labels, "x.parquet"), "has the columns 'a', 'b', 'c', 'd', 'e', 'f'; exp"),
     ]:
         assert sentence in refused(capsys, train[0], *arguments, *train[2:])
     with open("bad.parquet", "wb") as file:
