@@ -648,7 +648,8 @@ class Energy:
             If even the cheaper side has too many states.
         """
         given = self._checked(params, given or {}, given or {})
-        log_z = Enumeration(self, params, given).log_partition()
+        remedy = _GIVEN_REMEDY if given else ""
+        log_z = Enumeration(self, params, given, remedy=remedy).log_partition()
         return log_z if given else float(log_z[0])
 
     def log_probabilities(
@@ -787,6 +788,7 @@ class Energy:
         return values | summed
 
 
+_GIVEN_REMEDY = "Use fastboltz.likelihood.conditional_ais."
 _SAMPLE_REMEDY = "Use chains of fastboltz.Gibbs."
 _PART_REMEDY = "Estimate the probabilities from chains of fastboltz.Gibbs."
 _MOMENTS_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method), or a smaller model."

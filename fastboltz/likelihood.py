@@ -1112,7 +1112,7 @@ def log_partition(
     if method == "ais":
         return ais(energy, params, **options)
     energy.check_params(params)
-    value = float(Enumeration(energy, params).log_partition()[0])
+    value = float(Enumeration(energy, params, remedy="Use method='ais'.").log_partition()[0])
     return LogPartition(value, value, value)
 
 

@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .. import rng, threads
 from ..chunks import Part, is_chunked, mapped
 from ..energy import Energy
-from ..enumeration import split
+from ..enumeration import Enumeration, split
 from ..gibbs import Gibbs
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
@@ -496,7 +496,11 @@ class _PointwiseGated(EnergyEstimator):
             method = "exact" if self._lists_few(data) else "bound"
         with threads.computing():
             if method == "exact":
-                parts = [self.energy_.log_partition(self.params_, x) for x in self._chunks(data)]
+                remedy = "Use method='bound'."
+                parts = [
+                    Enumeration(self.energy_, self.params_, x, remedy=remedy).log_partition()
+                    for x in self._chunks(data)
+                ]
             else:
                 parts = [self._bound(x) for x in self._chunks(data)]
         return self._credible(np.concatenate(parts) - self.log_partition_.value, data)
