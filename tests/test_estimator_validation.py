@@ -545,7 +545,9 @@ def test_a_log_partition_that_cannot_be_had_says_why():
     large = RBM(41, n_iter=0, random_state=0).fit(_bits(d=50))
     with _says("exact log Z needs 2**41 states (limit 2**25). Use method='ais'."):
         large.log_partition("exact")
-    wide = fb.PointwiseGatedRBM((4, 4), n_pretraining=0, n_iter=0, random_state=0).fit(_bits(d=50))
+    wide = fb.PointwiseGatedRBM((40, 40), n_pretraining=0, n_iter=0, random_state=0).fit(
+        _bits(d=50)
+    )
     with _says("exact log Z needs 2**50 states (limit 2**25). Use method='bound'."):
         wide.score_samples(_bits(d=50), "exact")
     real = RBM(3, visible="gaussian", hidden="gaussian", n_iter=0, random_state=0).fit(_bits())
