@@ -124,6 +124,11 @@ class Energy:
     """
 
     def __init__(self, groups: Mapping[str, Unit], terms: Sequence[str | Hyperedges] = ()) -> None:
+        if not isinstance(groups, Mapping):
+            raise TypeError(
+                f"groups must be a dict of unit types by name, e.g. {{'v': Bernoulli(784)}}; got "
+                f"{type(groups).__name__}. Of pairs of name and unit type, dict(pairs) makes one."
+            )
         if not groups:
             raise ValueError("an energy needs at least one group, e.g. {'v': Bernoulli(784)}.")
         for name, unit in groups.items():

@@ -550,6 +550,20 @@ def test_a_log_partition_that_cannot_be_had_says_why():
     )
     with _says("exact log Z needs 2**50 states (limit 2**25). Use method='bound'."):
         wide.score_samples(_bits(d=50), "exact")
+    with _says(
+        "given must be a dict of rows by group, such as {'v': rows}; got ndarray. Groups of this "
+        "RBM that may be given: 'v', 'h'.",
+        error=TypeError,
+    ):
+        rbm.conditional_log_partition(_bits())
+    groups = {"v": fb.Bernoulli(5), "x": fb.Bernoulli(5)}
+    machine = fb.BoltzmannMachine(groups, ["v_i x_j"], visible="v", given="x", n_iter=0)
+    with _says(
+        "given must be a dict of rows by group, such as {'x': rows}; got ndarray. Groups of this "
+        "BoltzmannMachine that may be given: 'x'.",
+        error=TypeError,
+    ):
+        machine.fit({"v": _bits(), "x": _bits()}).conditional_log_partition(_bits())
     real = RBM(3, visible="gaussian", hidden="gaussian", n_iter=0, random_state=0).fit(_bits())
     with _says(
         "exact log Z cannot be enumerated: groups 'v', 'h' are continuous and share a term, so "

@@ -31,6 +31,14 @@ def _says(sentence, call, *args, error=ValueError, **kwargs):
 # -------------------------------------------------------------------------------- declarations
 
 
+def test_groups_that_are_no_dict_get_a_sentence():
+    sentence = (
+        "groups must be a dict of unit types by name, e.g. {'v': Bernoulli(784)}; got list. Of "
+        "pairs of name and unit type, dict(pairs) makes one."
+    )
+    _says(sentence, fb.Energy, [("v", B(4))], [], error=TypeError)
+
+
 @pytest.mark.parametrize(
     ("groups", "terms", "sentence"),
     [

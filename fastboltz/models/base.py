@@ -785,6 +785,14 @@ class EnergyEstimator(TrainedEstimator, ABC):
         one_of("method", method, ("auto", "exact", "ais"))
         check_options("conditional_log_partition", conditional_ais, options)
         energy = self.energy_
+        if not isinstance(given, Mapping):
+            # Models of p(y | x) name what is given; of the others any group may be.
+            groups = getattr(self, "_given", ()) or tuple(energy.groups)
+            raise TypeError(
+                f"given must be a dict of rows by group, such as {{{groups[0]!r}: rows}}; got "
+                f"{type(given).__name__}. Groups of this {type(self).__name__} that may be given: "
+                f"{', '.join(map(repr, groups))}."
+            )
         given = {
             g: Rows(x, energy.groups[g].shape, self._dtype).take(slice(None))
             if g in energy.groups and np.shape(x)[1:] == (energy.groups[g].size,)
