@@ -91,6 +91,16 @@ def unknown_group(where: str, group: str, known: Iterable[str]) -> ValueError:
     )
 
 
+def not_by_group(model: Any, given: Any, groups: Iterable[str]) -> TypeError:
+    """Rows were given as they are, where a dict says of which group they are."""
+    groups = tuple(groups)
+    return TypeError(
+        f"given must be a dict of rows by group, such as {{{groups[0]!r}: rows}}; got "
+        f"{type(given).__name__}. Groups of this {type(model).__name__} that may be given: "
+        f"{', '.join(map(repr, groups))}."
+    )
+
+
 def missing_state(group: str, present: Iterable[str]) -> ValueError:
     """A state lacks a group that the call needs."""
     listed = ", ".join(map(repr, present)) or "none"

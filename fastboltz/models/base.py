@@ -65,7 +65,14 @@ from ..training import (
     states_of_callbacks,
 )
 from ..units import BY_NAME, Own, Spin, Unit
-from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
+from ..validation import (
+    check_callbacks,
+    check_count,
+    check_flag,
+    check_number,
+    not_by_group,
+    one_of,
+)
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 CHUNK_ROWS = 4096
@@ -787,12 +794,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         energy = self.energy_
         if not isinstance(given, Mapping):
             # Models of p(y | x) name what is given; of the others any group may be.
-            groups = getattr(self, "_given", ()) or tuple(energy.groups)
-            raise TypeError(
-                f"given must be a dict of rows by group, such as {{{groups[0]!r}: rows}}; got "
-                f"{type(given).__name__}. Groups of this {type(self).__name__} that may be given: "
-                f"{', '.join(map(repr, groups))}."
-            )
+            raise not_by_group(self, given, getattr(self, "_given", ()) or energy.groups)
         given = {
             g: Rows(x, energy.groups[g].shape, self._dtype).take(slice(None))
             if g in energy.groups and np.shape(x)[1:] == (energy.groups[g].size,)
