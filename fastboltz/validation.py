@@ -18,14 +18,19 @@ class NotEnumerableError(ValueError):
     """An exact answer was asked of a model with too many states."""
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Check that an option is one of the names that exist, and propose the closest if not."""
+def one_of(name: str, value: Any, allowed: Iterable[str], others: str = "") -> str:
+    """Check that an option is one of the names that exist, and propose the closest if not.
+
+    ``others`` goes on with what may stand in place of a name, such as " or a number".
+    """
     allowed = tuple(allowed)
     if value in allowed:
         return value
     close = get_close_matches(str(value), allowed, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.{hint}")
+    listed = ", ".join(map(repr, allowed))
+    expected = f"{listed}{others}" if others else f"one of {listed}"
+    raise ValueError(f"{name} must be {expected}; got {value!r}.{hint}")
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:

@@ -60,7 +60,8 @@ def _says(sentence, error=ValueError):
         (
             {"learning_rate": "Auto"},
             ValueError,
-            "learning_rate must be one of 'auto'; got 'Auto'. Did you mean 'auto'?",
+            "learning_rate must be 'auto', a number > 0 or a schedule; got 'Auto'. Did you mean "
+            "'auto'?",
         ),
         (
             {"method": "pdc"},

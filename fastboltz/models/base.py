@@ -47,7 +47,7 @@ from ..likelihood import (
     log_partition,
 )
 from ..objectives import Chains, LogLikelihood, Objective
-from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..optimizers import RATES, Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
@@ -660,7 +660,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             if isinstance(self.learning_rate, str):
-                one_of("learning_rate", self.learning_rate, ("auto",))
+                one_of("learning_rate", self.learning_rate, ("auto",), RATES)
             return as_schedule(self.learning_rate)
         rate = 0.03 if _is_real(energy) else 0.1
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
