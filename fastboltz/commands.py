@@ -47,6 +47,16 @@ def positive(text: str) -> int:
     return _whole_number(text, 1)
 
 
+def thread_count(text: str) -> int:
+    """A number of threads."""
+    from .threads import MOST
+
+    number = positive(text)
+    if number > MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number <= {MOST}; got {text!r}")
+    return number
+
+
 def natural(text: str) -> int:
     """A whole number from 0."""
     return _whole_number(text, 0)
@@ -74,8 +84,8 @@ def _not_negative(text: str) -> float:
 
 
 def _counts(text: str) -> list[int]:
-    """Whole numbers from 1, between commas."""
-    return sorted({positive(part) for part in text.split(",")})
+    """Numbers of threads, between commas."""
+    return sorted({thread_count(part) for part in text.split(",")})
 
 
 def add_to(names: Any) -> None:
@@ -99,7 +109,7 @@ def add_to(names: Any) -> None:
         help="a parameter of the estimator, its value as in JSON; may be repeated",
     )
     train.add_argument("--seed", type=natural, metavar="N", help="seed (0)")
-    train.add_argument("--threads", type=positive, metavar="N", help="threads (all cores)")
+    train.add_argument("--threads", type=thread_count, metavar="N", help="threads (all cores)")
     train.add_argument(
         "--mpi",
         action="store_true",

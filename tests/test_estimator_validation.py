@@ -50,6 +50,12 @@ def _says(sentence, error=ValueError):
         ({"n_iter": -1}, ValueError, "n_iter must be a whole number >= 0; got -1."),
         ({"n_iter": None}, TypeError, "n_iter must be a whole number >= 0; got None."),
         ({"n_threads": 0}, ValueError, "n_threads must be a whole number >= 1; got 0."),
+        (
+            {"n_threads": 70_000},
+            ValueError,
+            "n_threads must be a whole number <= 1024; got 70000. More threads than cores make "
+            "nothing faster; None takes one a core.",
+        ),
         ({"momentum": 1}, ValueError, "momentum must be >= 0 and < 1; got 1."),
         ({"momentum": -0.1}, ValueError, "momentum must be >= 0 and < 1; got -0.1."),
         ({"momentum": "0.5"}, TypeError, "momentum must be a number; got '0.5'."),
