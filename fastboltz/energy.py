@@ -430,6 +430,10 @@ class Energy:
         params : dict of arrays
         state : dict of arrays
             All groups, each (n_rows, *shape).
+        n_threads : int
+            Results do not depend on it.
+        check : bool, default=True
+            False takes parameters and state for checked, as in a loop that has checked them.
 
         Returns
         -------
@@ -459,6 +463,9 @@ class Energy:
         ----------
         state : dict of arrays
             The groups that share a term with ``group``; ``group`` itself where it is lateral.
+        group : str
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
@@ -510,6 +517,8 @@ class Energy:
             All other groups.
         sum_out : str or sequence of str
             Factorial groups of which no term holds two.
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
@@ -571,6 +580,8 @@ class Energy:
             Weights of the rows, normalised to sum to one.
         sum_out : str or sequence of str
             Groups that enter by their conditional expectation given the others.
+        n_threads : int
+            As of `value`.
 
         Returns
         -------
@@ -674,6 +685,8 @@ class Energy:
             Groups whose states are listed, such as a label.
         given : dict of arrays
             Values (n_rows, *shape) of the groups that are conditioned on.
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
