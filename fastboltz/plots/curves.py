@@ -494,7 +494,7 @@ class ComparisonDisplay(Display):
             if key == "bias":
                 panel.plot(columns["bias_error"], np.arange(n), "|", color=INK, markersize=12)
             at = _round_numbers(*panel.get_xlim())
-            panel.set_xticks(at, [f"{value:.2g}" for value in at])
+            panel.set_xticks(at, _labels(at))
             panel.set_xticks([], minor=True)
             panel.tick_params(axis="x", labelsize=8, labelrotation=30)
             panel.grid(axis="y", color="#e2e2e2", linewidth=0.8)
@@ -515,6 +515,15 @@ def _round_numbers(low: float, high: float) -> list[float]:
         if len(found) >= 3:
             break
     return found[:: -(-len(found) // 6)] if found else [low, high]
+
+
+def _labels(values: list[float]) -> list[str]:
+    """Numbers in one form: powers of ten where some are very small or large, else plain ones."""
+    if min(values) >= 1e-3 and max(values) < 1e4:
+        return [f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in values]
+    words = [f"{value:.1e}".split("e") for value in values]
+    short = all(mantissa.endswith(".0") for mantissa, _ in words)
+    return [f"{m[:-2] if short else m}e{int(power)}" for m, power in words]
 
 
 __all__ = ["ComparisonDisplay", "EnergyDisplay", "HistoryDisplay"]
