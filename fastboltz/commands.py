@@ -272,9 +272,13 @@ def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]
     from . import models
     from .persistence import Checkpoint
 
-    _check_output(arguments.output, inputs=(arguments.data, arguments.labels))
+    inputs = (arguments.data, arguments.labels)
+    _check_output(arguments.output, inputs=inputs)
     if arguments.resume and not arguments.checkpoint:
         raise UserError("--resume needs --checkpoint, the file with the training to go on with.")
+    if arguments.checkpoint:
+        # Else it would be taken for a checkpoint, and the person told to delete it.
+        _check_apart("--checkpoint", arguments.checkpoint, inputs)
     _check_labels(arguments, arguments.model)
     X, y = _data(arguments)
     kind = getattr(models, arguments.model)
@@ -799,14 +803,20 @@ def _check_output(
         raise UserError(
             f"--output {name!r}: expected a name that ends in one of {', '.join(endings)}."
         )
+    _check_apart("--output", name, inputs)
+    return path
+
+
+def _check_apart(option: str, name: str, inputs: tuple[str | None, ...]) -> None:
+    """Refuse a file to write that is one of those to read."""
+    path = Path(name)
     for read in inputs:
         # Links count as well: what they lead to would be lost all the same.
         if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
             raise UserError(
-                f"--output {name!r}: this is the file {read!r}, which is read here and would be "
+                f"{option} {name!r}: this is the file {read!r}, which is read here and would be "
                 f"overwritten; give another name."
             )
-    return path
 
 
 # -- pictures --------------------------------------------------------------------------------------

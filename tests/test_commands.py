@@ -382,6 +382,7 @@ def test_what_goes_wrong_is_one_sentence_and_writes_nothing(arguments, sentence,
     [
         ("train x.npy --output x.npy", "x.npy"),
         ("train x.npy --output ./link.fbm", "x.npy"),
+        ("train x.npy --output n.fbm --checkpoint x.npy", "x.npy"),
         ("train x.npy --labels y.csv --model RBMClassifier --output y.csv", "y.csv"),
         ("sample m.npz --output m.npz", "m.npz"),
         ("score m.fbm x.npy --output x.npy", "x.npy"),

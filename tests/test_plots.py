@@ -817,6 +817,8 @@ def test_models_that_cannot_are_named(rbm, gated, rnn, X):
         TypeError, match=r"SigmoidBeliefNetwork.sample does not hold known pixels; completions"
     ):
         CompletionDisplay.from_estimator(network, X, image_shape=SHAPE)
+    with pytest.raises(TypeError, match=r"RBM draws no samples of a class; expected a classifier"):
+        ClassSamplesDisplay.from_estimator(rbm, image_shape=SHAPE)
     deep = fb.DeepBeliefNetwork((3, 2), n_iter=1).fit(X)
     with pytest.raises(TypeError, match=r"DeepBeliefNetwork has no history_; .*model.rbms_\[0\]"):
         HistoryDisplay.from_estimator(deep)

@@ -436,7 +436,12 @@ class ClassSamplesDisplay(ImagesDisplay):
         """
         check_count("n_samples", n_samples)
         sample = check_can(estimator, "sample")
-        classes = estimator.classes_
+        classes = getattr(estimator, "classes_", None)
+        if classes is None or "label" not in signature(sample).parameters:
+            raise TypeError(
+                f"{type(estimator).__name__} draws no samples of a class; expected a classifier "
+                f"with sample(n_samples, label, n_steps=...), such as RBMClassifier."
+            )
         labels = np.repeat(classes, n_samples)
         drawn, _ = sample(len(labels), labels, n_steps=n_steps, random_state=random_state)
         images = drawn.reshape(len(classes), n_samples, -1)
