@@ -30,6 +30,7 @@ def lazy_names(
         return value
 
     def names() -> list[str]:
-        return sorted({*package, *where})
+        # Without what the package's own code imports.
+        return sorted({*where, *(name for name in package if name.startswith("__"))})
 
     return get, names

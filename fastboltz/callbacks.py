@@ -984,4 +984,19 @@ class Trajectory:
         kept.append((progress.state.epoch, {key: x.copy() for key, x in progress.params.items()}))
 
 
+def check_pairs(callbacks: Sequence[Any] | None, kind: str) -> None:
+    """Refuse held-out rows of one table where the log-likelihood is that of pairs."""
+    for one in callbacks or ():
+        if isinstance(one, Monitor):
+            measured: Sequence[Any] = METRICS if one.what is None else one.what
+        else:
+            measured = (one.metric,) if isinstance(one, EarlyStopping) else ()
+        if "log_likelihood" in measured and not isinstance(one.metrics.X, tuple):
+            name = type(one).__name__
+            raise TypeError(
+                f"{name} measures the log-likelihood of rows of X alone, but {kind} has that of "
+                f"pairs; give both tables, as in {name}((X, Y))."
+            )
+
+
 __all__ = ["METRICS", "Average", "EarlyStopping", "Monitor", "Trajectory", "TrajectoryLikelihood"]

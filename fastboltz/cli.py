@@ -28,6 +28,7 @@ from . import __version__, commands
 from .commands import UserError as _UserError
 from .commands import natural as _natural
 from .commands import positive as _positive
+from .commands import thread_count as _thread_count
 
 if TYPE_CHECKING:
     from .diagnostics import SamplingInfo
@@ -111,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument(
         "--threads",
-        type=_positive,
+        type=_thread_count,
         metavar="N",
         help="threads, ours and those of scikit-learn's BLAS (all cores)",
     )

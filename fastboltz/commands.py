@@ -24,6 +24,8 @@ _MODELS = (
     *("SigmoidBeliefNetwork", "PointwiseGatedRBM", "RBMClassifier", "ClassGatedRBMClassifier"),
     *("TwoGroupRBMClassifier", "PointwiseGatedRBMClassifier"),
 )
+#: Those that learn labels.
+_CLASSIFIERS = tuple(name for name in _MODELS if name.endswith("Classifier"))
 #: Those that many processes can learn together.
 _SHARED = ("RBM", "BernoulliRBM")
 
@@ -43,6 +45,16 @@ class UserError(Exception):
 def positive(text: str) -> int:
     """A whole number from 1."""
     return _whole_number(text, 1)
+
+
+def thread_count(text: str) -> int:
+    """A number of threads."""
+    from .threads import MOST
+
+    number = positive(text)
+    if number > MOST:
+        raise argparse.ArgumentTypeError(f"expected a whole number <= {MOST}; got {text!r}")
+    return number
 
 
 def natural(text: str) -> int:
@@ -72,8 +84,8 @@ def _not_negative(text: str) -> float:
 
 
 def _counts(text: str) -> list[int]:
-    """Whole numbers from 1, between commas."""
-    return sorted({positive(part) for part in text.split(",")})
+    """Numbers of threads, between commas."""
+    return sorted({thread_count(part) for part in text.split(",")})
 
 
 def add_to(names: Any) -> None:
@@ -96,8 +108,8 @@ def add_to(names: Any) -> None:
         dest="parameters",
         help="a parameter of the estimator, its value as in JSON; may be repeated",
     )
-    train.add_argument("--seed", type=natural, default=0, metavar="N", help="seed (%(default)s)")
-    train.add_argument("--threads", type=positive, metavar="N", help="threads (all cores)")
+    train.add_argument("--seed", type=natural, metavar="N", help="seed (0)")
+    train.add_argument("--threads", type=thread_count, metavar="N", help="threads (all cores)")
     train.add_argument(
         "--mpi",
         action="store_true",
@@ -132,7 +144,7 @@ def add_to(names: Any) -> None:
         names,
         "score",
         _score,
-        "log-likelihood of rows, or accuracy of a classifier",
+        "log-likelihood of rows (of deep models a lower bound on it), or accuracy of a classifier",
         "fastboltz score rbm.fbm test.npy",
     )
     score.add_argument("model", help="the model's file")
@@ -140,7 +152,7 @@ def add_to(names: Any) -> None:
     score.add_argument(
         "--output",
         metavar="FILE",
-        help="also write each row's log-likelihood, or the probabilities of its classes, there",
+        help="also write each row's log-likelihood (or bound), or probabilities of classes, there",
     )
 
     inspect = _command(
@@ -260,20 +272,28 @@ def _model_and_data(arguments: argparse.Namespace) -> tuple[Any, tuple[Any, ...]
     from . import models
     from .persistence import Checkpoint
 
-    _check_output(arguments.output)
+    inputs = (arguments.data, arguments.labels)
+    _check_output(arguments.output, inputs=inputs)
     if arguments.resume and not arguments.checkpoint:
         raise UserError("--resume needs --checkpoint, the file with the training to go on with.")
+    if arguments.checkpoint:
+        # Else it would be taken for a checkpoint, and the person told to delete it.
+        _check_apart("--checkpoint", arguments.checkpoint, inputs)
+    _check_labels(arguments, arguments.model)
     X, y = _data(arguments)
     kind = getattr(models, arguments.model)
-    data = (X, _needed(y, arguments.model)) if arguments.model.endswith("Classifier") else (X,)
+    data = (X, _needed(y, arguments.model)) if arguments.model in _CLASSIFIERS else (X,)
+    given = dict(_parameter(text) for text in arguments.parameters)
+    seed = _one_value(given, "random_state", "--seed", arguments.seed)
+    n_threads = _one_value(given, "n_threads", "--threads", arguments.threads)
     try:
-        model = kind(**dict(_parameter(text) for text in arguments.parameters))
-        model.set_params(random_state=arguments.seed, verbose=0 if arguments.json else 1)
+        model = kind(**given)
+        model.set_params(random_state=0 if seed is None else seed)
     except TypeError as error:
         known = ", ".join(sorted(kind().get_params()))
         raise UserError(f"--set: {error}. {arguments.model} has {known}.") from error
     # Not constructor arguments of BernoulliRBM, whose training hears of them all the same.
-    model.n_threads = arguments.threads
+    model.n_threads = n_threads
     if arguments.checkpoint:
         model.callbacks = [Checkpoint(arguments.checkpoint, resume=arguments.resume)]
     return model, data
@@ -291,6 +311,9 @@ def _learn(
     from .interrupts import Interrupted
 
     n_rows = int(data[0].shape[0]) if n_rows is None else n_rows
+    verbose = model.verbose
+    if not arguments.json and "verbose" not in dict(map(_parameter, arguments.parameters)):
+        model.verbose = 1
     try:
         model.fit(*data, **options)
     except Interrupted as stop:
@@ -305,6 +328,8 @@ def _learn(
     except (ValueError, TypeError, OSError) as error:
         raise UserError(str(error)) from error
     model.callbacks = None
+    for part in (model, *getattr(model, "rbms_", ())):
+        part.verbose = verbose  # that bar was the command's, not the model's
     if not speaks:
         return 0
     try:
@@ -322,7 +347,7 @@ def _learn(
 
 
 def _sample(arguments: argparse.Namespace) -> None:
-    path = _check_output(arguments.output, _ENDINGS)
+    path = _check_output(arguments.output, _ENDINGS, (arguments.model,))
     if arguments.sparse and path.suffix != ".npz":
         raise UserError(
             f"--sparse writes an .npz; give --output a name that ends so, not {arguments.output!r}."
@@ -363,13 +388,15 @@ def _sample(arguments: argparse.Namespace) -> None:
 
 def _score(arguments: argparse.Namespace) -> None:
     if arguments.output is not None:
-        _check_output(arguments.output, _ENDINGS)
+        inputs = (arguments.model, arguments.data, arguments.labels)
+        _check_output(arguments.output, _ENDINGS, inputs)
     model = _load(arguments.model)
     name = type(model).__name__
     if name not in _MODELS and name not in ("BoltzmannMachine", "HigherOrderBoltzmannMachine"):
         raise UserError(f"score takes a table of rows, which {name} does not. Use Python.")
+    _check_labels(arguments, name)
     X, y = _data(arguments)
-    is_classifier = name.endswith("Classifier")
+    is_classifier = name in _CLASSIFIERS
     rows: Any = None
     try:
         value = float(model.score(X, _needed(y, name)) if is_classifier else model.score(X))
@@ -377,19 +404,39 @@ def _score(arguments: argparse.Namespace) -> None:
             rows = model.predict_proba(X) if is_classifier else model.score_samples(X)
     except (ValueError, TypeError) as error:
         raise UserError(str(error)) from error
+    what = "accuracy" if is_classifier else _what_is_scored(model)
     if arguments.output is not None:
-        names = model.classes_ if is_classifier else ["log_likelihood"]
-        _write(arguments.output, np.asarray(rows).reshape(X.shape[0], -1), None, names)
-    what = "accuracy" if is_classifier else "log_likelihood"
+        _write(
+            arguments.output, np.asarray(rows), None, model.classes_ if is_classifier else [what]
+        )
     report: dict[str, Any] = {what: value, "n_rows": int(X.shape[0])}
     if arguments.output is not None:
         report["file"] = arguments.output
-    text = f"accuracy {value:.4f}" if is_classifier else f"log-likelihood {value:.4f} nats a row"
+    bound = "lower bound on the " if what == "log_likelihood_bound" else ""
+    text = f"{bound}log-likelihood {value:.4f} nats a row"
+    if is_classifier:
+        text = f"accuracy {value:.4f}"
     z = None if is_classifier else getattr(model, "log_partition_", None)
     if z is not None:
         report["log_partition"] = {k: getattr(z, k) for k in ("value", "low", "high", "method")}
         text += f", with {z}"
     _say(arguments, report, f"{text} ({X.shape[0]:,} rows)")
+
+
+def _what_is_scored(model: Any) -> str:
+    """Name of what a model's `score_samples` answers, which of some models is a lower bound."""
+    from .models.deep import _EXACT_LOG2_STATES
+
+    name, is_bound = type(model).__name__, False
+    if name == "SigmoidBeliefNetwork":
+        is_bound = True
+    elif name == "DeepBeliefNetwork":
+        is_bound = len(model.rbms_) > 1
+    elif name == "DeepBoltzmannMachine":
+        is_bound = model._log2_listed() > _EXACT_LOG2_STATES
+    elif name == "PointwiseGatedRBM":
+        is_bound = not model._lists_few(("v",))
+    return "log_likelihood_bound" if is_bound else "log_likelihood"
 
 
 def _inspect(arguments: argparse.Namespace) -> None:
@@ -528,6 +575,18 @@ def _parameter(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _one_value(given: dict[str, Any], name: str, option: str, value: Any) -> Any:
+    """A parameter that ``--set`` gives, or an option of its own, or both alike."""
+    if name not in given or value is None:
+        return given.get(name, value)
+    if given[name] != value:
+        raise UserError(
+            f"{option} {value} and --set {name}={json.dumps(given[name])} are one parameter; give "
+            f"one of them."
+        )
+    return value
+
+
 def _load(name: str) -> Any:
     from .models.files import load
     from .persistence import ModelFileError
@@ -556,6 +615,15 @@ def _data(arguments: argparse.Namespace) -> tuple[Any, Any]:
         if X.dtype.kind not in "biuf":
             raise UserError(f"{name!r} has values of type {X.dtype}; expected numbers.")
     return X, y
+
+
+def _check_labels(arguments: argparse.Namespace, model: str) -> None:
+    """Refuse labels that nothing would look at."""
+    if arguments.labels is not None and model not in _CLASSIFIERS:
+        raise UserError(
+            f"--labels: {model} learns no labels; leave the option out, or take one of the models "
+            f"that do: {', '.join(_CLASSIFIERS)}."
+        )
 
 
 def _labels(name: str) -> np.ndarray:
@@ -669,7 +737,7 @@ def _write(name: str, X: Any, y: Any, columns: Any) -> None:
     if columns is None:
         columns = [f"x{i}" for i in range(X.shape[1])] if arrow else None
     if arrow is not None:
-        named = {str(c): X[:, i] for i, c in enumerate(columns)}
+        named = {str(c): x for c, x in zip(columns, X.reshape(len(X), -1).T, strict=True)}
         if y is not None:
             if "y" in named:
                 raise UserError(
@@ -720,8 +788,10 @@ def _words(name: str) -> np.ndarray:
         return words
 
 
-def _check_output(name: str, endings: tuple[str, ...] = ()) -> Path:
-    """A path that can be written to, known before any work is done."""
+def _check_output(
+    name: str, endings: tuple[str, ...] = (), inputs: tuple[str | None, ...] = ()
+) -> Path:
+    """A path that can be written to and is none of the inputs, known before any work is done."""
     path = Path(name)
     if path.is_dir():
         raise UserError(f"--output {name!r}: this is a folder; give the name of a file.")
@@ -733,7 +803,20 @@ def _check_output(name: str, endings: tuple[str, ...] = ()) -> Path:
         raise UserError(
             f"--output {name!r}: expected a name that ends in one of {', '.join(endings)}."
         )
+    _check_apart("--output", name, inputs)
     return path
+
+
+def _check_apart(option: str, name: str, inputs: tuple[str | None, ...]) -> None:
+    """Refuse a file to write that is one of those to read."""
+    path = Path(name)
+    for read in inputs:
+        # Links count as well: what they lead to would be lost all the same.
+        if read is not None and path.exists() and Path(read).exists() and path.samefile(read):
+            raise UserError(
+                f"{option} {name!r}: this is the file {read!r}, which is read here and would be "
+                f"overwritten; give another name."
+            )
 
 
 # -- pictures --------------------------------------------------------------------------------------

@@ -124,6 +124,11 @@ class Energy:
     """
 
     def __init__(self, groups: Mapping[str, Unit], terms: Sequence[str | Hyperedges] = ()) -> None:
+        if not isinstance(groups, Mapping):
+            raise TypeError(
+                f"groups must be a dict of unit types by name, e.g. {{'v': Bernoulli(784)}}; got "
+                f"{type(groups).__name__}. Of pairs of name and unit type, dict(pairs) makes one."
+            )
         if not groups:
             raise ValueError("an energy needs at least one group, e.g. {'v': Bernoulli(784)}.")
         for name, unit in groups.items():
@@ -425,6 +430,10 @@ class Energy:
         params : dict of arrays
         state : dict of arrays
             All groups, each (n_rows, *shape).
+        n_threads : int
+            Results do not depend on it.
+        check : bool, default=True
+            False takes parameters and state for checked, as in a loop that has checked them.
 
         Returns
         -------
@@ -454,6 +463,9 @@ class Energy:
         ----------
         state : dict of arrays
             The groups that share a term with ``group``; ``group`` itself where it is lateral.
+        group : str
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
@@ -505,6 +517,8 @@ class Energy:
             All other groups.
         sum_out : str or sequence of str
             Factorial groups of which no term holds two.
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
@@ -566,6 +580,8 @@ class Energy:
             Weights of the rows, normalised to sum to one.
         sum_out : str or sequence of str
             Groups that enter by their conditional expectation given the others.
+        n_threads : int
+            As of `value`.
 
         Returns
         -------
@@ -648,7 +664,8 @@ class Energy:
             If even the cheaper side has too many states.
         """
         given = self._checked(params, given or {}, given or {})
-        log_z = Enumeration(self, params, given).log_partition()
+        remedy = _GIVEN_REMEDY if given else ""
+        log_z = Enumeration(self, params, given, remedy=remedy).log_partition()
         return log_z if given else float(log_z[0])
 
     def log_probabilities(
@@ -668,6 +685,8 @@ class Energy:
             Groups whose states are listed, such as a label.
         given : dict of arrays
             Values (n_rows, *shape) of the groups that are conditioned on.
+        n_threads, check
+            As of `value`.
 
         Returns
         -------
@@ -787,6 +806,7 @@ class Energy:
         return values | summed
 
 
+_GIVEN_REMEDY = "Use fastboltz.likelihood.conditional_ais."
 _SAMPLE_REMEDY = "Use chains of fastboltz.Gibbs."
 _PART_REMEDY = "Estimate the probabilities from chains of fastboltz.Gibbs."
 _MOMENTS_REMEDY = "Use negative='cd' or 'pcd' (an estimator's method), or a smaller model."

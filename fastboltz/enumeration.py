@@ -68,7 +68,7 @@ def split(
         cost = sum(_log2_states(energy.groups[g]) for g in rest)
         if best is None or cost < best.log2_states:
             best = Split(rest, summed, cost)
-    remedy = remedy or "Use method='ais'."
+    remedy = remedy or "Use fastboltz.likelihood.ais."
     if best is None:
         if listed is not None:
             raise ValueError(

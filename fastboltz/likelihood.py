@@ -409,6 +409,9 @@ def ais(
         reference, and the interval then spans both estimates. Data may stand for samples of a
         model that has learnt them; the upper end is then as good as the model's samples are like
         them.
+    random_state : None, int, RandomState or Generator
+    n_threads : int, optional
+        None uses every core that the process may use. Results do not depend on it.
     progress : callable, optional
         Called as ``progress(done, total)`` now and then; with `n_jobs` after each annealing.
     n_jobs : int, optional
@@ -702,7 +705,7 @@ def conditional_ais(
     ----------
     given : dict of arrays
         Values (n_rows, *shape) of the groups that are conditioned on.
-    reference, betas, n_threads
+    reference, betas, random_state, n_threads
         As for `ais`. A number of temperatures is placed by a pilot with chains for up to 16 rows.
     n_chains : int
         Chains of each row.
@@ -1123,7 +1126,7 @@ def log_partition(
     if method == "ais":
         return ais(energy, params, **options)
     energy.check_params(params)
-    value = float(Enumeration(energy, params).log_partition()[0])
+    value = float(Enumeration(energy, params, remedy="Use method='ais'.").log_partition()[0])
     return LogPartition(value, value, value)
 
 
@@ -1156,6 +1159,7 @@ def pseudo_log_likelihood(
     values : ndarray of shape (n_rows, *shape)
     sum_out : sequence of str
         All other groups.
+    n_threads : int
 
     Returns
     -------

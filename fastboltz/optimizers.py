@@ -86,12 +86,16 @@ class Exponential(Schedule):
         return self.start * (self.end / self.start) ** min(1.0, update / n_updates)
 
 
+#: What a learning rate may be beside a word.
+RATES = ", a number > 0 or a schedule"
+
+
 def as_schedule(rate: Any, name: str = "learning_rate") -> Schedule:
     """A schedule as it is, a number as a constant one."""
     if isinstance(rate, Schedule):
         return rate
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)):
-        raise TypeError(f"{name} must be 'auto', a number > 0 or a schedule; got {rate!r}.")
+        raise TypeError(f"{name} must be 'auto'{RATES}; got {rate!r}.")
     return Constant(check_number(name, rate, 0, strict=True))
 
 

@@ -20,6 +20,9 @@ from typing import Any
 
 from .validation import check_count
 
+#: Threads of a call at the most. OpenMP ends the process where the system gives it no more of them.
+MOST = 1024
+
 _lock = threading.Lock()
 _depth = 0
 _limiter: Any = None
@@ -56,15 +59,21 @@ def available() -> int:
 def resolve(n_threads: int | None) -> int:
     """Number of threads to use: as given, or all that the process may use for None.
 
-    Always one in a process that was forked from one that had used several.
+    More than `MOST` are refused. Always one in a process that was forked from one that had used
+    several.
     """
     global _has_worked
     if n_threads is None:
         from fastboltz_ext import layers
 
-        n = max(1, min(available(), layers.max_threads()))
+        n = max(1, min(available(), layers.max_threads(), MOST))
     else:
         n = check_count("n_threads", n_threads, minimum=1)
+        if n > MOST:
+            raise ValueError(
+                f"n_threads must be a whole number <= {MOST}; got {n}. More threads than cores "
+                f"make nothing faster; None takes one a core."
+            )
     if _is_orphan:
         return 1
     _has_worked |= n > 1

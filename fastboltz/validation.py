@@ -18,14 +18,19 @@ class NotEnumerableError(ValueError):
     """An exact answer was asked of a model with too many states."""
 
 
-def one_of(name: str, value: Any, allowed: Iterable[str]) -> str:
-    """Check that an option is one of the names that exist, and propose the closest if not."""
+def one_of(name: str, value: Any, allowed: Iterable[str], others: str = "") -> str:
+    """Check that an option is one of the names that exist, and propose the closest if not.
+
+    ``others`` goes on with what may stand in place of a name, such as " or a number".
+    """
     allowed = tuple(allowed)
     if value in allowed:
         return value
     close = get_close_matches(str(value), allowed, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.{hint}")
+    listed = ", ".join(map(repr, allowed))
+    expected = f"{listed}{others}" if others else f"one of {listed}"
+    raise ValueError(f"{name} must be {expected}; got {value!r}.{hint}")
 
 
 def check_count(name: str, value: Any, minimum: int = 1) -> int:
@@ -88,6 +93,16 @@ def unknown_group(where: str, group: str, known: Iterable[str]) -> ValueError:
     return ValueError(
         f"{where} names the unknown group {group!r}; the energy has "
         f"{', '.join(map(repr, known))}.{hint}"
+    )
+
+
+def not_by_group(model: Any, given: Any, groups: Iterable[str]) -> TypeError:
+    """Rows were given as they are, where a dict says of which group they are."""
+    groups = tuple(groups)
+    return TypeError(
+        f"given must be a dict of rows by group, such as {{{groups[0]!r}: rows}}; got "
+        f"{type(given).__name__}. Groups of this {type(model).__name__} that may be given: "
+        f"{', '.join(map(repr, groups))}."
     )
 
 

@@ -239,6 +239,20 @@ def test_a_history_with_gaps_is_drawn():
     assert np.isfinite(y).all()
 
 
+@pytest.mark.parametrize("kind", [Monitor, EarlyStopping])
+def test_rows_of_one_table_are_refused_before_a_model_learns_pairs(kind):
+    """Catches a training that dies in its first epoch, of a measure that needs two tables."""
+    gated = fb.GatedRBM(4, n_iter=2, callbacks=[kind(TEST)])
+    sentence = rf"{kind.__name__} measures .* of pairs; give .* {kind.__name__}\(\(X, Y\)\)\.$"
+    with pytest.raises(TypeError, match=sentence):
+        gated.fit(TRAIN, TRAIN)
+    assert not hasattr(gated, "params_")
+    # What needs no rows is measured all the same.
+    gated.set_params(callbacks=[Monitor(TEST, what="weight_norm", every=1)]).fit(TRAIN, TRAIN)
+    assert len(gated.history_["weight_norm"]) == 2
+    gated.set_params(callbacks=[kind((TEST, TEST), every=1)]).fit(TRAIN, TRAIN)
+
+
 def test_what_a_model_has_not_is_left_out_or_said():
     labels = TRAIN[:, 0].astype(int)
     gated = fb.GatedRBM(4, n_iter=2, callbacks=[Monitor((TEST, TEST), every=1)])

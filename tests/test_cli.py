@@ -278,11 +278,17 @@ def test_a_folder_without_permission_is_refused_before_training(tmp_path, capsys
 @pytest.mark.usefixtures("no_training")
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--n-iter", "0"), ("--n-components", "x"), ("--seed", "-1"), ("--threads", "1.5")],
+    [
+        ("--n-iter", "0"),
+        ("--n-components", "x"),
+        ("--seed", "-1"),
+        ("--threads", "1.5"),
+        ("--threads", "1025"),
+    ],
 )
 def test_a_bad_number_is_told_what_was_expected(option, value, capsys):
     err = refused(capsys, "demo", f"{option}={value}")
-    assert f"argument {option}: expected a whole number >= " in err and repr(value) in err
+    assert f"argument {option}: expected a whole number " in err and repr(value) in err
 
 
 def test_a_command_that_does_not_exist_is_refused(capsys):

@@ -74,6 +74,34 @@ def test_train_learns_what_fit_learns(data, capsys):
     assert report["arrays"]["h_j v_i"]["shape"] == [4, 6]
 
 
+def test_what_set_gives_holds_where_an_option_was_not_given(capsys):
+    """Catches options of the command that silently take the place of what --set gave."""
+    own = ("--set", "random_state=5", "--set", "n_threads=1", "--set", "verbose=0")
+    status, _, err = run(capsys, "train", "x.npy", "--output", "m.fbm", *SET[:-2], *own)
+    assert (status, err) == (0, "")
+    model = fb.load("m.fbm")
+    assert learnt(model) == learnt(fb.RBM(4, **OPTIONS).fit(X))
+    assert (model.random_state, model.n_threads, model.verbose) == (5, 1, 0)
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *own, "--seed", "5", "--threads", "1")
+    for option, name in (("--seed", "random_state"), ("--threads", "n_threads")):
+        error = refused(capsys, "train", "x.npy", "--output", "m.fbm", *own, option, "4")
+        assert f"{option} 4 and --set {name}={model.get_params()[name]} are one param" in error
+
+
+@pytest.mark.parametrize("model", ["RBM", "BernoulliRBM", "DeepBeliefNetwork"])
+def test_the_bar_of_the_command_is_no_parameter_of_the_model(model, capsys):
+    status, _, err = run(
+        capsys, "train", "x.npy", "--output", "m.fbm", "--set", "n_iter=1", "--model", model
+    )
+    assert status == 0
+    assert err  # the bar
+    found = fb.load("m.fbm")
+    assert not any(part.verbose for part in (found, *getattr(found, "rbms_", ())))
+    assert found.random_state == 0
+    run(capsys, "train", "x.npy", "--output", "m.fbm", "--set", "n_iter=1", "--set", "verbose=1")
+    assert fb.load("m.fbm").verbose == 1
+
+
 @pytest.mark.parametrize(
     "labels",
     [
@@ -88,6 +116,20 @@ def test_a_classifier_is_trained_and_scored(labels, capsys):
     model = fb.RBMClassifier(4, **OPTIONS).fit(X, LABELS)
     assert learnt(fb.load("m.fbm")) == learnt(model)
     assert said(capsys, "score", "m.fbm", *labels)["accuracy"] == model.score(X, LABELS)
+
+
+def test_labels_that_the_model_does_not_learn_are_refused(capsys):
+    """Catches labels, perhaps of other rows, that are silently left aside."""
+    np.save("few.npy", np.arange(3))
+    sentence = "--labels: RBM learns no labels; leave the option out, or take one of the models"
+    error = refused(capsys, "train", "x.npy", "--labels", "few.npy", "--output", "m.fbm")
+    assert sentence in error
+    assert "PointwiseGatedRBMClassifier." in error
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    assert sentence in refused(capsys, "score", "m.fbm", "x.npy", "--labels", "few.npy")
+    # A column of labels in the table itself is no column of the data.
+    said(capsys, "train", "x.parquet", "--output", "m.fbm", *SET)
+    said(capsys, "score", "m.fbm", "xy.parquet", "--label-column", "is")
 
 
 def test_score_and_inspect_tell_what_the_model_says(capsys):
@@ -107,6 +149,34 @@ def test_score_and_inspect_tell_what_the_model_says(capsys):
     _, out, _ = run(capsys, "inspect", "m.fbm")
     assert "n_iter = 3" in out
     assert "h_j v_i: float32 (4, 6)" in out
+
+
+@pytest.mark.parametrize(
+    ("model", "is_bound"),
+    [
+        (fb.SigmoidBeliefNetwork((4, 3), n_iter=1), True),
+        (fb.DeepBeliefNetwork((4, 3), n_iter=1), True),
+        (fb.DeepBeliefNetwork((4,), n_iter=1), False),
+        (fb.DeepBoltzmannMachine((4, 3), n_pretraining=0, n_iter=1), False),
+        (fb.DeepBoltzmannMachine((14, 13), n_pretraining=0, n_iter=1), True),
+        (fb.PointwiseGatedRBM((2, 2), n_pretraining=0, n_iter=1), False),
+        (fb.PointwiseGatedRBM((20, 20), n_pretraining=0, n_iter=1), True),
+    ],
+    ids=repr,
+)
+def test_score_says_where_it_is_a_lower_bound(model, is_bound, capsys):
+    """Catches a bound that is reported as the log-likelihood."""
+    wide = np.tile(X, 4)
+    np.save("x.npy", wide)
+    model.set_params(random_state=0).fit(wide).save("m.fbm")
+    name = "log_likelihood_bound" if is_bound else "log_likelihood"
+    report = said(capsys, "score", "m.fbm", "x.npy", "--output", "s.csv")
+    assert report[name] == model.score(wide)
+    assert len(report.keys() & {"log_likelihood", "log_likelihood_bound"}) == 1
+    with open("s.csv", encoding="utf-8") as file:
+        assert file.readline() == f"{name}\n"
+    _, out, _ = run(capsys, "score", "m.fbm", "x.npy")
+    assert out.startswith(("lower bound on the " if is_bound else "") + "log-likelihood ")
 
 
 @pytest.mark.parametrize("ending", ["npy", "npz", "csv", "parquet"])
@@ -191,7 +261,7 @@ def test_scores_of_single_rows_are_written(ending, capsys):
     elif ending == "parquet":
         rows = parquet.read_table(name).column("log_likelihood").to_numpy()
     else:
-        rows = (np.load(name) if ending == "npy" else np.load(name)["X"])[:, 0]
+        rows = np.load(name) if ending == "npy" else np.load(name)["X"]
     wanted = fb.load("m.fbm").score_samples(X)
     np.testing.assert_allclose(rows, wanted, rtol=1e-8 if ending == "csv" else 0)
 
@@ -233,14 +303,15 @@ def test_parquet_that_is_no_table_of_numbers_gets_a_sentence(capsys):
     _odd("words.parquet", ["x", "y"])
     _odd("gaps.parquet", pa.array([True, None]))
     train = ("train", "{}", "--output", "m")
+    labels = ("--model", "RBMClassifier", "--labels")
     for arguments, sentence in [
         (("words.parquet",), "column 'b' has values of type string; expected numbers."),
         (("gaps.parquet",), "column 'b' has 1 missing values; fill them, or take"),
         (("xy.parquet", "--label-column", "isn"), "no column 'isn'. Did you mean 'is'?"),
         (("y.parquet", "--label-column", "is"), "'y.parquet' has no columns left"),
         (("x.npy", "--label-column", "is"), "--label-column names a column of a .parquet; 'x.np"),
-        (("xy.parquet", "--label-column", "is", "--labels", "y.csv"), "both name the labels"),
-        (("x.npy", "--labels", "x.parquet"), "has the columns 'a', 'b', 'c', 'd', 'e', 'f'; exp"),
+        (("xy.parquet", "--label-column", "is", *labels, "y.csv"), "both name the labels"),
+        (("x.npy", *labels, "x.parquet"), "has the columns 'a', 'b', 'c', 'd', 'e', 'f'; exp"),
     ]:
         assert sentence in refused(capsys, train[0], *arguments, *train[2:])
     with open("bad.parquet", "wb") as file:
@@ -304,6 +375,31 @@ def test_what_goes_wrong_is_one_sentence_and_writes_nothing(arguments, sentence,
     assert error.startswith("fastboltz: ")
     assert sentence in error
     assert sorted(os.listdir(folder)) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lost"),
+    [
+        ("train x.npy --output x.npy", "x.npy"),
+        ("train x.npy --output ./link.fbm", "x.npy"),
+        ("train x.npy --output n.fbm --checkpoint x.npy", "x.npy"),
+        ("train x.npy --labels y.csv --model RBMClassifier --output y.csv", "y.csv"),
+        ("sample m.npz --output m.npz", "m.npz"),
+        ("score m.fbm x.npy --output x.npy", "x.npy"),
+        ("score m.npz x.npy --output m.npz", "m.npz"),
+        ("score m.fbm x.npy --labels y.npy --output y.npy", "y.npy"),
+    ],
+)
+def test_an_output_that_is_an_input_is_refused(arguments, lost, capsys, folder):
+    """Catches data that a command reads and then overwrites."""
+    said(capsys, "train", "x.npy", "--output", "m.fbm", *SET)
+    (folder / "m.npz").write_bytes((folder / "m.fbm").read_bytes())
+    (folder / "link.fbm").symlink_to("x.npy")
+    np.save("y.npy", np.arange(len(X)))
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    error = refused(capsys, *arguments.split())
+    assert f"this is the file {lost!r}, which is read here and would be overwritten" in error
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_pickled_data_are_not_loaded(capsys, folder):

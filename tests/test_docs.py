@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib.util
+import inspect
 import re
 from importlib import import_module
 from pathlib import Path
@@ -83,6 +84,31 @@ def test_every_example_has_a_picture_and_none_is_large():
         assert (DOCS / "pictures" / f"{script.stem}.png").is_file(), "run docs/pictures.py"
     for picture in (DOCS / "pictures").glob("*.png"):
         assert picture.stat().st_size < 120_000, f"{picture.name} is large for a repository"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        fb.likelihood.ais,
+        fb.likelihood.conditional_ais,
+        fb.likelihood.pseudo_log_likelihood,
+        fb.Energy.value,
+        fb.Energy.field,
+        fb.Energy.free_energy,
+        fb.Energy.log_probabilities,
+        fb.Energy.statistics,
+    ],
+    ids=lambda call: call.__qualname__,
+)
+def test_options_are_documented(call):
+    """Catches an option that help() shows in the signature and says nothing of."""
+    parameters = re.split(r"\n(?:Returns|Warns)\n-+\n", inspect.getdoc(call))[0]
+    named = {
+        name for line in re.findall(r"^([\w, ]+)", parameters, re.M) for name in line.split(", ")
+    }
+    named = {name.strip() for name in named}
+    for name in list(inspect.signature(call).parameters)[1:]:
+        assert name in named | {"energy", "params"}, f"{call.__qualname__} does not explain {name}"
 
 
 def test_every_display_is_shown_or_named():

@@ -50,6 +50,12 @@ def _says(sentence, error=ValueError):
         ({"n_iter": -1}, ValueError, "n_iter must be a whole number >= 0; got -1."),
         ({"n_iter": None}, TypeError, "n_iter must be a whole number >= 0; got None."),
         ({"n_threads": 0}, ValueError, "n_threads must be a whole number >= 1; got 0."),
+        (
+            {"n_threads": 70_000},
+            ValueError,
+            "n_threads must be a whole number <= 1024; got 70000. More threads than cores make "
+            "nothing faster; None takes one a core.",
+        ),
         ({"momentum": 1}, ValueError, "momentum must be >= 0 and < 1; got 1."),
         ({"momentum": -0.1}, ValueError, "momentum must be >= 0 and < 1; got -0.1."),
         ({"momentum": "0.5"}, TypeError, "momentum must be a number; got '0.5'."),
@@ -60,7 +66,8 @@ def _says(sentence, error=ValueError):
         (
             {"learning_rate": "Auto"},
             ValueError,
-            "learning_rate must be one of 'auto'; got 'Auto'. Did you mean 'auto'?",
+            "learning_rate must be 'auto', a number > 0 or a schedule; got 'Auto'. Did you mean "
+            "'auto'?",
         ),
         (
             {"method": "pdc"},
@@ -545,6 +552,25 @@ def test_a_log_partition_that_cannot_be_had_says_why():
     large = RBM(41, n_iter=0, random_state=0).fit(_bits(d=50))
     with _says("exact log Z needs 2**41 states (limit 2**25). Use method='ais'."):
         large.log_partition("exact")
+    wide = fb.PointwiseGatedRBM((40, 40), n_pretraining=0, n_iter=0, random_state=0).fit(
+        _bits(d=50)
+    )
+    with _says("exact log Z needs 2**50 states (limit 2**25). Use method='bound'."):
+        wide.score_samples(_bits(d=50), "exact")
+    with _says(
+        "given must be a dict of rows by group, such as {'v': rows}; got ndarray. Groups of this "
+        "RBM that may be given: 'v', 'h'.",
+        error=TypeError,
+    ):
+        rbm.conditional_log_partition(_bits())
+    groups = {"v": fb.Bernoulli(5), "x": fb.Bernoulli(5)}
+    machine = fb.BoltzmannMachine(groups, ["v_i x_j"], visible="v", given="x", n_iter=0)
+    with _says(
+        "given must be a dict of rows by group, such as {'x': rows}; got ndarray. Groups of this "
+        "BoltzmannMachine that may be given: 'x'.",
+        error=TypeError,
+    ):
+        machine.fit({"v": _bits(), "x": _bits()}).conditional_log_partition(_bits())
     real = RBM(3, visible="gaussian", hidden="gaussian", n_iter=0, random_state=0).fit(_bits())
     with _says(
         "exact log Z cannot be enumerated: groups 'v', 'h' are continuous and share a term, so "

@@ -1569,6 +1569,9 @@ def test_methods_that_do_not_fit_say_which_do():
         G.ScoreFunction().estimate(cost, G.RelaxedBernoulli(np.zeros(2), 0.5))
     with pytest.raises(TypeError, match=r"Gaussian has infinitely many states. Use Pathwise"):
         G.Enumerate().estimate(cost, real)
+    # Which ScoreFunction would refuse.
+    with pytest.raises(TypeError, match=r"Bernoulli has infinitely many states. Use Pathwise.$"):
+        G.Enumerate().estimate(cost, G.RelaxedBernoulli(np.zeros(2), 0.5))
     with pytest.raises(
         NotEnumerableError,
         match=r"exact gradient needs 2\*\*30 states \(limit 2\*\*20\). Use Score",
@@ -1628,7 +1631,7 @@ def test_too_few_samples_for_a_baseline():
         (lambda: G.ScoreFunction(normalizer=3), "normalizer must be None, True or a Normalizer"),
         (lambda: G.Regressor(3), "int has no partial_fit"),
         (lambda: G.Learnt("both"), "form must be one of 'shared', 'pair'"),
-        (lambda: G.REBAR(coupling="best"), "coupling must be one of 'optimal'"),
+        (lambda: G.REBAR(coupling="best"), "coupling must be 'optimal' or a number; got 'best'"),
         (lambda: G.VIMCO(1), "n_particles must be a whole number >= 2"),
     ],
 )

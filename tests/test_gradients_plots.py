@@ -8,7 +8,7 @@ import pytest
 
 import fastboltz.gradients as G  # noqa: N812
 from fastboltz.plots import ComparisonDisplay
-from fastboltz.plots.curves import _round_numbers
+from fastboltz.plots.curves import _labels, _round_numbers
 
 matplotlib.use("Agg")
 
@@ -57,7 +57,19 @@ def test_ticks_are_few_and_differ_as_they_are_written(low, times):
     at = _round_numbers(low, low * times)
     assert 3 <= len(at) <= 7
     assert all(low <= x <= low * times for x in at)
-    assert len({f"{x:.2g}" for x in at}) == len(at)
+    words = _labels(at)
+    assert len(set(words)) == len(at)
+    # Each names its tick, and all are of one form: no 9.6e-05 beside 0.00012.
+    np.testing.assert_allclose([float(word) for word in words], at, rtol=0.02)
+    assert len({"e" in word for word in words}) == 1
+    if "e" in words[0]:
+        assert len({"." in word for word in words}) == 1
+
+
+def test_seconds_on_both_sides_of_a_power_of_ten_are_written_alike():
+    assert _labels([9.6e-5, 1.2e-4]) == ["9.6e-5", "1.2e-4"]
+    assert _labels([1e-6, 1e-4, 1e-2]) == ["1e-6", "1e-4", "1e-2"]
+    assert _labels([0.003, 0.01, 0.3]) == ["0.003", "0.01", "0.3"]
 
 
 def test_without_an_exact_gradient_there_is_no_bias():

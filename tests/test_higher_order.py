@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 
 import numpy as np
 import pytest
 from scipy import integrate, special
+from scipy.sparse import csr_matrix
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -276,3 +278,14 @@ IN_PIPELINE = dict.fromkeys(
 )
 def test_scikit_learns_checks(estimator, check):
     check(estimator)
+
+
+def test_what_is_said_of_the_data_is_true_of_this_machine():
+    """Catches docstrings of BoltzmannMachine, whose groups may be sparse or a dict."""
+    for name in ("fit", "partial_fit", "infer", "free_energy", "score_samples", "score", "sample"):
+        said = inspect.getdoc(getattr(HigherOrderBoltzmannMachine, name))
+        assert "CSR" not in said and "dict of them" not in said, name
+    machine = HigherOrderBoltzmannMachine(n_iter=0)
+    for wrong in (csr_matrix(np.eye(3)), {"s": np.eye(3)}):
+        with pytest.raises(TypeError):
+            machine.fit(wrong)

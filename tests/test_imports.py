@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -252,6 +253,15 @@ def test_the_first_fit_of_an_rbm_compiles_nothing_and_plots_nothing():
 def test_every_public_name_is_there(name):
     assert getattr(fastboltz, name) is not None
     assert name in dir(fastboltz)
+
+
+@pytest.mark.parametrize("name", ["fastboltz", "fastboltz.models"])
+def test_what_a_package_is_written_with_is_not_among_its_names(name):
+    """Catches TYPE_CHECKING and annotations, offered where a person completes a name."""
+    package = import_module(name)
+    names = {one for one in dir(package) if not one.startswith("__")}
+    assert names == set(package.__all__)
+    assert {"__doc__", "__file__", "__name__"} <= set(dir(package))
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():

@@ -157,6 +157,18 @@ def test_samples_alone_and_sparse_data(rbm, X):
     np.testing.assert_array_equal(dense.data, sparse.data)
 
 
+def test_samples_of_classifiers_and_of_directed_networks(X):
+    """Catches n_steps taken for a label, and asked of a network that makes no sweeps."""
+    options = {"image_shape": SHAPE, "n_samples": 4, "n_steps": 3, "random_state": 7}
+    model = fb.RBMClassifier(5, n_iter=1, random_state=0).fit(X, np.arange(40) % 3)
+    display = SamplesDisplay.from_estimator(model, X, **options)
+    drawn, _ = model.sample(4, n_steps=3, random_state=7)
+    np.testing.assert_array_equal(display.samples, drawn)
+    network = fb.SigmoidBeliefNetwork((4,), n_iter=1, random_state=0).fit(X)
+    display = SamplesDisplay.from_estimator(network, X, **options)
+    np.testing.assert_array_equal(display.samples, network.sample(4, random_state=7))
+
+
 # ----------------------------------------------------------------------------------- rows of images
 
 
@@ -792,6 +804,26 @@ def test_models_that_cannot_are_named(rbm, gated, rnn, X):
         MasksDisplay.from_estimator(rbm, X)
     with pytest.raises(TypeError, match=r"RBM has no method analogy"):
         TransformationsDisplay.from_estimator(rbm, X, X)
+    with pytest.raises(TypeError, match=r"GatedRBM.sample does not draw rows by itself; samples"):
+        SamplesDisplay.from_estimator(gated, X, image_shape=SHAPE)
+    with pytest.raises(TypeError, match=r"BernoulliRBM has no method sample"):
+        CompletionDisplay.from_estimator(SklearnRBM(2, n_iter=1).fit(X), X, image_shape=SHAPE)
+    pair = fb.BoltzmannMachine(
+        {"a": fb.Bernoulli(12), "b": fb.Bernoulli(12)}, ["a_i b_j"], visible=("a", "b"), n_iter=0
+    )
+    with pytest.raises(TypeError, match=r"BoltzmannMachine draws the groups 'a', 'b'; expected"):
+        SamplesDisplay.from_estimator(pair.fit({"a": X, "b": X}), image_shape=SHAPE, n_steps=1)
+    with pytest.raises(
+        TypeError, match=r"SigmoidBeliefNetwork.sample does not hold known pixels; completions"
+    ):
+        CompletionDisplay.from_estimator(network, X, image_shape=SHAPE)
+    with pytest.raises(TypeError, match=r"RBM draws no samples of a class; expected a classifier"):
+        ClassSamplesDisplay.from_estimator(rbm, image_shape=SHAPE)
+    deep = fb.DeepBeliefNetwork((3, 2), n_iter=1).fit(X)
+    with pytest.raises(TypeError, match=r"DeepBeliefNetwork has no history_; .*model.rbms_\[0\]"):
+        HistoryDisplay.from_estimator(deep)
+    with pytest.raises(TypeError, match=r"BernoulliRBM has no history_; .*, such as RBM.$"):
+        HistoryDisplay.from_estimator(SklearnRBM(2, n_iter=1).fit(X))
     with pytest.raises(TypeError, match=r"GatedRBM.sample does not go on from given rows"):
         ChainDisplay.from_estimator(gated, X, image_shape=SHAPE)
     for frames in ((), (0, 0), (3, 1), (-1, 2), (0.5, 1)):

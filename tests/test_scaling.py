@@ -310,6 +310,7 @@ def test_bad_arguments_get_a_sentence(words, sentence, capsys, tmp_path, monkeyp
     ("words", "sentence"),
     [
         ("--threads 1,0", "expected a whole number >= 1; got '0'"),
+        ("--threads 1,1025", "expected a whole number <= 1024; got '1025'"),
         ("--threads x", "expected a whole number >= 1; got 'x'"),
         ("--seconds -1", "expected a number >= 0; got '-1'"),
         ("--latency inf", "expected a number >= 0; got 'inf'"),

@@ -31,6 +31,14 @@ def _says(sentence, call, *args, error=ValueError, **kwargs):
 # -------------------------------------------------------------------------------- declarations
 
 
+def test_groups_that_are_no_dict_get_a_sentence():
+    sentence = (
+        "groups must be a dict of unit types by name, e.g. {'v': Bernoulli(784)}; got list. Of "
+        "pairs of name and unit type, dict(pairs) makes one."
+    )
+    _says(sentence, fb.Energy, [("v", B(4))], [], error=TypeError)
+
+
 @pytest.mark.parametrize(
     ("groups", "terms", "sentence"),
     [
@@ -268,12 +276,18 @@ def test_an_exact_answer_that_does_not_exist_says_why():
     energy = fb.Energy({"v": G(2), "h": G(1)}, terms=["v_i h_j"])
     sentence = (
         "exact log Z cannot be enumerated: groups 'v', 'h' are continuous and share a term, so "
-        "they cannot all be summed out. Use method='ais'."
+        "they cannot all be summed out. Use fastboltz.likelihood.ais."
     )
     _says(sentence, energy.log_partition, energy.init(random_state=0))
     energy = fb.Energy({"v": B(41), "h": B(60)}, terms=["v_i h_j"])
-    sentence = "exact log Z needs 2**41 states (limit 2**25). Use method='ais'."
+    sentence = "exact log Z needs 2**41 states (limit 2**25). Use fastboltz.likelihood.ais."
     _says(sentence, energy.log_partition, energy.init(random_state=0))
+    energy = fb.Energy({"x": B(2), "v": B(41), "h": B(60)}, terms=["x_k v_i h_j"])
+    sentence = (
+        "exact log Z needs 2**41 states (limit 2**25). Use fastboltz.likelihood.conditional_ais."
+    )
+    given = {"x": np.zeros((1, 2))}
+    _says(sentence, energy.log_partition, energy.init(random_state=0), given)
 
 
 # ------------------------------------------------------------------------------------- chains

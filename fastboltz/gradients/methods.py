@@ -714,7 +714,7 @@ class REBAR(Method):
 
 def _coupling(coupling: Any) -> Any:
     if isinstance(coupling, str):
-        return one_of("coupling", coupling, ("optimal",))
+        return one_of("coupling", coupling, ("optimal",), " or a number")
     return check_number("coupling", coupling)
 
 
@@ -918,9 +918,11 @@ class Enumerate(Method):
 
     def _check(self, distribution: Distribution) -> None:
         if not isinstance(distribution, Discrete):
+            # Relaxed distributions are sampled along their path alone.
+            remedy = "Use Pathwise or ScoreFunction." if distribution.scored else "Use Pathwise."
             raise TypeError(
                 f"Enumerate needs a discrete distribution, and {type(distribution).__name__} has "
-                f"infinitely many states. Use Pathwise or ScoreFunction."
+                f"infinitely many states. {remedy}"
             )
         log2 = self.n_particles * distribution.n_units * np.log2(distribution.n_states)
         if log2 > np.log2(self.max_states):

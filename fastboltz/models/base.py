@@ -47,7 +47,7 @@ from ..likelihood import (
     log_partition,
 )
 from ..objectives import Chains, LogLikelihood, Objective
-from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..optimizers import RATES, Linear, Schedule, as_optimizer, as_schedule
 from ..persistence import Checkpoint, SavedEstimator, fingerprint
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
@@ -65,7 +65,14 @@ from ..training import (
     states_of_callbacks,
 )
 from ..units import BY_NAME, Own, Spin, Unit
-from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
+from ..validation import (
+    check_callbacks,
+    check_count,
+    check_flag,
+    check_number,
+    not_by_group,
+    one_of,
+)
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
 CHUNK_ROWS = 4096
@@ -661,7 +668,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
     def _schedule(self, energy: Energy) -> Schedule:
         if not (isinstance(self.learning_rate, str) and self.learning_rate == "auto"):
             if isinstance(self.learning_rate, str):
-                one_of("learning_rate", self.learning_rate, ("auto",))
+                one_of("learning_rate", self.learning_rate, ("auto",), RATES)
             return as_schedule(self.learning_rate)
         rate = 0.03 if _is_real(energy) else 0.1
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
@@ -793,6 +800,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
         one_of("method", method, ("auto", "exact", "ais"))
         check_options("conditional_log_partition", conditional_ais, options)
         energy = self.energy_
+        if not isinstance(given, Mapping):
+            # Models of p(y | x) name what is given; of the others any group may be.
+            raise not_by_group(self, given, getattr(self, "_given", ()) or energy.groups)
         given = {
             g: Rows(x, energy.groups[g].shape, self._dtype).take(slice(None))
             if g in energy.groups and np.shape(x)[1:] == (energy.groups[g].size,)

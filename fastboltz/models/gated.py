@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from .. import rng, threads
+from ..callbacks import check_pairs
 from ..chunks import is_chunked, real_types
 from ..energy import Energy
 from ..likelihood import LogPartition
@@ -221,6 +222,7 @@ n_threads, callbacks, verbose, random_state
         one_of("mode", self.mode, ("conditional", "joint"))
         check_flag("pairs", self.pairs)
         super()._check_parameters()
+        check_pairs(self.callbacks, type(self).__name__)
         if self.mode == "conditional" and self.method not in ("cd", "exact"):
             raise ValueError(
                 f"method={self.method!r} keeps chains that belong to no x; with mode='conditional' "

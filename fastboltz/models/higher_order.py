@@ -218,6 +218,168 @@ centered, n_threads, callbacks, verbose, random_state
         self._check_support(self.energy_.groups["s"], x, "given")
         return super()._check_given({"s": self._beside_hidden(x, self._n_features_out)})
 
+    # -- what is given as one dense table ------------------------------------------------------
+
+    def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> HigherOrderBoltzmannMachine:
+        """Learn the weights from rows of the visible units.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN marks unknown units. A function that returns an iterator of chunks stands for more
+            than fits into memory, as in `RBM`.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        super().fit(X, y, sample_weight)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any = None, sample_weight: Any = None
+    ) -> HigherOrderBoltzmannMachine:
+        """Make one pass over the rows, going on from where the model stands.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Or an iterator of chunks, or what `fit` takes in their place; it is read once.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        super().partial_fit(X, y, sample_weight)
+        return self
+
+    def infer(
+        self, X: Any, method: str = "auto", *, n_steps: int = 100, random_state: Any = None
+    ) -> dict[str, np.ndarray]:
+        """Means of all units given those that are known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            NaN marks unknown visible units.
+        method : {"auto", "exact", "mean-field", "gibbs"}
+            "exact" sums over the states of the hidden and the unknown units. "auto" does so for
+            rows with at most 2**12 of them, and takes "mean-field" for others. "gibbs" averages
+            over sweeps.
+        n_steps : int
+            Sweeps of "gibbs", after half as many that are left out.
+        random_state : None, int, RandomState or Generator
+            For "gibbs".
+
+        Returns
+        -------
+        dict of arrays
+            ``"s"`` -> (n_samples, n_features + n_hidden): known values as they are, means
+            elsewhere.
+        """
+        return super().infer(X, method, n_steps=n_steps, random_state=random_state)
+
+    def free_energy(self, X: Any) -> np.ndarray:
+        """``F = -log sum exp(-E)`` over the hidden and the unknown units of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            Where these have too many states.
+        """
+        return super().free_energy(X)
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log-likelihood of what is known of each row, in nats.
+
+        It uses ``log_partition_``: exact where that can be enumerated, else annealed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), float64
+
+        Raises
+        ------
+        NotEnumerableError
+            Where the free energy has too many states.
+        """
+        return super().score_samples(X)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log-likelihood of the rows, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+
+        Returns
+        -------
+        float
+        """
+        return super().score(X, y)
+
+    def sample(
+        self,
+        n_samples: int | None = None,
+        n_steps: int = 100,
+        *,
+        given: Any = None,
+        random_state: Any = None,
+        method: str = "gibbs",
+        return_info: bool = False,
+        n_jobs: int | None = None,
+    ) -> Any:
+        """Draw the visible units by Gibbs sampling.
+
+        Parameters
+        ----------
+        n_samples : int, optional
+            Number of rows, each a chain of its own; the default is the rows of `given`, else 1.
+        n_steps : int
+            Sweeps that each chain makes.
+        given : array-like of shape (n_features,) or (n_samples, n_features), optional
+            Known visible units, held; NaN marks those to be drawn. One row serves for all samples.
+        random_state : None, int, RandomState or Generator
+            None goes on in the model's own sequence, so that calls differ, repeatably.
+        method : {"gibbs", "tempered", "trajectory"}, default="gibbs"
+            As in `RBM.sample`.
+        return_info : bool, default=False
+            Also return a `fastboltz.diagnostics.SamplingInfo`, as in `RBM.sample`.
+        n_jobs : int, optional
+            As in `RBM.sample`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            With ``return_info``, a tuple of it and the information.
+        """
+        return super().sample(
+            n_samples,
+            n_steps,
+            given=given,
+            random_state=random_state,
+            method=method,
+            return_info=return_info,
+            n_jobs=n_jobs,
+        )
+
     # -- what differs from groups that are wholly hidden ---------------------------------------
 
     @property

@@ -8,7 +8,7 @@ no closed form: it is inferred by mean field or by Gibbs sweeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any
@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from .. import rng, threads
 from ..chunks import Part, is_chunked, mapped
 from ..energy import Energy
-from ..enumeration import split
+from ..enumeration import Enumeration, split
 from ..gibbs import Gibbs
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
@@ -501,19 +501,26 @@ class _PointwiseGated(EnergyEstimator):
     def _log_likelihood(self, data: Data, method: str) -> np.ndarray:
         """``log p(data)`` of each row, or a lower bound on it."""
         one_of("method", method, ("auto", "exact", "bound"))
-        free = [g for g in self.energy_.groups if g not in data]
         if method == "auto":
-            try:
-                is_small = split(self.energy_, free).log2_states <= _EXACT_LOG2_STATES
-            except ValueError:
-                is_small = False
-            method = "exact" if is_small else "bound"
+            method = "exact" if self._lists_few(data) else "bound"
         with threads.computing():
             if method == "exact":
-                parts = [self.energy_.log_partition(self.params_, x) for x in self._chunks(data)]
+                remedy = "Use method='bound'."
+                parts = [
+                    Enumeration(self.energy_, self.params_, x, remedy=remedy).log_partition()
+                    for x in self._chunks(data)
+                ]
             else:
                 parts = [self._bound(x) for x in self._chunks(data)]
         return self._credible(np.concatenate(parts) - self.log_partition_.value, data)
+
+    def _lists_few(self, known: Collection[str]) -> bool:
+        """Whether so few states have to be listed for a row that "auto" is exact."""
+        free = [g for g in self.energy_.groups if g not in known]
+        try:
+            return split(self.energy_, free).log2_states <= _EXACT_LOG2_STATES
+        except ValueError:
+            return False
 
     def _bound(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
         """Lower bound on ``log sum exp(-E)`` over the groups that are not known, for each row.

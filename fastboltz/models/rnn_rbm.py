@@ -719,7 +719,9 @@ class RNNRBM(EnergyEstimator):
                 self.params_, state, "h", n_threads=n_threads, check=False
             )
         if method == "exact":
-            log_z = Enumeration(self.energy_, self.params_, {"u": before}).log_partition()
+            log_z = Enumeration(
+                self.energy_, self.params_, {"u": before}, remedy="Use method='ais'."
+            ).log_partition()
             none = np.zeros(len(log_z))
             partition = ConditionalLogPartition(log_z, none, np.full(len(log_z), np.inf))
         else:

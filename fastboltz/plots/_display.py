@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -129,6 +130,24 @@ def check_can(estimator: Any, method: str, remedy: str = "") -> Any:
     if found is None:
         raise TypeError(f"{type(estimator).__name__} has no method {method}. {remedy}".rstrip())
     return found
+
+
+def samples_of(estimator: Any, n_samples: int, n_steps: int, random_state: Any) -> Any:
+    """Rows that a fitted model draws by itself, each after so many sweeps where it makes some.
+
+    Classifiers draw labels too, which are left out. Models of several tables have a dict of them.
+    """
+    sample = check_can(estimator, "sample")
+    names = list(signature(sample).parameters)
+    if names[:1] != ["n_samples"]:
+        raise TypeError(
+            f"{type(estimator).__name__}.sample does not draw rows by itself; samples of a model "
+            f"need sample(n_samples, n_steps=..., random_state=...)."
+        )
+    # Draws of a directed network are independent: it makes no sweeps.
+    steps = {"n_steps": n_steps} if "n_steps" in names else {}
+    drawn = sample(n_samples, **steps, random_state=random_state)
+    return drawn[0] if isinstance(drawn, tuple) else drawn
 
 
 def dense(x: Any) -> np.ndarray:

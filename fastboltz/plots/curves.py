@@ -18,6 +18,7 @@ from ._display import (
     bare,
     check_can,
     check_fitted,
+    samples_of,
 )
 
 #: What the history of every training has, whether or not somebody watched it.
@@ -237,12 +238,18 @@ class HistoryDisplay(Display):
 def _recorded(estimator: Any) -> tuple[list[int], dict[str, list[float]]]:
     """Epochs, and all columns of the history that have a number for each."""
     check_fitted(estimator)
-    history = estimator.history_
+    kind = type(estimator).__name__
+    history = getattr(estimator, "history_", None)
+    if history is None:
+        layers = " Its layers have: give one of them, such as model.rbms_[0]."
+        raise TypeError(
+            f"{kind} has no history_; expected a model that records its training, such as RBM."
+            + (layers if hasattr(estimator, "rbms_") else "")
+        )
     epochs = history.get("epoch", [])
     if not epochs:
         raise ValueError(
-            f"history_ of this {type(estimator).__name__} is empty: it has made no epoch. Fit it "
-            f"with n_iter >= 1."
+            f"history_ of this {kind} is empty: it has made no epoch. Fit it with n_iter >= 1."
         )
     full = {
         key: values
@@ -327,7 +334,7 @@ class EnergyDisplay(Display):
 
         Parameters
         ----------
-        estimator : object with ``free_energy(X)`` and ``sample(n_samples, n_steps)``
+        estimator : object with ``free_energy(X)`` and ``sample(n_samples, n_steps=...)``
         X : array-like or CSR matrix of shape (n_rows, n_features), or dict of them by name
         samples : array-like of shape (n_samples, n_features), optional
             The default is drawn from the model.
@@ -350,7 +357,7 @@ class EnergyDisplay(Display):
         )
         rows = dict(X) if isinstance(X, Mapping) else {"data": X}
         if samples is None:
-            samples = check_can(estimator, "sample")(n_samples, n_steps, random_state=random_state)
+            samples = samples_of(estimator, n_samples, n_steps, random_state)
         rows["samples"] = samples
         return cls({name: free_energy(x) for name, x in rows.items()}).plot(ax, **kwargs)
 
@@ -487,7 +494,7 @@ class ComparisonDisplay(Display):
             if key == "bias":
                 panel.plot(columns["bias_error"], np.arange(n), "|", color=INK, markersize=12)
             at = _round_numbers(*panel.get_xlim())
-            panel.set_xticks(at, [f"{value:.2g}" for value in at])
+            panel.set_xticks(at, _labels(at))
             panel.set_xticks([], minor=True)
             panel.tick_params(axis="x", labelsize=8, labelrotation=30)
             panel.grid(axis="y", color="#e2e2e2", linewidth=0.8)
@@ -508,6 +515,15 @@ def _round_numbers(low: float, high: float) -> list[float]:
         if len(found) >= 3:
             break
     return found[:: -(-len(found) // 6)] if found else [low, high]
+
+
+def _labels(values: list[float]) -> list[str]:
+    """Numbers in one form: powers of ten where some are very small or large, else plain ones."""
+    if min(values) >= 1e-3 and max(values) < 1e4:
+        return [f"{value:.2g}" if value < 100 else f"{value:.0f}" for value in values]
+    words = [f"{value:.1e}".split("e") for value in values]
+    short = all(mantissa.endswith(".0") for mantissa, _ in words)
+    return [f"{m[:-2] if short else m}e{int(power)}" for m, power in words]
 
 
 __all__ = ["ComparisonDisplay", "EnergyDisplay", "HistoryDisplay"]

@@ -9,7 +9,15 @@ from typing import Any, Self
 import numpy as np
 
 from ..validation import check_count
-from ._display import INK, check_can, check_fitted, dense, image_shape_of, matplotlib, rows_of
+from ._display import (
+    INK,
+    check_can,
+    dense,
+    image_shape_of,
+    matplotlib,
+    rows_of,
+    samples_of,
+)
 from ._mosaic import GAP, MOSAIC_GAP, MosaicDisplay, limits_of, mosaic, show
 
 #: Pixels that are not known.
@@ -71,7 +79,9 @@ class SamplesDisplay(MosaicDisplay):
 
         Parameters
         ----------
-        estimator : object with ``sample(n_samples, n_steps, random_state=...)``
+        estimator : object with ``sample(n_samples, n_steps=..., random_state=...)``
+            Or without ``n_steps``, where its samples are independent. Labels that it draws with
+            them are left out.
         X : array-like or CSR matrix of shape (n_rows, n_features), optional
             Data; its first ``n_samples`` rows are drawn at the left.
         image_shape : tuple of int, optional
@@ -90,8 +100,13 @@ class SamplesDisplay(MosaicDisplay):
         SamplesDisplay
         """
         check_count("n_samples", n_samples)
-        sample = check_can(estimator, "sample")
-        samples = sample(n_samples, n_steps, random_state=random_state)
+        samples = samples_of(estimator, n_samples, n_steps, random_state)
+        if isinstance(samples, Mapping):
+            raise TypeError(
+                f"{type(estimator).__name__} draws the groups {', '.join(map(repr, samples))}; "
+                f"expected one table of images. Draw one of them: SamplesDisplay(model.sample(...)"
+                f"[{next(iter(samples))!r}], image_shape).plot()."
+            )
         shape = image_shape_of(image_shape, samples.shape[1])
         data = None if X is None else rows_of("X", X, samples.shape[1])[:n_samples]
         return cls(samples, shape, data).plot(ax, **kwargs)
@@ -421,7 +436,12 @@ class ClassSamplesDisplay(ImagesDisplay):
         """
         check_count("n_samples", n_samples)
         sample = check_can(estimator, "sample")
-        classes = estimator.classes_
+        classes = getattr(estimator, "classes_", None)
+        if classes is None or "label" not in signature(sample).parameters:
+            raise TypeError(
+                f"{type(estimator).__name__} draws no samples of a class; expected a classifier "
+                f"with sample(n_samples, label, n_steps=...), such as RBMClassifier."
+            )
         labels = np.repeat(classes, n_samples)
         drawn, _ = sample(len(labels), labels, n_steps=n_steps, random_state=random_state)
         images = drawn.reshape(len(classes), n_samples, -1)
@@ -475,7 +495,7 @@ class CompletionDisplay(ImagesDisplay):
 
         Parameters
         ----------
-        estimator : object with ``sample(n_samples, n_steps, given=..., random_state=...)``
+        estimator : object with ``sample(n_samples, n_steps=..., given=..., random_state=...)``
         X : array-like of shape (n_rows, n_features)
             NaN marks unknown pixels.
         truth : array-like of shape (n_rows, n_features), optional
@@ -499,11 +519,15 @@ class CompletionDisplay(ImagesDisplay):
         """
         check_count("n_images", n_images)
         check_count("n_draws", n_draws)
-        check_fitted(estimator)
+        sample = check_can(estimator, "sample")
+        if not {"n_samples", "n_steps", "given"} <= set(signature(sample).parameters):
+            raise TypeError(
+                f"{type(estimator).__name__}.sample does not hold known pixels; completions need "
+                f"sample(n_samples, n_steps=..., given=..., random_state=...), as RBM has."
+            )
         X = np.asarray(X)[:n_images]
-        drawn = estimator.sample(
-            n_draws * len(X), n_steps, given=np.tile(X, (n_draws, 1)), random_state=random_state
-        )
+        given = np.tile(X, (n_draws, 1))
+        drawn = sample(n_draws * len(X), n_steps=n_steps, given=given, random_state=random_state)
         rows = {"known": X}
         for k, x in enumerate(drawn.reshape(n_draws, *X.shape), start=1):
             rows[f"draw {k}" if n_draws > 1 else "draw"] = x
