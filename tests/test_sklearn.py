@@ -27,6 +27,7 @@ from fastboltz import (
     ClassGatedRBMClassifier,
     DeepBeliefNetwork,
     DeepBoltzmannMachine,
+    HigherOrderBoltzmannMachine,
     PointwiseGatedRBM,
     PointwiseGatedRBMClassifier,
     RBMClassifier,
@@ -543,3 +544,60 @@ def test_fit_leaves_the_constructors_arguments_and_the_random_state_of_the_proce
     rbm.sample(3)
     assert all(rbm.get_params()[name] is value for name, value in given.items())
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+# ------------------------------------------------------------------------------ rounded values
+
+
+def _rounded_beyond_one(dtype=np.float64):
+    """Rows that MinMaxScaler takes an ulp beyond 1."""
+    X = np.random.default_rng(0).normal(10, 3, size=(60, 12)).astype(dtype)
+    assert MinMaxScaler().fit_transform(X).max() > 1
+    return X
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RBM(3, n_iter=1, random_state=0),
+        RBM(3, visible="unit-interval", n_iter=1, random_state=0),
+        BernoulliRBM(3, n_iter=1, random_state=0),
+        RBMClassifier(3, n_iter=1, random_state=0),
+        DeepBeliefNetwork((3, 2), n_iter=1, random_state=0),
+        DeepBoltzmannMachine((3, 2), n_iter=1, random_state=0),
+        SigmoidBeliefNetwork((3, 2), n_iter=1, random_state=0),
+        PointwiseGatedRBM(3, n_iter=1, random_state=0),
+        HigherOrderBoltzmannMachine(n_hidden=1, n_iter=1, random_state=0),
+    ],
+    ids=lambda model: f"{type(model).__name__}-{getattr(model, 'visible', '')}",
+)
+@pytest.mark.filterwarnings("error:X has values")
+def test_values_that_min_max_scaler_has_rounded_beyond_one_are_taken_as_one(model, dtype):
+    X = _rounded_beyond_one(dtype)
+    y = np.arange(len(X)) % 2
+    scaled = MinMaxScaler().fit_transform(X)
+    ends = np.clip(scaled, 0, 1)
+    piped = make_pipeline(MinMaxScaler(), clone(model)).fit(X, y)
+    direct = clone(model).fit(ends, y)
+    np.testing.assert_array_equal(piped[-1].components_, direct.components_)
+    answer = "predict_proba" if hasattr(direct, "predict_proba") else "transform"
+    np.testing.assert_array_equal(getattr(piped, answer)(X), getattr(direct, answer)(ends))
+    assert scaled.max() > 1  # what was given stays
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csr_array])
+def test_rounded_values_of_sparse_rows_are_taken(form):
+    X = form(np.array([[0, 1 + 2e-16], [1, 0], [0.5, 0]]))
+    rbm = RBM(2, n_iter=1, random_state=0).fit(X)
+    _same_model(rbm, RBM(2, n_iter=1, random_state=0).fit(form(X.toarray().clip(0, 1))))
+    assert X.max() > 1
+
+
+def test_a_value_beyond_rounding_is_printed_with_the_digits_that_put_it_there():
+    X = np.array([[0, 1.0000002], [1, 0]])
+    with pytest.raises(ValueError, match=r"X has values in \[0, 1\.0000002\]; Bernoulli units"):
+        RBM(2).fit(X)
+    X = np.array([[0, np.nextafter(1, 2), 1.5], [1, 0, 0]])
+    with pytest.raises(ValueError, match=r"X has values in \[0, 1\.5\]; Bernoulli units"):
+        RBM(2).fit(X)

@@ -204,7 +204,22 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
         return weight
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
+        """Rows as the units can take them, or a sentence if they hold other values.
+
+        Those that rounding has put beyond an end of what the units take come back at that end.
+        """
+        try:
+            self._refuse_values(unit, X, name)
+            return X
+        except ValueError:
+            near = unit.put_back(X)
+            if near is X:
+                raise
+        self._refuse_values(unit, near, name)
+        return near
+
+    def _refuse_values(self, unit: Unit, X: Any, name: str) -> None:
         """Raise a sentence if rows hold values that the units cannot take."""
         if not hasattr(X, "toarray") and X.dtype.kind == "f":
             unit.check_support(name, X.reshape(len(X), *unit.shape))

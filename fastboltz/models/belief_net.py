@@ -213,12 +213,11 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
 
     def _check_rows(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
         X = check_rows(self, X, reset=reset)
-        self._check_support(Bernoulli(X.shape[1]), X, name)
-        return X
+        return self._check_support(Bernoulli(X.shape[1]), X, name)
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
         try:
-            super()._check_support(unit, X, name)
+            return super()._check_support(unit, X, name)
         except ValueError as error:
             # The units are binary in every layer: there is no ``visible`` to choose.
             raise ValueError(str(error).replace(", or use visible='gaussian'", "")) from None

@@ -389,7 +389,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                     f"{unit.size}, one an entry.{encode}"
                 )
             self._check_known(name, g, unit, x)
-            self._check_support(unit, x, name)
+            data[g] = self._check_support(unit, x, name)
         if by_group and reset:
             self.n_features_in_ = sum(x.shape[1] for x in data.values())
             self.__dict__.pop("feature_names_in_", None)

@@ -375,8 +375,7 @@ class _LabelMachine(
             y = "no_validation"
         X = check_rows(self, X, y, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     def _check_labels(self, y: Any, n_rows: int, name: str = "y") -> np.ndarray:
         labels = column_or_1d(y, warn=True)
@@ -484,8 +483,7 @@ class _LabelMachine(
 
     def _check_validation_rows(self, X: Any) -> Any:
         X = check_rows(self, X, reset=False)
-        self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
-        return X
+        return self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
 
     # -- what was learnt -----------------------------------------------------------------------
 

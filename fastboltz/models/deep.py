@@ -743,7 +743,7 @@ centered, n_threads, callbacks, verbose, random_state
         check_count("n_draws", n_draws)
         X = self._check_rows(X, reset=False)
         bottom, *upper = self.rbms_
-        bottom._check_support(bottom.energy_.groups["v"], X)
+        X = bottom._check_support(bottom.energy_.groups["v"], X)
         # In each unit the uniforms of all draws are spread evenly: one in each n-th of (0, 1).
         uniforms = [
             _spread(self._seed, k, (n_draws, rbm._n_features_out))

@@ -248,7 +248,7 @@ n_threads, callbacks, verbose, random_state
             elif g != "h":
                 unit = self._unit("visible", x.shape[1])
             if g != "h":
-                self._check_support(unit, x, name)
+                x = self._check_support(unit, x, name)
             data[g] = x
         rows = {name: len(data[name[0].lower()]) for name in tables}
         if rows.get("H") == 1:

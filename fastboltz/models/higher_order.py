@@ -188,11 +188,11 @@ centered, n_threads, callbacks, verbose, random_state
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
         options = {"accept_sparse": False, "ensure_all_finite": "allow-nan"}
         X = check_rows(self, X, reset=reset, **options)
-        self._check_support(_UNITS[self.units](X.shape[1]), X)
+        X = self._check_support(_UNITS[self.units](X.shape[1]), X)
         n_hidden = self.n_hidden if reset else self.energy_.groups["s"].size - X.shape[1]
         return {"s": self._beside_hidden(X, n_hidden)}
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _refuse_values(self, unit: Unit, X: Any, name: str) -> None:
         hints = {
             "bernoulli": "Map {-1, 1} data by (X + 1) / 2, or use units='spin'.",
             "spin": "Map {0, 1} data by 2 * X - 1, or use units='bernoulli'.",
@@ -215,7 +215,7 @@ centered, n_threads, callbacks, verbose, random_state
                 f"given has shape {x.shape}; expected ({self.n_features_in_},) or (n_samples, "
                 f"{self.n_features_in_}), with NaN for the units to be drawn."
             )
-        self._check_support(self.energy_.groups["s"], x, "given")
+        x = self._check_support(self.energy_.groups["s"], x, "given")
         return super()._check_given({"s": self._beside_hidden(x, self._n_features_out)})
 
     # -- what differs from groups that are wholly hidden ---------------------------------------

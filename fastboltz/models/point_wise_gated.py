@@ -810,8 +810,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
     def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
         X = check_rows(self, X, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     # -- answers -------------------------------------------------------------------------------
 

@@ -324,8 +324,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         finite = "allow-nan" if allow_nan else True
         X = check_rows(self, X, reset=reset, dtype=precisions(X), ensure_all_finite=finite)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     def _declare(self, data: Data) -> Energy:
         v = self._unit("visible", data["v"].shape[1])
@@ -886,13 +885,14 @@ class BernoulliRBM(RBM):
     def _weight_scale(self, energy: Energy) -> float:
         return 0.01
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
         try:
-            super()._check_support(unit, X, name)
+            return super()._check_support(unit, X, name)
         except ValueError as error:
             # scikit-learn's constructor has no `visible`.
             sentence = str(error).replace("use visible=", "use RBM with visible=")
             warnings.warn(f"{sentence} They are taken as they are.", UserWarning, stacklevel=4)
+            return X
 
     def _credible(self, log_probabilities: np.ndarray, groups: Iterable[str]) -> np.ndarray:
         # Rows that are no states, and were warned of, have no probabilities.

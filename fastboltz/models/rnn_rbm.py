@@ -436,8 +436,7 @@ class RNNRBM(EnergyEstimator):
                 )
         else:
             unit = self._unit("visible", X.shape[1])
-        self._check_support(unit, X, name)
-        return X, counts, form
+        return self._check_support(unit, X, name), counts, form
 
     # -- fitting -------------------------------------------------------------------------------
 

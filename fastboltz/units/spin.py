@@ -21,6 +21,7 @@ class Spin(Binary):
     """
 
     name = "spin"
+    limits = (-1, 1)
     spin = True
 
     def unit_cumulants(self, own: Own, field: Field) -> np.ndarray:
@@ -43,7 +44,7 @@ class Spin(Binary):
 
     def check_support(self, name: str, x: np.ndarray) -> None:
         hint = "Map {0, 1} data by 2 * X - 1, or use visible='bernoulli'."
-        check_range(name, x, -1, 1, "Spin", "[-1, 1]", hint)
+        check_range(name, x, *self.limits, "Spin", "[-1, 1]", hint)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         return {"bias": np.arctanh(np.clip(mean, -1 + 2e-6, 1 - 2e-6))}
