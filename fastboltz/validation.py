@@ -6,6 +6,7 @@ remedy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
@@ -219,6 +220,15 @@ def in_full(x: Any) -> str:
     """A number in six digits, or in all where those are a whole number that it is not."""
     short = f"{x:g}"
     return str(x) if float(short).is_integer() and float(short) != x else short
+
+
+def of_declared(error: ValueError) -> ValueError:
+    """What a unit type says of values, where no ``visible`` names it but a declaration."""
+
+    def declare(found: re.Match[str]) -> str:
+        return f"{'D' if found[1] == 'U' else 'd'}eclare the group as fastboltz.{found[2].title()}"
+
+    return ValueError(re.sub(r"([Uu])se visible='(\w+)'", declare, str(error)))
 
 
 def support_error(

@@ -179,6 +179,9 @@ def _expected_failures(estimator):
 
 
 @pytest.mark.filterwarnings("ignore:X has values in .* taken as they are:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 @parametrize_with_checks(
     [estimator for estimator, _ in CHECKED], expected_failed_checks=_expected_failures
 )
@@ -580,7 +583,8 @@ def test_values_that_min_max_scaler_has_rounded_beyond_one_are_taken_as_one(mode
     ends = np.clip(scaled, 0, 1)
     piped = make_pipeline(MinMaxScaler(), clone(model)).fit(X, y)
     direct = clone(model).fit(ends, y)
-    np.testing.assert_array_equal(piped[-1].components_, direct.components_)
+    for mine, theirs in zip(*(getattr(m, "rbms_", [m]) for m in (piped[-1], direct)), strict=True):
+        _same_model(mine, theirs)
     answer = "predict_proba" if hasattr(direct, "predict_proba") else "transform"
     np.testing.assert_array_equal(getattr(piped, answer)(X), getattr(direct, answer)(ends))
     assert scaled.max() > 1  # what was given stays

@@ -64,7 +64,8 @@ from ..training import (
     run,
     states_of_callbacks,
 )
-from ..units import BY_NAME, Own, Spin, Unit
+from ..units import BY_NAME, Own, Unit
+from ..units.spin import refuse_bits
 from ..validation import check_callbacks, check_count, check_flag, check_number, one_of
 
 #: Rows that are worked on at once where memory would otherwise grow with the data.
@@ -408,6 +409,10 @@ class EnergyEstimator(TrainedEstimator, ABC):
         """An observed group's own parameters, from the moments of its data."""
         return unit.from_moments(mean, square)
 
+    def _doubt(self, group: str, unit: Unit, square: np.ndarray) -> str | None:
+        """A sentence where learning from data of this mean square is likely to fail, or None."""
+        return unit.doubt(f"group {group!r}", square)
+
     # -- checks --------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -637,6 +642,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
         base_rates = {}
         for g, (mean, square) in moments.items():
             unit = energy.groups[g]
+            if (doubt := self._doubt(g, unit, square)) is not None:
+                warnings.warn(doubt, UserWarning, stacklevel=6)
             mean, square = _smoothed(unit, mean, square, n_rows)
             for p, start in self._start_of_group(unit, mean, square).items():
                 params[energy.own_key(g, p)] = start.astype(dtype)
@@ -931,6 +938,12 @@ class EnergyEstimator(TrainedEstimator, ABC):
         for start in range(0, len(next(iter(rows.values()))), CHUNK_ROWS):
             yield {g: x.take(slice(start, start + CHUNK_ROWS)) for g, x in rows.items()}
 
+    def _start_of_chains(self, rows: Any, n_samples: int) -> np.ndarray:
+        """Checked visible vectors that `sample` starts from, dense, (n_samples, *shape)."""
+        if rows.shape[0] != n_samples:
+            raise ValueError(f"init has {rows.shape[0]} rows; expected n_samples={n_samples}.")
+        return Rows(rows, self.energy_.groups["v"].shape, self._dtype).take(slice(None))
+
     def _mean(self, group: str, state: Mapping[str, np.ndarray]) -> np.ndarray:
         """Conditional means of a factorial group given the others, (n_rows, size)."""
         _, mean, _ = layer(
@@ -996,20 +1009,6 @@ class _Survey:
                 old[0] + share * (new[0] - old[0]),
                 old[1] + share * (new[1] - old[1]),
             )
-
-
-def refuse_bits(unit: Unit, X: np.ndarray, name: str, parameter: str = "visible") -> None:
-    """Raise a sentence on data of spins that were meant for units in {0, 1}.
-
-    A spin of 0 is one whose sign is not known, which rows of zeros and ones are not meant to be.
-    """
-    if not isinstance(unit, Spin) or not ((X == 0).any() and (X == 1).any()):
-        return
-    if ((X == 0) | (X == 1) | np.isnan(X)).all():
-        raise ValueError(
-            f"{name} holds 0 and 1 alone, but spins are -1 or 1. Map {{0, 1}} data by 2 * X - 1, "
-            f"or use {parameter}='bernoulli'."
-        )
 
 
 def refuse_unnamed(model: BaseEstimator, argument: str) -> None:

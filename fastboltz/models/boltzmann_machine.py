@@ -826,8 +826,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 )
             x = check_state(g, unit, x.reshape(len(x), *unit.shape), allow_nan=True)
             self._check_known(f"given[{g!r}]", g, unit, x)
-            unit.check_support(f"given[{g!r}]", x)
-            known[g] = x
+            known[g] = self._check_support(unit, x, f"given[{g!r}]")
         return known
 
     def __sklearn_tags__(self) -> Any:

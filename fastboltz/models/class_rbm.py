@@ -674,11 +674,7 @@ class _LabelMachine(
         check_count("n_steps", n_steps, minimum=0)
         values: dict[str, np.ndarray] = {}
         if init is not None:
-            start = self._check_rows_of(init, reset=False)
-            if start.shape[0] != n_samples:
-                raise ValueError(f"init has {start.shape[0]} rows; expected n_samples={n_samples}.")
-            shape = self.energy_.groups["v"].shape
-            values["v"] = Rows(start, shape, self._dtype).take(slice(None))
+            values["v"] = self._start_of_chains(self._check_rows_of(init, reset=False), n_samples)
         clamp: tuple[str, ...] = ()
         if label is not None:
             labels = np.asarray(label)

@@ -16,7 +16,7 @@ from ..likelihood import LogPartition
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
-from ..units import Gaussian, ReLU
+from ..units import Gaussian, ReLU, Unit
 from ..validation import check_count, check_flag, one_of
 from .base import Data, EnergyEstimator, unchanged_if_refused
 
@@ -176,6 +176,9 @@ n_threads, callbacks, verbose, random_state
                 f"a stronger l2 or a lower learning rate, or with mode='conditional', which needs "
                 f"none; transform, predict and analogy do not either."
             )
+
+    def _doubt(self, group: str, unit: Unit, square: np.ndarray) -> str | None:
+        return None  # the weights begin at the size of the pixels
 
     def _begin_at(self, energy: Energy, *args: Any) -> None:
         super()._begin_at(energy, *args)

@@ -14,8 +14,9 @@ from ..terms import DenseTerm, Hyperedges, Params, as_edges
 from ..training import Callback
 from ..units import Bernoulli, Spin, Unit
 from ..units.base import check_range
+from ..units.spin import refuse_bits
 from ..validation import check_count, one_of
-from .base import Data, check_rows, refuse_bits
+from .base import Data, check_rows
 from .boltzmann_machine import BoltzmannMachine
 
 _UNITS = {"bernoulli": Bernoulli, "spin": Spin}

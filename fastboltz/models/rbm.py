@@ -604,9 +604,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
         values = {}
         if init is not None:
-            start = self._check_rows_of(init, reset=False)
-            if len(start) != n_samples:
-                raise ValueError(f"init has {len(start)} rows; expected n_samples={n_samples}.")
+            start = self._start_of_chains(self._check_rows_of(init, reset=False), n_samples)
             values["v"] = start
         elif (chains := self._chain_state()) is not None:
             values["v"] = chains.values["v"][np.arange(n_samples) % chains.n_chains]
@@ -624,14 +622,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                     "given contains infinity; expected finite values, with NaN for the units to "
                     "be drawn."
                 )
-            unit.check_support("given", known)
-            clamp, values["v"] = ("v",), known
+            clamp, values["v"] = ("v",), self._check_support(unit, known, "given")
         sampler = self._sampler(method, clamp)
         shaped = {g: x.reshape(n_samples, *unit.shape) for g, x in values.items()}
         state = sampler.start(self.params_, n_samples, address, shaped)
         if init is not None and given is not None:
             free = np.isnan(shaped["v"])
-            np.copyto(state.values["v"], start.reshape(free.shape), where=free)  # of all levels
+            np.copyto(state.values["v"], start, where=free)  # of all levels
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]

@@ -113,6 +113,10 @@ class Unit(ABC):
         """Own parameters of independent units that have these moments (as far as they can)."""
         return {p: np.zeros(self.shape) for p in self.parameters}
 
+    def doubt(self, name: str, mean_square: np.ndarray) -> str | None:
+        """A sentence on data of these moments that units will not learn well from, or None."""
+        return None
+
     def reference_bias(self, own: Own, mean: np.ndarray) -> np.ndarray:
         """Bias at which independent units, with their other parameters as they are, have a mean."""
         return self.from_moments(mean, mean * mean)["bias"]
