@@ -24,6 +24,7 @@ from .. import rng, threads
 from ..chunks import (
     Part,
     block_rows,
+    is_chunked,
     parts_of,
     passes_over,
     real_types,
@@ -86,8 +87,23 @@ def check_rows(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, **o
     """
     if not reset and isinstance(y, str) and _is_plain(model, X):
         return X
+    refuse_chunks(model, X, learns=reset)
     options = {"accept_sparse": "csr", "dtype": real_types(X), **options}
     return validate_data(model, X, y, reset=reset, **options)
+
+
+def refuse_chunks(model: Any, X: Any, name: str = "X", *, learns: bool = False) -> None:
+    """Raise a sentence if X is a function or an iterator of chunks, where rows are needed."""
+    if not is_chunked(X) or hasattr(X, "shape"):  # what Dask has become rows when they are checked
+        return
+    what = "an iterator of chunks" if isinstance(X, Iterator) else "a function of chunks"
+    remedy = "call the method for each chunk"
+    if learns and hasattr(model, "partial_fit"):
+        remedy = "for more than fit into memory, call partial_fit with some at a time"
+    raise TypeError(
+        f"{name} must be an array, a matrix or a table of rows; got {what} ({type(X).__name__}), "
+        f"which {type(model).__name__} does not read here; {remedy}."
+    )
 
 
 def _is_plain(model: Any, X: Any) -> bool:

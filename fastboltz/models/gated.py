@@ -18,7 +18,7 @@ from ..terms import FactoredTerm, Params
 from ..training import Callback
 from ..units import Gaussian, ReLU, Unit
 from ..validation import check_count, check_flag, one_of
-from .base import Data, EnergyEstimator, unchanged_if_refused
+from .base import Data, EnergyEstimator, refuse_chunks, unchanged_if_refused
 
 #: How strongly real images are coupled at the start; at 1 there is no distribution left.
 _FIRST_COUPLING = 0.5
@@ -240,6 +240,7 @@ n_threads, callbacks, verbose, random_state
                     f"{name} is missing; {type(self).__name__} learns from pairs, the rows of X "
                     f"and those of Y, as in fit(X, Y)."
                 )
+            refuse_chunks(self, table, name, learns=reset)
             x = check_array(table, dtype=real_types(table), input_name=name)
             if not reset:
                 unit = self.energy_.groups[g]
