@@ -49,7 +49,7 @@ from ..likelihood import (
 )
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
-from ..persistence import Checkpoint, SavedEstimator, fingerprint
+from ..persistence import Checkpoint, SavedEstimator, fingerprint, is_same
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
 from ..training import (
@@ -74,6 +74,14 @@ CHUNK_ROWS = 4096
 #: With real-valued units one outlier can be worth hundreds of ordinary rows, so the change of a
 #: parameter in one update is bounded; at usual rates the bound is not met.
 _LARGEST_CHANGE = 1.0
+#: Constructor's arguments that say which parameters there are; a model that has learnt keeps them.
+_STRUCTURE = frozenset(
+    {
+        *("n_components", "n_hidden", "n_recurrent", "n_nuisance", "n_factors", "layers", "order"),
+        *("visible", "hidden", "units", "groups", "terms", "edges", "given", "mode"),
+        *("recurrent", "emits", "weight_rank"),
+    }
+)
 #: Observed groups of one training: group -> array or CSR matrix of shape (n_rows, size).
 Data = Mapping[str, Any]
 _Learning = TypeVar("_Learning", bound=Callable[..., Any])
@@ -189,6 +197,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
     _training: TrainingState
     _seed: int
     _draws: np.random.Generator
+    _begun_with: dict[str, Any]
     #: The processes that share the training, while there is one.
     _ranks: Ranks | None = None
 
@@ -206,6 +215,24 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         if not isinstance(self.verbose, (bool, np.bool_)):
             check_count("verbose", self.verbose, minimum=0)
         check_callbacks(self.callbacks)
+
+    def _structure(self) -> dict[str, Any]:
+        """The constructor's arguments that say which parameters there are."""
+        return {k: x for k, x in self.get_params(deep=False).items() if k in _STRUCTURE}
+
+    def _check_structure(self) -> None:
+        """Raise a sentence if a model that is to learn on was given another structure meanwhile."""
+        if "params_" not in vars(self):
+            return
+        now = self._structure()
+        # A model of an older file does not know what it was begun with.
+        for name, then in getattr(self, "_begun_with", {}).items():
+            if not is_same(name, then, now[name]):
+                raise ValueError(
+                    f"the model was begun with {name}={then!r}, but now it is {now[name]!r}; "
+                    f"partial_fit goes on with the units and the parameters that there are. Set it "
+                    f"back, or begin anew with fit."
+                )
 
     def _check_weights(
         self, sample_weight: Any, X: Any, is_part: bool = False
@@ -670,6 +697,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
+        self._begun_with = self._structure()
         self._forget()
         self._log_partition: tuple[int, LogPartition] | None = None
 

@@ -273,6 +273,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         -------
         self
         """
+        self._check_structure()
         self._check_parameters()
         is_first = not hasattr(self, "params_")
         X = self._check_rows(X, reset=is_first)
@@ -318,6 +319,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self.params_ = net.init(self._seed, dtype)
         self.params_["p.v.bias"][...] = unit.from_moments(mean, square)["bias"]
         self._training = self._trainer().init(self.params_, self._seed)
+        self._begun_with = self._structure()
         self._draws = np.random.default_rng(self._seed)
 
     def _objective(self) -> BoundObjective:

@@ -316,6 +316,7 @@ class _LabelMachine(
         -------
         self
         """
+        self._check_structure()
         first = not hasattr(self, "params_")
         labels = None
         if not is_chunked(X):

@@ -318,6 +318,7 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._refuse_images_apart(Y)
             self._partial_fit_chunks(X, sample_weight)

@@ -787,6 +787,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._partial_fit_chunks(X, sample_weight)
             return self

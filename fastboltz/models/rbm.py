@@ -266,6 +266,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._partial_fit_chunks(X, sample_weight)
             return self

@@ -513,6 +513,7 @@ class RNNRBM(EnergyEstimator):
         -------
         self
         """
+        self._check_structure()
         self._check_parameters()
         first = not hasattr(self, "params_")
         X, counts, _ = self._check_sequences(sequences, lengths, reset=first)
