@@ -635,6 +635,25 @@ def test_an_interrupted_network_has_the_layers_that_have_learnt(at):
     assert network.sample(2).shape == (2, 4)
 
 
+def test_the_history_of_a_network_is_that_of_its_rbms_one_after_the_other():
+    X = _rows()
+
+    def watch(progress):
+        if progress.model.n_components == 2:
+            progress.state.record(seen=progress.state.epoch)
+
+    options = {"n_iter": 3, "batch_size": 8, "random_state": 0}
+    network = DeepBeliefNetwork((3, 2), callbacks=[watch], **options)
+    for name in ("history_", "n_iter_"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'; call fit first"):
+            getattr(network, name)
+    network.fit(X)
+    assert network.n_iter_ == 6
+    assert network.history_["layer"] == [1, 1, 1, 2, 2, 2]
+    assert network.history_["epoch"] == [1, 2, 3, 1, 2, 3]
+    np.testing.assert_array_equal(network.history_["seen"], [np.nan] * 3 + [1, 2, 3])
+
+
 def test_callbacks_of_the_networks_rbms_see_the_means_of_the_one_below():
     """Deliberate bug that this catches: rows of the data given to all of them."""
     X, held = _rows(60), _rows(20, seed=1)

@@ -528,11 +528,16 @@ centered, n_threads, callbacks, verbose, random_state
     Attributes
     ----------
     rbms_ : list of RBM
-        From the data upwards. Their ``history_`` tells of the training.
+        From the data upwards, each with a ``history_`` and ``n_iter_`` of its own.
     components_ : ndarray of shape (layers[0], n_features)
         Weights of the lowest layer.
     log_partition_ : LogPartition
         log Z of the top RBM: exact where one of its sides is small, else annealed.
+    history_ : dict of lists
+        One entry an epoch, of all RBMs one after the other, from below; ``"layer"`` numbers the
+        RBMs from 1. NaN stands for what was not recorded of an RBM.
+    n_iter_ : int
+        Epochs made, by all RBMs together.
     n_features_in_ : int
 
     References
@@ -688,6 +693,26 @@ centered, n_threads, callbacks, verbose, random_state
     def log_partition_(self) -> LogPartition:
         """Log Z of the top RBM with its 95 % interval, computed when it is first asked for."""
         return self._learnt("log_partition_")[-1].log_partition_
+
+    @property
+    def history_(self) -> dict[str, list[Any]]:
+        """What was recorded, one entry an epoch, of one RBM after the other."""
+        rbms = self._learnt("history_")
+        names = dict.fromkeys(name for rbm in rbms for name in rbm.history_)
+        history: dict[str, list[Any]] = {name: [] for name in names}
+        layers: list[Any] = []
+        for k, rbm in enumerate(rbms, start=1):
+            n = rbm.n_iter_
+            layers += [k] * n
+            for name, values in history.items():
+                # Shorter than the others where the training was interrupted.
+                values += [*rbm.history_.get(name, ()), *[np.nan] * n][:n]
+        return {"layer": layers, **history}
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs made, by all RBMs together."""
+        return sum(rbm.n_iter_ for rbm in self._learnt("n_iter_"))
 
     @property
     def _n_features_out(self) -> int:
