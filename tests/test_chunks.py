@@ -61,6 +61,9 @@ def test_where_chunks_end_changes_nothing(options, small_blocks):
         assert learnt(rbm(**options).fit(cut(*ends))) == one
 
 
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 def test_every_row_is_learnt_from_once_in_every_pass(small_blocks, monkeypatch):
     seen = []
     real = training.Trainer.update

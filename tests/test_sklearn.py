@@ -21,6 +21,7 @@ from sklearn.preprocessing import MinMaxScaler, minmax_scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
+import fastboltz as fb
 from fastboltz import (
     RBM,
     BernoulliRBM,
@@ -445,6 +446,34 @@ def test_parameters_for_the_next_fit_do_not_change_what_a_fitted_model_answers(n
 def test_tags_say_whether_a_second_table_or_labels_are_needed():
     for name, (model, data, _) in MODELS.items():
         assert model.__sklearn_tags__().target_tags.required == (len(data) == 2), name
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (RBM(), True),
+        (RBM(visible=fb.UnitInterval), True),
+        (RBM(visible=fb.ReLU(4)), True),
+        (RBM(visible="spin"), False),
+        (RBM(visible="gaussian"), False),
+        (BernoulliRBM(), False),  # it takes them, with a warning
+        (RBMClassifier(), True),
+        (RBMClassifier(visible="gaussian"), False),
+        (DeepBeliefNetwork(), True),
+        (DeepBeliefNetwork(visible="gaussian"), False),
+        (DeepBoltzmannMachine(), True),
+        (DeepBoltzmannMachine(visible="spin"), False),
+        (SigmoidBeliefNetwork(), True),
+        (PointwiseGatedRBM(), True),
+        (HigherOrderBoltzmannMachine(), True),
+        (HigherOrderBoltzmannMachine(units="spin"), False),
+        (fb.BoltzmannMachine({"v": "bernoulli", "h": "spin"}, ["v_i h_j"], visible="v"), True),
+        (fb.BoltzmannMachine({"v": "spin", "h": "bernoulli"}, ["v_i h_j"], visible="v"), False),
+    ],
+    ids=repr,
+)
+def test_tags_say_whether_negative_values_are_refused(model, expected):
+    assert model.__sklearn_tags__().input_tags.positive_only is expected
 
 
 # ------------------------------------------------------------------------------- containers of data

@@ -494,6 +494,15 @@ class EnergyEstimator(TrainedEstimator, ABC):
             )
         return kind
 
+    def _observed_kinds(self) -> list[Any]:
+        """Names, types or declarations of the units that rows are given of."""
+        return [getattr(self, "visible", None)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = all(map(refuses_negative, self._observed_kinds()))
+        return tags
+
     # -- training ------------------------------------------------------------------------------
 
     def _fit(self, data: Data, weight: np.ndarray | None = None) -> None:
@@ -1053,6 +1062,12 @@ class _Survey:
                 old[0] + share * (new[0] - old[0]),
                 old[1] + share * (new[1] - old[1]),
             )
+
+
+def refuses_negative(kind: Any) -> bool:
+    """Whether units, as a name, a type or a declaration, cannot have values below zero."""
+    unit = BY_NAME.get(kind) if isinstance(kind, str) else kind
+    return bool(getattr(unit, "limits", (-np.inf, np.inf))[0] >= 0)
 
 
 def refuse_unnamed(model: BaseEstimator, argument: str) -> None:

@@ -830,6 +830,12 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
             known[g] = self._check_support(unit, x, f"given[{g!r}]")
         return known
 
+    def _observed_kinds(self) -> list[Any]:
+        groups = getattr(self, "groups", None)
+        if groups is None:  # of a subclass that declares its own
+            return super()._observed_kinds()
+        return [groups.get(g) for g in self._observed]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True

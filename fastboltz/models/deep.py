@@ -26,7 +26,7 @@ from ..terms import Params
 from ..training import Callback, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
-from .base import Data, check_rows, refuse_unnamed, unchanged_if_refused
+from .base import Data, check_rows, refuse_unnamed, refuses_negative, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
 from .rbm import RBM
 
@@ -862,6 +862,7 @@ centered, n_threads, callbacks, verbose, random_state
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = refuses_negative(self.visible)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -246,3 +246,6 @@ centered, n_threads, callbacks, verbose, random_state
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+    def _observed_kinds(self) -> list[Any]:
+        return [self.units]

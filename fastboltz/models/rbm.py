@@ -896,6 +896,9 @@ class BernoulliRBM(RBM):
         # Rows that are no states, and were warned of, have no probabilities.
         return log_probabilities
 
+    def _observed_kinds(self) -> list[Any]:
+        return [None]  # values of all kinds are accepted, with a warning
+
     @classmethod
     def from_sklearn(cls, peer: Any) -> BernoulliRBM:
         """Make a model of what scikit-learn's has learnt; `to_sklearn` is the way back.
