@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Integral
@@ -21,7 +22,7 @@ from ..gibbs import layer
 from ..likelihood import LogPartition
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
-from ..persistence import Checkpoint, SavedEstimator
+from ..persistence import Checkpoint, SavedEstimator, is_same
 from ..terms import Params
 from ..training import Callback, TrainingState
 from ..units import Bernoulli, Unit
@@ -624,13 +625,9 @@ centered, n_threads, callbacks, verbose, random_state
         layers = _check_layers(self.layers)
         x = X if is_chunked(X) else self._check_rows(X, reset=True)
         seed = rng.seed_from(self.random_state)
-        options = {name: getattr(self, name) for name in _OF_EACH_RBM}
         rbms: list[RBM] = []
         for k, n in enumerate(layers):
-            visible = "bernoulli" if rbms else self.visible
-            own_seed = int(np.random.default_rng([seed, k]).integers(2**31))
-            options["callbacks"] = self._callbacks_of(rbms)
-            rbm = RBM(n, visible=visible, random_state=own_seed, **options)
+            rbm = self._rbm_above(rbms, n, seed)
             try:
                 rbm.fit(x, sample_weight=sample_weight)
             finally:
@@ -646,6 +643,69 @@ centered, n_threads, callbacks, verbose, random_state
             if k < len(layers) - 1:
                 x = _features(rbm, x)
         return self
+
+    @unchanged_if_refused
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:
+        """Make one pass over X with each RBM, from below, going on from where the network stands.
+
+        Each RBM but the lowest learns from the means of those below as they are after their pass.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+            More than fit into memory are learnt from some at a time, each call with others.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        layers = _check_layers(self.layers)
+        is_first = not hasattr(self, "rbms_")
+        # Copies, so that arguments that are refused change nothing of the network's own.
+        rbms = [] if is_first else [copy.copy(rbm) for rbm in self.rbms_]
+        if not is_first:
+            self._check_structure(layers)
+        x = self._check_rows(X, reset=is_first)
+        seed = rng.seed_from(self.random_state) if is_first else self._seed
+        for k, n in enumerate(layers):
+            if is_first:
+                rbms.append(self._rbm_above(rbms, n, seed))
+            else:
+                rbms[k].set_params(**self._options_above(rbms[:k]))
+            rbms[k].partial_fit(x, sample_weight=sample_weight)
+            if k < len(layers) - 1:
+                x = _features(rbms[k], x)
+        self.rbms_ = rbms
+        if is_first:
+            self._seed = seed
+            self._draws = np.random.default_rng(seed)
+        return self
+
+    def _check_structure(self, layers: tuple[int, ...]) -> None:
+        """Raise a sentence if a network that is to learn on was given other units meanwhile."""
+        begun = tuple(rbm.n_components for rbm in self.rbms_)
+        for name, then, now in (
+            ("layers", begun, layers),
+            ("visible", self.rbms_[0].visible, self.visible),
+        ):
+            if not is_same(name, then, now):
+                raise ValueError(
+                    f"the network has {name}={then!r}, but now it is {now!r}; partial_fit goes on "
+                    f"with the RBMs that there are. Set it back, or begin anew with fit."
+                )
+
+    def _options_above(self, below: list[RBM]) -> dict[str, Any]:
+        """Arguments of the RBM above others, but for its size, units and seed."""
+        options = {name: getattr(self, name) for name in _OF_EACH_RBM}
+        return options | {"callbacks": self._callbacks_of(below)}
+
+    def _rbm_above(self, below: list[RBM], n: int, seed: int) -> RBM:
+        """The RBM of ``n`` hidden units above others, not fitted."""
+        visible = "bernoulli" if below else self.visible
+        own_seed = int(np.random.default_rng([seed, len(below)]).integers(2**31))
+        return RBM(n, visible=visible, random_state=own_seed, **self._options_above(below))
 
     @property
     def _training(self) -> TrainingState | None:
