@@ -23,7 +23,7 @@ from scipy import sparse
 
 from . import rng
 from .chunks import is_chunked, passes_over
-from .validation import check_count, check_flag, check_number, one_of
+from .validation import check_count, check_flag, check_number, in_full, one_of, put_back
 
 #: The environment variable that names the folder of the files.
 FOLDER_VARIABLE = "FASTBOLTZ_DATA"
@@ -178,14 +178,16 @@ class Redrawn(_Table):
 
     def __init__(self, X: Any, y: Any = None, *, random_state: Any = 0) -> None:
         super().__init__(X, y)
-        values = self.X.data if sparse.issparse(X) else self.X
         #: What one is in X.
-        self.scale = 255 if values.dtype == np.uint8 else 1
+        self.scale = 255 if self.X.dtype == np.uint8 else 1
+        self.X = put_back(self.X, 0, self.scale)
+        values = self.X.data if sparse.issparse(X) else self.X
         low, high = (values.min(), values.max()) if values.size else (0, 0)
         if not (low >= 0 and high <= self.scale):
             raise ValueError(
-                f"X has values from {low:g} to {high:g}; expected probabilities in [0, 1], or "
-                f"bytes of dtype uint8. Rescale it, as sklearn.preprocessing.minmax_scale does."
+                f"X has values from {in_full(low)} to {in_full(high)}; expected probabilities in "
+                f"[0, 1], or bytes of dtype uint8. Rescale it, as "
+                f"sklearn.preprocessing.minmax_scale does."
             )
         # Apart from the numbers that images are binarised by once, one group for each split.
         self.address = rng.Address.of(rng.seed_from(random_state), "user", group=_REDRAWN)

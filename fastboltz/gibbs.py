@@ -25,7 +25,8 @@ from .energy import Energy
 from .terms import DenseTerm, Hyperedges, Params, RowMatrices, Term, as_rows
 from .units import Categorical
 from .units.binary import Binary
-from .validation import check_count, check_rows, check_state, one_of, unknown_group
+from .units.spin import refuse_bits
+from .validation import check_count, check_rows, check_state, of_declared, one_of, unknown_group
 
 #: Rows that make all sweeps of a call one after the other, a thread.
 _ROWS_AT_ONCE = 1024
@@ -280,8 +281,8 @@ class Gibbs:
         Raises
         ------
         ValueError
-            If a parameter or a value is missing, of another shape or out of its range, or the
-            number of chains is not that of the values.
+            If a parameter or a value is missing, of another shape or out of its range, if spins are
+            given as zeros and ones, or if the number of chains is not that of the values.
         """
         self.energy.check_params(params)
         values = dict(values or {})
@@ -290,8 +291,13 @@ class Gibbs:
             if g not in self.energy.groups:
                 raise unknown_group("values", g, self.energy.groups)
             unit = self.energy.groups[g]
-            checked[g] = check_state(g, unit, x, allow_nan=g in self.clamp)
-            unit.check_support(f"state {g!r}", checked[g])
+            x = unit.put_back(check_state(g, unit, x, allow_nan=g in self.clamp))
+            try:
+                unit.check_support(f"state {g!r}", x)
+                refuse_bits(unit, x, f"state {g!r}")
+            except ValueError as error:
+                raise of_declared(error) from None
+            checked[g] = x
         for g in self.clamp:
             if g not in checked:
                 raise ValueError(f"group {g!r} is clamped; give its values in values[{g!r}].")
@@ -368,8 +374,18 @@ class Gibbs:
         -------
         ChainState
             A new state; the one given is not changed.
+
+        Raises
+        ------
+        TypeError
+            If the state is none that `init` or `step` returned.
         """
         check_count("n_steps", n_steps, minimum=0)
+        if not isinstance(state, ChainState):
+            raise TypeError(
+                f"state is of type {type(state).__name__}, but step goes on with a ChainState; "
+                f"make one by init(params, values=...) and keep what step returns."
+            )
         params = {key: np.ascontiguousarray(x) for key, x in params.items()}
         kept_means: dict[str, np.ndarray] = {}
         kept_fields: dict[str, np.ndarray] = {}

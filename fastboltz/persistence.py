@@ -829,6 +829,14 @@ class Checkpoint:
         return True
 
 
+def is_same(name: str, a: Any, b: Any) -> bool:
+    """Whether two values of a parameter say the same."""
+    try:
+        return _encoded(name, a) == _encoded(name, b)
+    except TypeError:  # one's own units, say, which no file can hold
+        return a is b or bool(np.all(a == b))
+
+
 def _encoded(name: str, x: Any) -> Any:
     """A value as what two equal ones have in common."""
     encode = _Encoder()

@@ -6,12 +6,14 @@ remedy.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 
 
 class NotEnumerableError(ValueError):
@@ -200,10 +202,54 @@ def check_weights(weights: Any, n_rows: int) -> np.ndarray:
     return w / total
 
 
+def put_back(x: Any, low: float, high: float) -> Any:
+    """Rows, with values that rounding alone has put beyond an end of an interval put to that end.
+
+    As they are where no value is beyond, or one is farther than rounding takes it. Rounding is half
+    of a type's digits: a column that is rescaled to [0, 1], as `minmax_scale` does, loses as many
+    as its distance from zero has beyond its range, and a value as near is meant to be the end.
+
+    Parameters
+    ----------
+    x : ndarray or CSR matrix
+        NaN stands for values that are not known.
+    low, high : float
+        Of which zero is not outside, for a CSR matrix.
+    """
+    values = x.data if sparse.issparse(x) else x
+    if values.dtype.kind != "f" or not values.size:
+        return x
+    near = np.clip(values, low, high)
+    beyond = values != near
+    beyond &= ~np.isnan(values)
+    if not beyond.any():
+        return x
+    if (abs(values[beyond] - near[beyond]) > np.finfo(values.dtype).eps ** 0.5).any():
+        return x
+    if not sparse.issparse(x):
+        return near
+    return type(x)((near, x.indices, x.indptr), shape=x.shape)
+
+
+def in_full(x: Any) -> str:
+    """A number in six digits, or in all where those are a whole number that it is not."""
+    short = f"{x:g}"
+    return str(x) if float(short).is_integer() and float(short) != x else short
+
+
+def of_declared(error: ValueError) -> ValueError:
+    """What a unit type says of values, where no ``visible`` names it but a declaration."""
+
+    def declare(found: re.Match[str]) -> str:
+        return f"{'D' if found[1] == 'U' else 'd'}eclare the group as fastboltz.{found[2].title()}"
+
+    return ValueError(re.sub(r"([Uu])se visible='(\w+)'", declare, str(error)))
+
+
 def support_error(
     name: str, low: float, high: float, unit: str, needs: str, hint: str
 ) -> Exception:
     """Data outside of what a unit type can take."""
     return ValueError(
-        f"{name} has values in [{low:g}, {high:g}]; {unit} units need {needs}. {hint}"
+        f"{name} has values in [{in_full(low)}, {in_full(high)}]; {unit} units need {needs}. {hint}"
     )

@@ -706,6 +706,9 @@ CHECKED = [
 ]
 
 
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 @parametrize_with_checks(CHECKED)
 def test_scikit_learns_checks(estimator, check):
     check(estimator)

@@ -61,6 +61,9 @@ def test_where_chunks_end_changes_nothing(options, small_blocks):
         assert learnt(rbm(**options).fit(cut(*ends))) == one
 
 
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 def test_every_row_is_learnt_from_once_in_every_pass(small_blocks, monkeypatch):
     seen = []
     real = training.Trainer.update
@@ -644,3 +647,27 @@ def test_small_whole_numbers_are_what_their_values_are(dtype):
     if dtype is not bool:
         with pytest.raises(ValueError, match=re.escape("X has values in [0, 5]; Bernoulli units")):
             rbm().fit(5 * given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda X: lambda: iter([X]), lambda X: iter([X]), Redrawn],
+    ids=["function", "iterator", "Redrawn"],
+)
+def test_what_takes_rows_alone_refuses_chunks_in_a_sentence(make):
+    """Deliberate bug that this catches: a number made of a function, in NumPy's words."""
+    X = np.eye(4)
+    rows = "X must be an array, a matrix or a table of rows; got "
+    model = fb.RBM(2, n_iter=1, random_state=0).fit(X)
+    for method in (model.transform, model.score, model.free_energy):
+        with pytest.raises(TypeError, match=rows + r".*call the method for each chunk"):
+            method(make(X))
+    network = fb.SigmoidBeliefNetwork((2,), n_iter=1, random_state=0)
+    for method in (network.fit, network.partial_fit):
+        with pytest.raises(
+            TypeError, match=rows + r".*SigmoidBeliefNetwork.*call partial_fit with"
+        ):
+            method(make(X))
+    gated = fb.GatedRBM(2, n_iter=1, random_state=0).fit(X, X)
+    with pytest.raises(TypeError, match=r"Y must be an array.*call the method for each chunk"):
+        gated.transform(X, make(X))

@@ -377,6 +377,14 @@ def test_redrawn_rows_are_independent_of_those_binarised_once(epoch):
     assert abs(z.sum()) < 5 * np.sqrt(((p * (1 - p)) ** 2).sum())
 
 
+def test_grey_values_that_rounding_has_put_beyond_one_are_redrawn_as_ones():
+    grey = np.array([[0, np.nextafter(1, 2)], [1, 0.5]])
+    (rows,) = datasets.Redrawn(grey)()
+    assert rows[0].tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"X has values from 0 to 1\.000001; expected"):
+        datasets.Redrawn(grey + 1e-6 * (grey == 1))
+
+
 def test_redrawn_rows_are_a_function_of_the_seed_and_the_epoch(generator, monkeypatch):
     p, y = generator.random((50, 6)), np.arange(50)
     rows = datasets.Redrawn(p, y, random_state=3)

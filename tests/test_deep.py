@@ -635,6 +635,62 @@ def test_an_interrupted_network_has_the_layers_that_have_learnt(at):
     assert network.sample(2).shape == (2, 4)
 
 
+def test_a_network_learns_on_pass_after_pass():
+    """By hand, with the RBMs' own partial_fit, each above what is below it after its pass."""
+    X, options = _rows(60), {"batch_size": 20, "random_state": 0}
+    weight = np.arange(60) % 3
+    network = DeepBeliefNetwork((3, 2), **options)
+    begun = DeepBeliefNetwork((3, 2), n_iter=0, **options).fit(X, sample_weight=weight)
+    np.testing.assert_array_equal(
+        clone(begun.rbms_[0]).partial_fit(X, sample_weight=weight).components_,
+        clone(network).partial_fit(X, sample_weight=weight).rbms_[0].components_,
+    )
+    lower, upper = (clone(rbm) for rbm in begun.rbms_)
+    for _ in range(3):
+        assert network.partial_fit(X, sample_weight=weight) is network
+        lower.partial_fit(X, sample_weight=weight)
+        upper.partial_fit(lower.transform(X), sample_weight=weight)
+    for rbm, by_hand in zip(network.rbms_, (lower, upper), strict=True):
+        np.testing.assert_array_equal(rbm.components_, by_hand.components_)
+    assert network.n_iter_ == 6
+    assert network.transform(X).shape == (60, 2)
+    network.set_params(learning_rate=1e-30).partial_fit(X)
+    np.testing.assert_array_equal(network.rbms_[0].components_, lower.components_)
+
+
+def test_a_network_that_was_given_other_units_does_not_learn_on():
+    X = _rows()
+    network = DeepBeliefNetwork((3, 2), n_iter=1, random_state=0).fit(X)
+    for name, value in (("layers", (3, 4)), ("layers", (3,)), ("visible", "gaussian")):
+        then = network.get_params()[name]
+        network.set_params(**{name: value})
+        sentence = f"the network has {name}={then!r}, but now it is {value!r}; partial_fit goes"
+        with pytest.raises(ValueError, match="^" + re.escape(sentence)):
+            network.partial_fit(X)
+        network.set_params(**{name: then}).partial_fit(X)
+    with pytest.raises(TypeError, match="call the method for each chunk"):
+        network.partial_fit(iter([X]))
+
+
+def test_the_history_of_a_network_is_that_of_its_rbms_one_after_the_other():
+    X = _rows()
+
+    def watch(progress):
+        if progress.model.n_components == 2:
+            progress.state.record(seen=progress.state.epoch)
+
+    options = {"n_iter": 3, "batch_size": 8, "random_state": 0}
+    network = DeepBeliefNetwork((3, 2), callbacks=[watch], **options)
+    for name in ("history_", "n_iter_"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'; call fit first"):
+            getattr(network, name)
+    network.fit(X)
+    assert network.n_iter_ == 6
+    assert network.history_["layer"] == [1, 1, 1, 2, 2, 2]
+    assert network.history_["epoch"] == [1, 2, 3, 1, 2, 3]
+    np.testing.assert_array_equal(network.history_["seen"], [np.nan] * 3 + [1, 2, 3])
+
+
 def test_callbacks_of_the_networks_rbms_see_the_means_of_the_one_below():
     """Deliberate bug that this catches: rows of the data given to all of them."""
     X, held = _rows(60), _rows(20, seed=1)

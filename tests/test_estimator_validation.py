@@ -645,3 +645,52 @@ def test_a_ladder_has_two_ends():
         annealing_ladder(0)
     with _says("n_betas must be a whole number >= 2; got 'many'.", TypeError):
         annealing_ladder("many")
+
+
+# ------------------------------------------------------------------------ what was changed since
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 7),
+        ("n_hidden", 7),
+        ("layers", (5, 2)),
+        ("visible", "gaussian"),
+        ("hidden", "spin"),
+        ("n_recurrent", 9),
+        ("recurrent", "gru"),
+        ("mode", "joint"),
+        ("terms", ["v_i h_j", "v_i v_j"]),
+    ],
+)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_structure_that_was_changed_since_is_no_longer_that_of_the_model(kind, name, value):
+    """Deliberate bug that this catches: another size that partial_fit neither takes nor refuses."""
+    made, data, _ = MODELS[kind]
+    given = made.get_params(deep=False)
+    if isinstance(made, fb.DeepBeliefNetwork):  # see test_deep
+        return
+    names_groups = isinstance(made, fb.BoltzmannMachine) and name == "visible"
+    if names_groups or not hasattr(made, "partial_fit") or given.get(name, value) == value:
+        return
+    model = clone(made).fit(*data)
+    model.set_params(**{name: value})
+    sentence = f"the model was begun with {name}={given[name]!r}, but now it is {value!r}; partial"
+    with pytest.raises(ValueError, match="^" + re.escape(sentence)):
+        model.partial_fit(*data)
+    model.set_params(**{name: given[name]}).partial_fit(*data)
+
+
+def test_equal_values_are_no_other_structure():
+    """Also of a loaded model, and of units of one's own."""
+
+    class Mine(fb.Bernoulli):
+        name = "mine"
+
+    X = _bits()
+    model = RBM(3, visible=Mine(5), n_iter=1, random_state=0).fit(X)
+    model.set_params(visible=Mine(5), n_iter=3).partial_fit(X)
+    model.set_params(visible=fb.Bernoulli(5))
+    with pytest.raises(ValueError, match=r"begun with visible=Mine\(5\), but now it is Bern"):
+        model.partial_fit(X)

@@ -8,6 +8,7 @@ also passes, so a second test starts every chain from one and the same state.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 import numpy as np
@@ -505,3 +506,38 @@ def test_biases_of_rows_that_are_known_change_no_draw(n):
         ]
         for group in ("v", "h"):
             assert np.array_equal(ends[0].values[group], ends[1].values[group])
+
+
+@pytest.mark.parametrize(
+    ("unit", "x", "sentence"),
+    [
+        (fb.Bernoulli(2), 2.0, "or declare the group as fastboltz.Gaussian."),
+        (fb.Bernoulli(2), 255.0, "Divide by 255, or declare the group as fastboltz.Gaussian."),
+        (fb.ReLU(2), -1.0, "Declare the group as fastboltz.Gaussian for data of both signs."),
+        (fb.Spin(2), 2.0, "or declare the group as fastboltz.Bernoulli."),
+        (fb.Spin(2), np.eye(2), "or declare the group as fastboltz.Bernoulli."),
+    ],
+)
+def test_values_out_of_range_are_told_of_with_what_a_declaration_can_do(unit, x, sentence):
+    """Deliberate bug that this catches: an argument named that there is not."""
+    energy = fb.Energy({"v": unit, "h": fb.Bernoulli(2)}, terms=["v_i h_j"])
+    values = {"v": np.broadcast_to(x, (2, 2))}
+    with pytest.raises(
+        ValueError, match="^state 'v' (has values in|holds).*" + re.escape(sentence)
+    ):
+        fb.Gibbs(energy).init(energy.init(random_state=0), values=values)
+
+
+def test_values_an_ulp_beyond_the_end_start_at_the_end():
+    energy = fb.Energy({"v": fb.Bernoulli(2), "h": fb.Bernoulli(2)}, terms=["v_i h_j"])
+    values = {"v": np.full((1, 2), np.nextafter(1, 2))}
+    params = energy.init(random_state=0, dtype=np.float64)
+    state = fb.Gibbs(energy).init(params, values=values)
+    assert (state.values["v"] == 1).all()
+
+
+def test_a_step_from_what_is_no_state_gets_a_sentence():
+    energy = fb.Energy({"v": fb.Bernoulli(2), "h": fb.Bernoulli(2)}, terms=["v_i h_j"])
+    params = energy.init(random_state=0)
+    with pytest.raises(TypeError, match=r"^state is of type dict, but step goes on with a Chain"):
+        fb.Gibbs(energy).step(params, {"v": np.zeros((3, 2))})

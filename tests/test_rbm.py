@@ -10,8 +10,8 @@ import oracles
 import pytest
 from catalogue import BY_NAME, TYPES
 from catalogue import PAIRS as KINDS
-from scipy import special, stats
-from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
+from scipy import sparse, special, stats
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.preprocessing import StandardScaler
 
 import fastboltz as fb
@@ -762,3 +762,83 @@ def test_sparsity_pulls_the_mean_activity_of_hidden_units_by_their_biases():
 def test_a_sparsity_that_cannot_be_gets_a_sentence(options, sentence):
     with pytest.raises(ValueError, match="^" + re.escape(sentence)):
         RBM(3, **options).fit(np.eye(4))
+
+
+# ------------------------------------------------------------------- data far from standard units
+
+
+@pytest.mark.parametrize("kind", ["constant", "inverted images"])
+def test_columns_that_hardly_vary_do_not_spoil_a_gaussian_model(kind):
+    """Deliberate bug that this catches: a bias of the mean over a variance that is next to none."""
+    if kind == "constant":
+        others = np.random.default_rng(1).normal(size=(400, 5))
+        X, column, least = np.c_[others, np.ones(400)], 5, -8.0
+    else:
+        # Grey values of white paper: most of a border's are one, others all but one.
+        X, column, least = 1 - load_digits().data / 16, 0, 0.0
+    rbm = RBM(8, visible="gaussian", n_iter=20, random_state=0).fit(X)
+    assert rbm.score(X) > least
+    drawn = rbm.sample(200, random_state=0)[:, column]
+    assert abs(drawn.mean() - 1) < 0.05 and drawn.std() < 0.3
+
+
+@pytest.mark.parametrize("other", [fb.RBMClassifier, fb.DeepBeliefNetwork, fb.BoltzmannMachine])
+def test_a_constant_column_spoils_no_other_gaussian_model(other):
+    X = np.c_[np.random.default_rng(1).normal(size=(400, 3)), np.ones(400)]
+    options = {"n_iter": 5, "random_state": 0}
+    if other is fb.BoltzmannMachine:
+        groups = {"v": fb.Gaussian(4), "h": fb.Bernoulli(3)}
+        model = other(groups, ["v_i h_j"], visible="v", **options).fit(X)
+    elif other is fb.RBMClassifier:
+        model = other(3, visible="gaussian", objective="generative", **options)
+        model.fit(X, np.arange(400) % 2)
+    else:
+        model = other((3,), visible="gaussian", **options).fit(X)
+    drawn = model.sample(200, random_state=0)
+    drawn = drawn[0] if isinstance(drawn, tuple) else drawn
+    assert abs(drawn[:, 3].mean() - 1) < 0.1
+
+
+def test_data_that_are_far_from_standardised_are_told_of():
+    X = load_wine().data
+    words = r"group 'v' has values that are too large .* column 12 is 810, .*StandardScaler"
+    with pytest.warns(UserWarning, match=words):
+        RBM(4, visible="gaussian", n_iter=0, random_state=0).fit(X)
+    # Warnings are errors here.
+    for fit in (StandardScaler().fit_transform(X), load_digits().data, np.zeros((5, 3)), X > 13):
+        RBM(4, visible="gaussian", n_iter=0, random_state=0).fit(fit)
+
+
+# ----------------------------------------------------------------------- what sampling starts from
+
+
+@pytest.mark.parametrize("kind", ["RBM", "BoltzmannMachine", "HigherOrderBoltzmannMachine"])
+def test_zeros_and_ones_are_no_given_spins(kind):
+    """Deliberate bug that this catches: rows that come back with a spin of 0."""
+    X = np.random.default_rng(0).choice([-1.0, 1.0], (20, 4))
+    options = {"n_iter": 1, "random_state": 0}
+    if kind == "RBM":
+        model = RBM(2, visible="spin", **options)
+    elif kind == "BoltzmannMachine":
+        groups = {"v": fb.Spin(4), "h": fb.Bernoulli(2)}
+        model = fb.BoltzmannMachine(groups, ["v_i h_j"], visible="v", **options)
+    else:
+        model = fb.HigherOrderBoltzmannMachine(units="spin", **options)
+    model.fit(X)
+    given = np.array([0, 1, np.nan, 1])
+    with pytest.raises(ValueError, match=r"^given.* holds 0 and 1 alone, but spins are -1 or 1"):
+        model.sample(3, given=given)
+    assert set(model.sample(3, given=2 * given - 1).ravel()) <= {-1, 1}
+
+
+@pytest.mark.parametrize("kind", [fb.RBM, fb.RBMClassifier, fb.PointwiseGatedRBM])
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csr_array])
+def test_sampling_starts_from_sparse_rows_as_from_dense_ones(kind, form):
+    X = (np.random.default_rng(0).random((20, 4)) < 0.5).astype(np.float32)
+    model = kind(3, n_iter=1, random_state=0).fit(X, np.arange(20) % 2)
+    of_sparse = model.sample(20, 1, init=form(X), random_state=0)
+    of_dense = model.sample(20, 1, init=X, random_state=0)
+    for a, b in zip(of_sparse, of_dense, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(ValueError, match=r"^init has 20 rows; expected n_samples=3"):
+        model.sample(3, init=form(X))

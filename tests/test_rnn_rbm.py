@@ -15,6 +15,7 @@ import signal
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import expit, logsumexp
 from sklearn.base import clone
@@ -686,6 +687,34 @@ def test_sequences_of_equal_length_may_be_one_array():
     one, other = (RNNRBM(2, 2, n_iter=2, random_state=0).fit(x) for x in (stack, listed))
     for key, x in one.params_.items():
         np.testing.assert_array_equal(other.params_[key], x)
+
+
+def test_columns_are_known_by_their_names():
+    names = ["a", "b", "c"]
+    frames = [pd.DataFrame(x, columns=names) for x in _sequences()]
+    turned = [x[x.columns[::-1]] for x in frames]
+    rnn = RNNRBM(2, 2, n_iter=1, random_state=0).fit(frames, validation=frames)
+    assert list(rnn.feature_names_in_) == names
+    plain = RNNRBM(2, 2, n_iter=1, random_state=0).fit(_sequences())
+    assert rnn.score(frames) == plain.score(_sequences())
+    assert rnn.accuracy(frames, kind="totals") == plain.accuracy(_sequences(), kind="totals")
+    words = "Feature names must be in the same order as they were in fit"
+    for refused in (
+        lambda: rnn.score(turned),
+        lambda: rnn.transform([frames[0], turned[1]]),
+        lambda: rnn.predict(turned[0]),
+        lambda: rnn.sample(9, prefix=turned[0]),
+        lambda: rnn.partial_fit(turned),
+        lambda: clone(rnn).fit([frames[0], turned[1]]),
+        lambda: clone(rnn).fit(frames, validation=turned),
+    ):
+        with pytest.raises(ValueError, match=words):
+            refused()
+    assert not hasattr(rnn.fit(_sequences()), "feature_names_in_")
+    rnn = RNNRBM(2, 2, random_state=0).partial_fit(frames[0])
+    assert list(rnn.feature_names_in_) == names
+    with pytest.warns(UserWarning, match="X does not have valid feature names, but RNNRBM"):
+        rnn.score(_sequences())
 
 
 def test_real_valued_steps():

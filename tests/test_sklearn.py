@@ -21,12 +21,14 @@ from sklearn.preprocessing import MinMaxScaler, minmax_scale
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from threadpoolctl import threadpool_limits
 
+import fastboltz as fb
 from fastboltz import (
     RBM,
     BernoulliRBM,
     ClassGatedRBMClassifier,
     DeepBeliefNetwork,
     DeepBoltzmannMachine,
+    HigherOrderBoltzmannMachine,
     PointwiseGatedRBM,
     PointwiseGatedRBMClassifier,
     RBMClassifier,
@@ -178,6 +180,9 @@ def _expected_failures(estimator):
 
 
 @pytest.mark.filterwarnings("ignore:X has values in .* taken as they are:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 @parametrize_with_checks(
     [estimator for estimator, _ in CHECKED], expected_failed_checks=_expected_failures
 )
@@ -443,6 +448,34 @@ def test_tags_say_whether_a_second_table_or_labels_are_needed():
         assert model.__sklearn_tags__().target_tags.required == (len(data) == 2), name
 
 
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [
+        (RBM(), True),
+        (RBM(visible=fb.UnitInterval), True),
+        (RBM(visible=fb.ReLU(4)), True),
+        (RBM(visible="spin"), False),
+        (RBM(visible="gaussian"), False),
+        (BernoulliRBM(), False),  # it takes them, with a warning
+        (RBMClassifier(), True),
+        (RBMClassifier(visible="gaussian"), False),
+        (DeepBeliefNetwork(), True),
+        (DeepBeliefNetwork(visible="gaussian"), False),
+        (DeepBoltzmannMachine(), True),
+        (DeepBoltzmannMachine(visible="spin"), False),
+        (SigmoidBeliefNetwork(), True),
+        (PointwiseGatedRBM(), True),
+        (HigherOrderBoltzmannMachine(), True),
+        (HigherOrderBoltzmannMachine(units="spin"), False),
+        (fb.BoltzmannMachine({"v": "bernoulli", "h": "spin"}, ["v_i h_j"], visible="v"), True),
+        (fb.BoltzmannMachine({"v": "spin", "h": "bernoulli"}, ["v_i h_j"], visible="v"), False),
+    ],
+    ids=repr,
+)
+def test_tags_say_whether_negative_values_are_refused(model, expected):
+    assert model.__sklearn_tags__().input_tags.positive_only is expected
+
+
 # ------------------------------------------------------------------------------- containers of data
 
 ANSWERS = ("transform", "score_samples", "free_energy", "reconstruct", "pseudo_likelihood")
@@ -543,3 +576,61 @@ def test_fit_leaves_the_constructors_arguments_and_the_random_state_of_the_proce
     rbm.sample(3)
     assert all(rbm.get_params()[name] is value for name, value in given.items())
     np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+
+
+# ------------------------------------------------------------------------------ rounded values
+
+
+def _rounded_beyond_one(dtype=np.float64):
+    """Rows that MinMaxScaler takes an ulp beyond 1."""
+    X = np.random.default_rng(0).normal(10, 3, size=(60, 12)).astype(dtype)
+    assert MinMaxScaler().fit_transform(X).max() > 1
+    return X
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    "model",
+    [
+        RBM(3, n_iter=1, random_state=0),
+        RBM(3, visible="unit-interval", n_iter=1, random_state=0),
+        BernoulliRBM(3, n_iter=1, random_state=0),
+        RBMClassifier(3, n_iter=1, random_state=0),
+        DeepBeliefNetwork((3, 2), n_iter=1, random_state=0),
+        DeepBoltzmannMachine((3, 2), n_iter=1, random_state=0),
+        SigmoidBeliefNetwork((3, 2), n_iter=1, random_state=0),
+        PointwiseGatedRBM(3, n_iter=1, random_state=0),
+        HigherOrderBoltzmannMachine(n_hidden=1, n_iter=1, random_state=0),
+    ],
+    ids=lambda model: f"{type(model).__name__}-{getattr(model, 'visible', '')}",
+)
+@pytest.mark.filterwarnings("error:X has values")
+def test_values_that_min_max_scaler_has_rounded_beyond_one_are_taken_as_one(model, dtype):
+    X = _rounded_beyond_one(dtype)
+    y = np.arange(len(X)) % 2
+    scaled = MinMaxScaler().fit_transform(X)
+    ends = np.clip(scaled, 0, 1)
+    piped = make_pipeline(MinMaxScaler(), clone(model)).fit(X, y)
+    direct = clone(model).fit(ends, y)
+    for mine, theirs in zip(*(getattr(m, "rbms_", [m]) for m in (piped[-1], direct)), strict=True):
+        _same_model(mine, theirs)
+    answer = "predict_proba" if hasattr(direct, "predict_proba") else "transform"
+    np.testing.assert_array_equal(getattr(piped, answer)(X), getattr(direct, answer)(ends))
+    assert scaled.max() > 1  # what was given stays
+
+
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csr_array])
+def test_rounded_values_of_sparse_rows_are_taken(form):
+    X = form(np.array([[0, 1 + 2e-16], [1, 0], [0.5, 0]]))
+    rbm = RBM(2, n_iter=1, random_state=0).fit(X)
+    _same_model(rbm, RBM(2, n_iter=1, random_state=0).fit(form(X.toarray().clip(0, 1))))
+    assert X.max() > 1
+
+
+def test_a_value_beyond_rounding_is_printed_with_the_digits_that_put_it_there():
+    X = np.array([[0, 1.0000002], [1, 0]])
+    with pytest.raises(ValueError, match=r"X has values in \[0, 1\.0000002\]; Bernoulli units"):
+        RBM(2).fit(X)
+    X = np.array([[0, np.nextafter(1, 2), 1.5], [1, 0, 0]])
+    with pytest.raises(ValueError, match=r"X has values in \[0, 1\.5\]; Bernoulli units"):
+        RBM(2).fit(X)

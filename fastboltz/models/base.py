@@ -24,6 +24,7 @@ from .. import rng, threads
 from ..chunks import (
     Part,
     block_rows,
+    is_chunked,
     parts_of,
     passes_over,
     real_types,
@@ -48,7 +49,7 @@ from ..likelihood import (
 )
 from ..objectives import Chains, LogLikelihood, Objective
 from ..optimizers import RATES, Linear, Schedule, as_optimizer, as_schedule
-from ..persistence import Checkpoint, SavedEstimator, fingerprint
+from ..persistence import Checkpoint, SavedEstimator, fingerprint, is_same
 from ..tempering import TemperedState, Tempering, TrajectoryTempering
 from ..terms import Params
 from ..training import (
@@ -64,7 +65,8 @@ from ..training import (
     run,
     states_of_callbacks,
 )
-from ..units import BY_NAME, Own, Spin, Unit
+from ..units import BY_NAME, Own, Unit
+from ..units.spin import refuse_bits
 from ..validation import (
     check_callbacks,
     check_count,
@@ -79,6 +81,14 @@ CHUNK_ROWS = 4096
 #: With real-valued units one outlier can be worth hundreds of ordinary rows, so the change of a
 #: parameter in one update is bounded; at usual rates the bound is not met.
 _LARGEST_CHANGE = 1.0
+#: Constructor's arguments that say which parameters there are; a model that has learnt keeps them.
+_STRUCTURE = frozenset(
+    {
+        *("n_components", "n_hidden", "n_recurrent", "n_nuisance", "n_factors", "layers", "order"),
+        *("visible", "hidden", "units", "groups", "terms", "edges", "given", "mode"),
+        *("recurrent", "emits", "weight_rank"),
+    }
+)
 #: Observed groups of one training: group -> array or CSR matrix of shape (n_rows, size).
 Data = Mapping[str, Any]
 _Learning = TypeVar("_Learning", bound=Callable[..., Any])
@@ -92,8 +102,23 @@ def check_rows(model: Any, X: Any, y: Any = "no_validation", *, reset: bool, **o
     """
     if not reset and isinstance(y, str) and _is_plain(model, X):
         return X
+    refuse_chunks(model, X, learns=reset)
     options = {"accept_sparse": "csr", "dtype": real_types(X), **options}
     return validate_data(model, X, y, reset=reset, **options)
+
+
+def refuse_chunks(model: Any, X: Any, name: str = "X", *, learns: bool = False) -> None:
+    """Raise a sentence if X is a function or an iterator of chunks, where rows are needed."""
+    if not is_chunked(X) or hasattr(X, "shape"):  # what Dask has become rows when they are checked
+        return
+    what = "an iterator of chunks" if isinstance(X, Iterator) else "a function of chunks"
+    remedy = "call the method for each chunk"
+    if learns and hasattr(model, "partial_fit"):
+        remedy = "for more than fit into memory, call partial_fit with some at a time"
+    raise TypeError(
+        f"{name} must be an array, a matrix or a table of rows; got {what} ({type(X).__name__}), "
+        f"which {type(model).__name__} does not read here; {remedy}."
+    )
 
 
 def _is_plain(model: Any, X: Any) -> bool:
@@ -179,6 +204,7 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
     _training: TrainingState
     _seed: int
     _draws: np.random.Generator
+    _begun_with: dict[str, Any]
     #: The processes that share the training, while there is one.
     _ranks: Ranks | None = None
 
@@ -197,6 +223,24 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             check_count("verbose", self.verbose, minimum=0)
         check_callbacks(self.callbacks)
 
+    def _structure(self) -> dict[str, Any]:
+        """The constructor's arguments that say which parameters there are."""
+        return {k: x for k, x in self.get_params(deep=False).items() if k in _STRUCTURE}
+
+    def _check_structure(self) -> None:
+        """Raise a sentence if a model that is to learn on was given another structure meanwhile."""
+        if "params_" not in vars(self):
+            return
+        now = self._structure()
+        # A model of an older file does not know what it was begun with.
+        for name, then in getattr(self, "_begun_with", {}).items():
+            if not is_same(name, then, now[name]):
+                raise ValueError(
+                    f"the model was begun with {name}={then!r}, but now it is {now[name]!r}; "
+                    f"partial_fit goes on with the units and the parameters that there are. Set it "
+                    f"back, or begin anew with fit."
+                )
+
     def _check_weights(
         self, sample_weight: Any, X: Any, is_part: bool = False
     ) -> np.ndarray | None:
@@ -211,7 +255,22 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
             raise ValueError("sample_weight is zero for every row; give some row a weight.")
         return weight
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
+        """Rows as the units can take them, or a sentence if they hold other values.
+
+        Those that rounding has put beyond an end of what the units take come back at that end.
+        """
+        try:
+            self._refuse_values(unit, X, name)
+            return X
+        except ValueError:
+            near = unit.put_back(X)
+            if near is X:
+                raise
+        self._refuse_values(unit, near, name)
+        return near
+
+    def _refuse_values(self, unit: Unit, X: Any, name: str) -> None:
         """Raise a sentence if rows hold values that the units cannot take."""
         if not hasattr(X, "toarray") and X.dtype.kind == "f":
             unit.check_support(name, X.reshape(len(X), *unit.shape))
@@ -407,6 +466,10 @@ class EnergyEstimator(TrainedEstimator, ABC):
         """An observed group's own parameters, from the moments of its data."""
         return unit.from_moments(mean, square)
 
+    def _doubt(self, group: str, unit: Unit, square: np.ndarray) -> str | None:
+        """A sentence where learning from data of this mean square is likely to fail, or None."""
+        return unit.doubt(f"group {group!r}", square)
+
     # -- checks --------------------------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -444,6 +507,15 @@ class EnergyEstimator(TrainedEstimator, ABC):
                 f"equal."
             )
         return kind
+
+    def _observed_kinds(self) -> list[Any]:
+        """Names, types or declarations of the units that rows are given of."""
+        return [getattr(self, "visible", None)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.positive_only = all(map(refuses_negative, self._observed_kinds()))
+        return tags
 
     # -- training ------------------------------------------------------------------------------
 
@@ -636,6 +708,8 @@ class EnergyEstimator(TrainedEstimator, ABC):
         base_rates = {}
         for g, (mean, square) in moments.items():
             unit = energy.groups[g]
+            if (doubt := self._doubt(g, unit, square)) is not None:
+                warnings.warn(doubt, UserWarning, stacklevel=6)
             mean, square = _smoothed(unit, mean, square, n_rows)
             for p, start in self._start_of_group(unit, mean, square).items():
                 params[energy.own_key(g, p)] = start.astype(dtype)
@@ -647,6 +721,7 @@ class EnergyEstimator(TrainedEstimator, ABC):
         self.energy_ = energy
         self.params_ = params
         self._training = trainer.init(params, self._seed)
+        self._begun_with = self._structure()
         self._forget()
         self._log_partition: tuple[int, LogPartition] | None = None
 
@@ -937,6 +1012,12 @@ class EnergyEstimator(TrainedEstimator, ABC):
         for start in range(0, len(next(iter(rows.values()))), CHUNK_ROWS):
             yield {g: x.take(slice(start, start + CHUNK_ROWS)) for g, x in rows.items()}
 
+    def _start_of_chains(self, rows: Any, n_samples: int) -> np.ndarray:
+        """Checked visible vectors that `sample` starts from, dense, (n_samples, *shape)."""
+        if rows.shape[0] != n_samples:
+            raise ValueError(f"init has {rows.shape[0]} rows; expected n_samples={n_samples}.")
+        return Rows(rows, self.energy_.groups["v"].shape, self._dtype).take(slice(None))
+
     def _mean(self, group: str, state: Mapping[str, np.ndarray]) -> np.ndarray:
         """Conditional means of a factorial group given the others, (n_rows, size)."""
         _, mean, _ = layer(
@@ -1004,18 +1085,10 @@ class _Survey:
             )
 
 
-def refuse_bits(unit: Unit, X: np.ndarray, name: str, parameter: str = "visible") -> None:
-    """Raise a sentence on data of spins that were meant for units in {0, 1}.
-
-    A spin of 0 is one whose sign is not known, which rows of zeros and ones are not meant to be.
-    """
-    if not isinstance(unit, Spin) or not ((X == 0).any() and (X == 1).any()):
-        return
-    if ((X == 0) | (X == 1) | np.isnan(X)).all():
-        raise ValueError(
-            f"{name} holds 0 and 1 alone, but spins are -1 or 1. Map {{0, 1}} data by 2 * X - 1, "
-            f"or use {parameter}='bernoulli'."
-        )
+def refuses_negative(kind: Any) -> bool:
+    """Whether units, as a name, a type or a declaration, cannot have values below zero."""
+    unit = BY_NAME.get(kind) if isinstance(kind, str) else kind
+    return bool(getattr(unit, "limits", (-np.inf, np.inf))[0] >= 0)
 
 
 def refuse_unnamed(model: BaseEstimator, argument: str) -> None:

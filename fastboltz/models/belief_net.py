@@ -212,12 +212,11 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
 
     def _check_rows(self, X: Any, *, reset: bool = False, name: str = "X") -> Any:
         X = check_rows(self, X, reset=reset)
-        self._check_support(Bernoulli(X.shape[1]), X, name)
-        return X
+        return self._check_support(Bernoulli(X.shape[1]), X, name)
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
         try:
-            super()._check_support(unit, X, name)
+            return super()._check_support(unit, X, name)
         except ValueError as error:
             # The units are binary in every layer: there is no ``visible`` to choose.
             raise ValueError(str(error).replace(", or use visible='gaussian'", "")) from None
@@ -274,6 +273,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         -------
         self
         """
+        self._check_structure()
         self._check_parameters()
         is_first = not hasattr(self, "params_")
         X = self._check_rows(X, reset=is_first)
@@ -334,6 +334,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
         self.params_ = net.init(self._seed, dtype)
         self.params_["p.v.bias"][...] = unit.from_moments(mean, square)["bias"]
         self._training = self._trainer().init(self.params_, self._seed)
+        self._begun_with = self._structure()
         # Apart from the seeds that the training draws from this one.
         self._draws = np.random.default_rng([self._seed, 1])
 
@@ -610,5 +611,6 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = True
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags

@@ -389,7 +389,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                     f"{unit.size}, one an entry.{encode}"
                 )
             self._check_known(name, g, unit, x)
-            self._check_support(unit, x, name)
+            data[g] = self._check_support(unit, x, name)
         if by_group and reset:
             self.n_features_in_ = sum(x.shape[1] for x in data.values())
             self.__dict__.pop("feature_names_in_", None)
@@ -505,6 +505,7 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._partial_fit_chunks(X, sample_weight)
             return self
@@ -826,9 +827,14 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
                 )
             x = check_state(g, unit, x.reshape(len(x), *unit.shape), allow_nan=True)
             self._check_known(f"given[{g!r}]", g, unit, x)
-            unit.check_support(f"given[{g!r}]", x)
-            known[g] = x
+            known[g] = self._check_support(unit, x, f"given[{g!r}]")
         return known
+
+    def _observed_kinds(self) -> list[Any]:
+        groups = getattr(self, "groups", None)
+        if groups is None:  # of a subclass that declares its own
+            return super()._observed_kinds()
+        return [groups.get(g) for g in self._observed]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -320,6 +320,7 @@ class _LabelMachine(
         -------
         self
         """
+        self._check_structure()
         first = not hasattr(self, "params_")
         labels = None
         if not is_chunked(X):
@@ -379,8 +380,7 @@ class _LabelMachine(
             y = "no_validation"
         X = check_rows(self, X, y, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     def _check_labels(self, y: Any, n_rows: int, name: str = "y") -> np.ndarray:
         labels = column_or_1d(y, warn=True)
@@ -499,8 +499,7 @@ class _LabelMachine(
 
     def _check_validation_rows(self, X: Any) -> Any:
         X = check_rows(self, X, reset=False)
-        self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
-        return X
+        return self._check_support(self._unit("visible", X.shape[1]), X, "X of validation")
 
     # -- what was learnt -----------------------------------------------------------------------
 
@@ -691,11 +690,7 @@ class _LabelMachine(
         check_count("n_steps", n_steps, minimum=0)
         values: dict[str, np.ndarray] = {}
         if init is not None:
-            start = self._check_rows_of(init, reset=False)
-            if start.shape[0] != n_samples:
-                raise ValueError(f"init has {start.shape[0]} rows; expected n_samples={n_samples}.")
-            shape = self.energy_.groups["v"].shape
-            values["v"] = Rows(start, shape, self._dtype).take(slice(None))
+            values["v"] = self._start_of_chains(self._check_rows_of(init, reset=False), n_samples)
         clamp: tuple[str, ...] = ()
         if label is not None:
             labels = np.asarray(label)

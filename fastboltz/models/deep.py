@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from numbers import Integral
@@ -21,12 +22,12 @@ from ..gibbs import layer
 from ..likelihood import LogPartition
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
-from ..persistence import Checkpoint, SavedEstimator
+from ..persistence import Checkpoint, SavedEstimator, is_same
 from ..terms import Params
 from ..training import Callback, TrainingState
 from ..units import Bernoulli, Unit
 from ..validation import check_count, one_of
-from .base import Data, check_rows, refuse_unnamed, unchanged_if_refused
+from .base import Data, check_rows, refuse_unnamed, refuses_negative, unchanged_if_refused
 from .boltzmann_machine import BoltzmannMachine
 from .rbm import RBM
 
@@ -539,11 +540,16 @@ centered, n_threads, callbacks, verbose, random_state
     Attributes
     ----------
     rbms_ : list of RBM
-        From the data upwards. Their ``history_`` tells of the training.
+        From the data upwards, each with a ``history_`` and ``n_iter_`` of its own.
     components_ : ndarray of shape (layers[0], n_features)
         Weights of the lowest layer.
     log_partition_ : LogPartition
         log Z of the top RBM: exact where one of its sides is small, else annealed.
+    history_ : dict of lists
+        One entry an epoch, of all RBMs one after the other, from below; ``"layer"`` numbers the
+        RBMs from 1. NaN stands for what was not recorded of an RBM.
+    n_iter_ : int
+        Epochs made, by all RBMs together.
     n_features_in_ : int
 
     References
@@ -630,13 +636,9 @@ centered, n_threads, callbacks, verbose, random_state
         layers = _check_layers(self.layers)
         x = X if is_chunked(X) else self._check_rows(X, reset=True)
         seed = rng.seed_from(self.random_state)
-        options = {name: getattr(self, name) for name in _OF_EACH_RBM}
         rbms: list[RBM] = []
         for k, n in enumerate(layers):
-            visible = "bernoulli" if rbms else self.visible
-            own_seed = int(np.random.default_rng([seed, k]).integers(2**31))
-            options["callbacks"] = self._callbacks_of(rbms)
-            rbm = RBM(n, visible=visible, random_state=own_seed, **options)
+            rbm = self._rbm_above(rbms, n, seed)
             try:
                 rbm.fit(x, sample_weight=sample_weight)
             finally:
@@ -652,6 +654,69 @@ centered, n_threads, callbacks, verbose, random_state
             if k < len(layers) - 1:
                 x = _features(rbm, x)
         return self
+
+    @unchanged_if_refused
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> DeepBeliefNetwork:
+        """Make one pass over X with each RBM, from below, going on from where the network stands.
+
+        Each RBM but the lowest learns from the means of those below as they are after their pass.
+
+        Parameters
+        ----------
+        X : array-like or CSR matrix of shape (n_samples, n_features)
+            More than fit into memory are learnt from some at a time, each call with others.
+        y : ignored
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        layers = _check_layers(self.layers)
+        is_first = not hasattr(self, "rbms_")
+        # Copies, so that arguments that are refused change nothing of the network's own.
+        rbms = [] if is_first else [copy.copy(rbm) for rbm in self.rbms_]
+        if not is_first:
+            self._check_structure(layers)
+        x = self._check_rows(X, reset=is_first)
+        seed = rng.seed_from(self.random_state) if is_first else self._seed
+        for k, n in enumerate(layers):
+            if is_first:
+                rbms.append(self._rbm_above(rbms, n, seed))
+            else:
+                rbms[k].set_params(**self._options_above(rbms[:k]))
+            rbms[k].partial_fit(x, sample_weight=sample_weight)
+            if k < len(layers) - 1:
+                x = _features(rbms[k], x)
+        self.rbms_ = rbms
+        if is_first:
+            self._seed = seed
+            self._draws = np.random.default_rng(seed)
+        return self
+
+    def _check_structure(self, layers: tuple[int, ...]) -> None:
+        """Raise a sentence if a network that is to learn on was given other units meanwhile."""
+        begun = tuple(rbm.n_components for rbm in self.rbms_)
+        for name, then, now in (
+            ("layers", begun, layers),
+            ("visible", self.rbms_[0].visible, self.visible),
+        ):
+            if not is_same(name, then, now):
+                raise ValueError(
+                    f"the network has {name}={then!r}, but now it is {now!r}; partial_fit goes on "
+                    f"with the RBMs that there are. Set it back, or begin anew with fit."
+                )
+
+    def _options_above(self, below: list[RBM]) -> dict[str, Any]:
+        """Arguments of the RBM above others, but for its size, units and seed."""
+        options = {name: getattr(self, name) for name in _OF_EACH_RBM}
+        return options | {"callbacks": self._callbacks_of(below)}
+
+    def _rbm_above(self, below: list[RBM], n: int, seed: int) -> RBM:
+        """The RBM of ``n`` hidden units above others, not fitted."""
+        visible = "bernoulli" if below else self.visible
+        own_seed = int(np.random.default_rng([seed, len(below)]).integers(2**31))
+        return RBM(n, visible=visible, random_state=own_seed, **self._options_above(below))
 
     @property
     def _training(self) -> TrainingState | None:
@@ -699,6 +764,26 @@ centered, n_threads, callbacks, verbose, random_state
     def log_partition_(self) -> LogPartition:
         """Log Z of the top RBM with its 95 % interval, computed when it is first asked for."""
         return self._learnt("log_partition_")[-1].log_partition_
+
+    @property
+    def history_(self) -> dict[str, list[Any]]:
+        """What was recorded, one entry an epoch, of one RBM after the other."""
+        rbms = self._learnt("history_")
+        names = dict.fromkeys(name for rbm in rbms for name in rbm.history_)
+        history: dict[str, list[Any]] = {name: [] for name in names}
+        layers: list[Any] = []
+        for k, rbm in enumerate(rbms, start=1):
+            n = rbm.n_iter_
+            layers += [k] * n
+            for name, values in history.items():
+                # Shorter than the others where the training was interrupted.
+                values += [*rbm.history_.get(name, ()), *[np.nan] * n][:n]
+        return {"layer": layers, **history}
+
+    @property
+    def n_iter_(self) -> int:
+        """Epochs made, by all RBMs together."""
+        return sum(rbm.n_iter_ for rbm in self._learnt("n_iter_"))
 
     @property
     def _n_features_out(self) -> int:
@@ -754,7 +839,7 @@ centered, n_threads, callbacks, verbose, random_state
         check_count("n_draws", n_draws)
         X = self._check_rows(X, reset=False)
         bottom, *upper = self.rbms_
-        bottom._check_support(bottom.energy_.groups["v"], X)
+        X = bottom._check_support(bottom.energy_.groups["v"], X)
         # In each unit the uniforms of all draws are spread evenly: one in each n-th of (0, 1).
         uniforms = [
             _spread(self._seed, k, (n_draws, rbm._n_features_out))
@@ -848,6 +933,7 @@ centered, n_threads, callbacks, verbose, random_state
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        tags.input_tags.positive_only = refuses_negative(self.visible)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 

@@ -17,9 +17,9 @@ from ..likelihood import LogPartition
 from ..objectives import LogLikelihood
 from ..terms import FactoredTerm, Params
 from ..training import Callback
-from ..units import Gaussian, ReLU
+from ..units import Gaussian, ReLU, Unit
 from ..validation import check_count, check_flag, one_of
-from .base import Data, EnergyEstimator, unchanged_if_refused
+from .base import Data, EnergyEstimator, refuse_chunks, unchanged_if_refused
 
 #: How strongly real images are coupled at the start; at 1 there is no distribution left.
 _FIRST_COUPLING = 0.5
@@ -178,6 +178,9 @@ n_threads, callbacks, verbose, random_state
                 f"none; transform, predict and analogy do not either."
             )
 
+    def _doubt(self, group: str, unit: Unit, square: np.ndarray) -> str | None:
+        return None  # the weights begin at the size of the pixels
+
     def _begin_at(self, energy: Energy, *args: Any) -> None:
         super()._begin_at(energy, *args)
         # Weights in the units of the data, so that a change of these changes nothing.
@@ -239,6 +242,7 @@ n_threads, callbacks, verbose, random_state
                     f"{name} is missing; {type(self).__name__} learns from pairs, the rows of X "
                     f"and those of Y, as in fit(X, Y)."
                 )
+            refuse_chunks(self, table, name, learns=reset)
             x = check_array(table, dtype=real_types(table), input_name=name)
             if not reset:
                 unit = self.energy_.groups[g]
@@ -250,7 +254,7 @@ n_threads, callbacks, verbose, random_state
             elif g != "h":
                 unit = self._unit("visible", x.shape[1])
             if g != "h":
-                self._check_support(unit, x, name)
+                x = self._check_support(unit, x, name)
             data[g] = x
         rows = {name: len(data[name[0].lower()]) for name in tables}
         if rows.get("H") == 1:
@@ -316,6 +320,7 @@ n_threads, callbacks, verbose, random_state
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._refuse_images_apart(Y)
             self._partial_fit_chunks(X, sample_weight)

@@ -14,8 +14,9 @@ from ..terms import DenseTerm, Hyperedges, Params, as_edges
 from ..training import Callback
 from ..units import Bernoulli, Spin, Unit
 from ..units.base import check_range
+from ..units.spin import refuse_bits
 from ..validation import check_count, one_of
-from .base import Data, check_rows, refuse_bits
+from .base import Data, check_rows
 from .boltzmann_machine import BoltzmannMachine
 
 _UNITS = {"bernoulli": Bernoulli, "spin": Spin}
@@ -188,11 +189,11 @@ centered, n_threads, callbacks, verbose, random_state
     def _check_data(self, X: Any, *, reset: bool) -> dict[str, Any]:
         options = {"accept_sparse": False, "ensure_all_finite": "allow-nan"}
         X = check_rows(self, X, reset=reset, **options)
-        self._check_support(_UNITS[self.units](X.shape[1]), X)
+        X = self._check_support(_UNITS[self.units](X.shape[1]), X)
         n_hidden = self.n_hidden if reset else self.energy_.groups["s"].size - X.shape[1]
         return {"s": self._beside_hidden(X, n_hidden)}
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _refuse_values(self, unit: Unit, X: Any, name: str) -> None:
         hints = {
             "bernoulli": "Map {-1, 1} data by (X + 1) / 2, or use units='spin'.",
             "spin": "Map {0, 1} data by 2 * X - 1, or use units='bernoulli'.",
@@ -215,7 +216,7 @@ centered, n_threads, callbacks, verbose, random_state
                 f"given has shape {x.shape}; expected ({self.n_features_in_},) or (n_samples, "
                 f"{self.n_features_in_}), with NaN for the units to be drawn."
             )
-        self._check_support(self.energy_.groups["s"], x, "given")
+        x = self._check_support(self.energy_.groups["s"], x, "given")
         return super()._check_given({"s": self._beside_hidden(x, self._n_features_out)})
 
     # -- what is given as one dense table ------------------------------------------------------
@@ -407,3 +408,6 @@ centered, n_threads, callbacks, verbose, random_state
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = False
         return tags
+
+    def _observed_kinds(self) -> list[Any]:
+        return [self.units]

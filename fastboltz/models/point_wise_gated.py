@@ -27,7 +27,7 @@ from ..gibbs import Gibbs
 from ..mean_field import mean_field
 from ..objectives import LogLikelihood, Objective, PhaseState
 from ..terms import Params
-from ..training import Callback, Rows, Trainer
+from ..training import Callback, Trainer
 from ..units import Bernoulli, Categorical, Unit
 from ..validation import check_count, check_number, one_of
 from .base import (
@@ -813,6 +813,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._partial_fit_chunks(X, sample_weight)
             return self
@@ -836,8 +837,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
     def _check_rows_of(self, X: Any, *, reset: bool = False) -> Any:
         X = check_rows(self, X, reset=reset)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     # -- answers -------------------------------------------------------------------------------
 
@@ -957,11 +957,7 @@ class PointwiseGatedRBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, _Poin
         check_count("n_steps", n_steps, minimum=0)
         values: dict[str, np.ndarray] = {}
         if init is not None:
-            start = self._check_rows_of(init)
-            if start.shape[0] != n_samples:
-                raise ValueError(f"init has {start.shape[0]} rows; expected n_samples={n_samples}.")
-            shape = self.energy_.groups["v"].shape
-            values["v"] = Rows(start, shape, self._dtype).take(slice(None))
+            values["v"] = self._start_of_chains(self._check_rows_of(init), n_samples)
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
         sampler = self._sampler(method)
         # Hidden units first and visible ones last, so that a sweep ends at a visible vector.

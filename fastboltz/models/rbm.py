@@ -266,6 +266,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         -------
         self
         """
+        self._check_structure()
         if is_chunked(X):
             self._partial_fit_chunks(X, sample_weight)
             return self
@@ -324,8 +325,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         finite = "allow-nan" if allow_nan else True
         X = check_rows(self, X, reset=reset, dtype=precisions(X), ensure_all_finite=finite)
         unit = self._unit("visible", X.shape[1]) if reset else self.energy_.groups["v"]
-        self._check_support(unit, X)
-        return X
+        return self._check_support(unit, X)
 
     def _declare(self, data: Data) -> Energy:
         v = self._unit("visible", data["v"].shape[1])
@@ -606,9 +606,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         address = rng.Address.of(self._sampling_seed(random_state), "sample")
         values = {}
         if init is not None:
-            start = self._check_rows_of(init, reset=False)
-            if len(start) != n_samples:
-                raise ValueError(f"init has {len(start)} rows; expected n_samples={n_samples}.")
+            start = self._start_of_chains(self._check_rows_of(init, reset=False), n_samples)
             values["v"] = start
         elif (chains := self._chain_state()) is not None:
             values["v"] = chains.values["v"][np.arange(n_samples) % chains.n_chains]
@@ -626,14 +624,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
                     "given contains infinity; expected finite values, with NaN for the units to "
                     "be drawn."
                 )
-            unit.check_support("given", known)
-            clamp, values["v"] = ("v",), known
+            clamp, values["v"] = ("v",), self._check_support(unit, known, "given")
         sampler = self._sampler(method, clamp)
         shaped = {g: x.reshape(n_samples, *unit.shape) for g, x in values.items()}
         state = sampler.start(self.params_, n_samples, address, shaped)
         if init is not None and given is not None:
             free = np.isnan(shaped["v"])
-            np.copyto(state.values["v"], start.reshape(free.shape), where=free)  # of all levels
+            np.copyto(state.values["v"], start, where=free)  # of all levels
         # The hidden units follow from the visible ones: they are drawn first, and the visible
         # ones last, so that a sweep ends at a visible vector.
         sampler.blocks = [("h",), ("v",)]
@@ -887,17 +884,21 @@ class BernoulliRBM(RBM):
     def _weight_scale(self, energy: Energy) -> float:
         return 0.01
 
-    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> None:
+    def _check_support(self, unit: Unit, X: Any, name: str = "X") -> Any:
         try:
-            super()._check_support(unit, X, name)
+            return super()._check_support(unit, X, name)
         except ValueError as error:
             # scikit-learn's constructor has no `visible`.
             sentence = str(error).replace("use visible=", "use RBM with visible=")
             warnings.warn(f"{sentence} They are taken as they are.", UserWarning, stacklevel=4)
+            return X
 
     def _credible(self, log_probabilities: np.ndarray, groups: Iterable[str]) -> np.ndarray:
         # Rows that are no states, and were warned of, have no probabilities.
         return log_probabilities
+
+    def _observed_kinds(self) -> list[Any]:
+        return [None]  # values of all kinds are accepted, with a warning
 
     @classmethod
     def from_sklearn(cls, peer: Any) -> BernoulliRBM:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import _check_feature_names, check_array, check_is_fitted
 
 from .. import rng, threads
 from ..chunks import is_chunked, real_types
@@ -189,6 +189,9 @@ class RNNRBM(EnergyEstimator):
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns, where the sequences that were learnt from are data frames with names.
+        Other sequences must have the same, in the same order.
 
     Notes
     -----
@@ -422,9 +425,11 @@ class RNNRBM(EnergyEstimator):
                     f"{of_lengths}=None."
                 )
             X, counts = _joined(sequences, name)
+            tables = sequences if form == "list" else sequences[:1]
         else:
             X = _table(sequences, name)
             counts = np.array([len(X)])
+            tables = [sequences]
             if lengths is not None:
                 counts = _check_lengths(lengths, len(X), of_lengths, f"{name} {have}")
         if not reset:
@@ -436,8 +441,12 @@ class RNNRBM(EnergyEstimator):
                 )
         else:
             unit = self._unit("visible", X.shape[1])
-        self._check_support(unit, X, name)
-        return X, counts, form
+        for k, table in enumerate(tables):
+            # The names of columns, where there are some: those of the first sequence that is learnt
+            # from are the model's.
+            is_first = reset and k == 0 and name != "validation"
+            _check_feature_names(self, table, reset=is_first)
+        return self._check_support(unit, X, name), counts, form
 
     # -- fitting -------------------------------------------------------------------------------
 
@@ -504,6 +513,7 @@ class RNNRBM(EnergyEstimator):
         -------
         self
         """
+        self._check_structure()
         self._check_parameters()
         first = not hasattr(self, "params_")
         X, counts, _ = self._check_sequences(sequences, lengths, reset=first)
@@ -989,7 +999,9 @@ class RNNRBM(EnergyEstimator):
                 before, _ = self._states(X, counts)
                 self._ends(before, use=use, **options)
             return float(found.mean())
-        p = self.predict(X, counts, **options)
+        with threads.computing():
+            before, _ = self._states(X, counts)
+            p = self._means(before, betas, n_chains, random_state)
         if threshold is not None:
             p = (p > check_number("threshold", threshold)).astype(X.dtype)
         if kind == "frames":

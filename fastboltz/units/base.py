@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import rng
-from ..validation import check_count, support_error
+from ..validation import check_count, put_back, support_error
 
 #: A group's own parameters: name without the group's prefix -> array of the group's shape.
 Own = dict[str, np.ndarray]
@@ -42,6 +42,8 @@ class Unit(ABC):
     parameters: ClassVar[tuple[str, ...]] = ("bias",)
     #: How many of the last axes belong to one unit (1 for one-hot units).
     event_axes: ClassVar[int] = 0
+    #: The least and the largest value of a unit.
+    limits: ClassVar[tuple[float, float]] = (-math.inf, math.inf)
 
     shape: tuple[int, ...]
 
@@ -103,9 +105,17 @@ class Unit(ABC):
     def check_support(self, name: str, x: np.ndarray) -> None:  # noqa: B027 - reals take all
         """Raise a sentence if ``x`` holds values that units of this type cannot be given."""
 
+    def put_back(self, x: Any) -> Any:
+        """Rows, with values that rounding alone has put beyond `limits` put back to these."""
+        return put_back(x, *self.limits)
+
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         """Own parameters of independent units that have these moments (as far as they can)."""
         return {p: np.zeros(self.shape) for p in self.parameters}
+
+    def doubt(self, name: str, mean_square: np.ndarray) -> str | None:
+        """A sentence on data of these moments that units will not learn well from, or None."""
+        return None
 
     def reference_bias(self, own: Own, mean: np.ndarray) -> np.ndarray:
         """Bias at which independent units, with their other parameters as they are, have a mean."""

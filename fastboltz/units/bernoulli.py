@@ -27,6 +27,7 @@ class Bernoulli(Binary):
     """
 
     name = "bernoulli"
+    limits = (0, 1)
     spin = False
 
     def unit_cumulants(self, own: Own, field: Field) -> np.ndarray:
@@ -47,7 +48,7 @@ class Bernoulli(Binary):
         return np.array([0.0, 1.0])
 
     def check_support(self, name: str, x: np.ndarray) -> None:
-        check_range(name, x, 0, 1, "Bernoulli", "[0, 1]", into_unit_interval)
+        check_range(name, x, *self.limits, "Bernoulli", "[0, 1]", into_unit_interval)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         p = np.clip(mean, 1e-6, 1 - 1e-6)

@@ -7,6 +7,13 @@ from scipy.special import ndtri
 
 from .base import Field, Own, Unit, sum_units
 
+#: A column whose mean is more standard deviations from zero than the first number begins as if it
+#: were the second, with which updates at a constant rate are stable too.
+_FARTHEST_MEAN, _SAFE_MEAN = 30, 5
+#: Root mean square of a column beyond which learning is in doubt: an update of the field moves the
+#: mean by the variance times as much, so that the usual rates are too large.
+_LARGEST_VALUE = 20
+
 
 class Gaussian(Unit):
     r"""Real units with a learnt precision that cannot turn negative.
@@ -23,7 +30,9 @@ class Gaussian(Unit):
     Notes
     -----
     The bias and the field are natural parameters: for data of standard deviation s, the mean
-    moves by ``s**2`` for a change of one in the field.
+    moves by ``s**2`` for a change of one in the field. So the columns of data should have about
+    unit variance, and means that are not far from zero: standardise them. A column that hardly
+    varies beside its mean begins with a standard deviation of a fifth of that mean.
     """
 
     name = "gaussian"
@@ -59,8 +68,23 @@ class Gaussian(Unit):
         return {"bias": a / gamma, "log_precision": -0.5 * (a * a / gamma + 1)}
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
-        variance = np.maximum(mean_square - mean**2, 1e-6)
+        variance = mean_square - mean**2
+        # The mean is bias / precision, and learning changes both: where it is very many standard
+        # deviations from zero, as that of a column which hardly varies, it would be lost at the
+        # first update.
+        hardly_varies = variance < (mean / _FARTHEST_MEAN) ** 2
+        variance = np.where(hardly_varies, (mean / _SAFE_MEAN) ** 2, variance)
+        variance = np.maximum(variance, 1e-6)
         return {"bias": mean / variance, "log_precision": -np.log(variance)}
+
+    def doubt(self, name: str, mean_square: np.ndarray) -> str | None:
+        if not mean_square.size or (largest := mean_square.max() ** 0.5) <= _LARGEST_VALUE:
+            return None
+        return (
+            f"{name} has values that are too large for Gaussian units to learn well from: the root "
+            f"mean square of column {mean_square.argmax()} is {largest:.3g}, where one of about 1 "
+            f"is best. Standardise the columns (sklearn.preprocessing.StandardScaler)."
+        )
 
     def reference_bias(self, own: Own, mean: np.ndarray) -> np.ndarray:
         return mean * np.exp(own["log_precision"])

@@ -27,6 +27,7 @@ class ReLU(Unit):
     """
 
     name = "relu"
+    limits = (0, np.inf)
     parameters = ("bias", "log_precision")
 
     def base(self, own: Own, x: np.ndarray) -> np.ndarray:
@@ -67,7 +68,7 @@ class ReLU(Unit):
 
     def check_support(self, name: str, x: np.ndarray) -> None:
         hint = "Use visible='gaussian' for data of both signs."
-        check_range(name, x, 0, np.inf, "ReLU", "values >= 0", hint)
+        check_range(name, x, *self.limits, "ReLU", "values >= 0", hint)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         # A half-normal of the same second moment: exact for it, and always normalisable.

@@ -34,6 +34,7 @@ class UnitInterval(Unit):
     """
 
     name = "unit-interval"
+    limits = (0, 1)
 
     def base(self, own: Own, x: np.ndarray) -> np.ndarray:
         return -sum_units(own["bias"] * x)
@@ -71,7 +72,7 @@ class UnitInterval(Unit):
         return np.where(a > 0, 1 - x, x)
 
     def check_support(self, name: str, x: np.ndarray) -> None:
-        check_range(name, x, 0, 1, "UnitInterval", "[0, 1]", into_unit_interval)
+        check_range(name, x, *self.limits, "UnitInterval", "[0, 1]", into_unit_interval)
 
     def from_moments(self, mean: np.ndarray, mean_square: np.ndarray) -> Own:
         # The mean rises with the bias: halve an interval that holds it. Far out, it is
