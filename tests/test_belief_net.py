@@ -604,7 +604,7 @@ def test_penalties_are_on_the_weights_alone():
         (
             {"learning_rate": "slow"},
             ValueError,
-            "learning_rate must be one of 'auto'; got 'slow'.",
+            "learning_rate must be 'auto', a number > 0 or a schedule; got 'slow'.",
         ),
         (
             {"early_stopping": True, "validation_fraction": 0.999},

@@ -14,7 +14,7 @@ from fastboltz_ext import layers as kernels
 
 from .. import rng, threads
 from ..belief import METHODS, PAIRED, BeliefNet, BoundObjective
-from ..optimizers import Linear, Schedule, as_optimizer, as_schedule
+from ..optimizers import RATES, Linear, Schedule, as_optimizer, as_schedule
 from ..training import BestScore, Callback, Rows, Trainer
 from ..units import Bernoulli, Unit
 from ..validation import check_count, check_flag, check_number, one_of, too_many_states
@@ -345,7 +345,7 @@ class SigmoidBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Tr
     def _schedule(self) -> Schedule:
         if not isinstance(self.learning_rate, str):
             return as_schedule(self.learning_rate)
-        one_of("learning_rate", self.learning_rate, ("auto",))
+        one_of("learning_rate", self.learning_rate, ("auto",), RATES)
         return Linear(0.25 * as_optimizer(self.optimizer).rate_factor)
 
     def _trainer(self) -> Trainer:
