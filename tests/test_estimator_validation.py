@@ -277,6 +277,9 @@ def test_bits_are_not_taken_for_spins_of_unknown_sign(kind):
         fb.GatedRBM(2, visible="spin").fit(2 * _bits() - 1, _bits())
 
 
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 def test_a_gaussian_takes_every_finite_value():
     X = np.array([[-1e4, 3.0], [1e4, 2.0]])
     assert np.isfinite(

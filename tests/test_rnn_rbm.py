@@ -391,10 +391,15 @@ def test_a_model_goes_on_with_the_network_that_it_has():
     rnn.set_params(recurrent="gru")
     for key, x in rnn.gradient(data).items():
         np.testing.assert_array_equal(x, expected[key])
-    assert isinstance(rnn.partial_fit(data).recurrent_, Tanh)
+    with pytest.raises(ValueError, match="begun with recurrent='tanh', but now it is 'gru'"):
+        rnn.partial_fit(data)
+    assert isinstance(rnn.recurrent_, Tanh)
     assert isinstance(rnn.fit(data).recurrent_, GRU)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:group .* has values that are too large for Gaussian:UserWarning"
+)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_training_that_leaves_the_numbers_says_so():
     data = [100 * np.random.default_rng(0).standard_normal((30, 3))]
