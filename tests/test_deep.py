@@ -668,8 +668,8 @@ def test_a_network_that_was_given_other_units_does_not_learn_on():
         with pytest.raises(ValueError, match="^" + re.escape(sentence)):
             network.partial_fit(X)
         network.set_params(**{name: then}).partial_fit(X)
-    with pytest.raises(TypeError, match="call the method for each chunk"):
-        network.partial_fit(iter([X]))
+    with pytest.raises(TypeError, match="an iterator of chunks"):
+        network.transform(iter([X]))
 
 
 def test_the_history_of_a_network_is_that_of_its_rbms_one_after_the_other():

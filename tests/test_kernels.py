@@ -45,7 +45,9 @@ def _call_all(how):
         ["sh", str(SCRIPT), how], env=environment, capture_output=True, text=True, timeout=1200
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("clean: averages philox layers recurrent updates site_gibbs packed")
+    assert done.stdout.startswith(
+        "clean: averages philox layers recurrent updates site_gibbs packed"
+    )
     return done.stdout
 
 

@@ -820,7 +820,7 @@ def test_models_that_cannot_are_named(rbm, gated, rnn, X):
     with pytest.raises(TypeError, match=r"RBM draws no samples of a class; expected a classifier"):
         ClassSamplesDisplay.from_estimator(rbm, image_shape=SHAPE)
     deep = fb.DeepBeliefNetwork((3, 2), n_iter=1).fit(X)
-    with pytest.raises(TypeError, match=r"DeepBeliefNetwork has no history_; .*model.rbms_\[0\]"):
+    with pytest.raises(TypeError, match=r"layers one after another; .*model.rbms_\[0\]"):
         HistoryDisplay.from_estimator(deep)
     with pytest.raises(TypeError, match=r"BernoulliRBM has no history_; .*, such as RBM.$"):
         HistoryDisplay.from_estimator(SklearnRBM(2, n_iter=1).fit(X))

@@ -663,8 +663,9 @@ centered, n_threads, callbacks, verbose, random_state
 
         Parameters
         ----------
-        X : array-like or CSR matrix of shape (n_samples, n_features)
-            More than fit into memory are learnt from some at a time, each call with others.
+        X : array-like or CSR matrix of shape (n_samples, n_features), or function
+            A function that returns an iterator of chunks, as in `RBM`, is read once for each RBM,
+            and once more for each in the first call.
         y : ignored
         sample_weight : array-like of shape (n_samples,), optional
 
@@ -678,7 +679,7 @@ centered, n_threads, callbacks, verbose, random_state
         rbms = [] if is_first else [copy.copy(rbm) for rbm in self.rbms_]
         if not is_first:
             self._check_structure(layers)
-        x = self._check_rows(X, reset=is_first)
+        x = X if is_chunked(X) else self._check_rows(X, reset=is_first)
         seed = rng.seed_from(self.random_state) if is_first else self._seed
         for k, n in enumerate(layers):
             if is_first:
@@ -690,6 +691,8 @@ centered, n_threads, callbacks, verbose, random_state
                 x = _features(rbms[k], x)
         self.rbms_ = rbms
         if is_first:
+            if is_chunked(X):
+                take_names(self, rbms[0])
             self._seed = seed
             self._draws = np.random.default_rng(seed)
         return self

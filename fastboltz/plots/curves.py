@@ -241,10 +241,13 @@ def _recorded(estimator: Any) -> tuple[list[int], dict[str, list[float]]]:
     kind = type(estimator).__name__
     history = getattr(estimator, "history_", None)
     if history is None:
-        layers = " Its layers have: give one of them, such as model.rbms_[0]."
         raise TypeError(
             f"{kind} has no history_; expected a model that records its training, such as RBM."
-            + (layers if hasattr(estimator, "rbms_") else "")
+        )
+    if "layer" in history:
+        raise TypeError(
+            f"history_ of this {kind} is that of its layers one after another; give one of them, "
+            f"such as model.rbms_[0]."
         )
     epochs = history.get("epoch", [])
     if not epochs:
