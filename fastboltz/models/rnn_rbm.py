@@ -189,7 +189,7 @@ class RNNRBM(EnergyEstimator):
     n_iter_ : int
         Epochs made.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the columns, where the sequences that were learnt from are data frames with names.
         Other sequences must have the same, in the same order.
 
