@@ -25,8 +25,10 @@ MOST = 1024
 
 _lock = threading.Lock()
 _depth = 0
-_limiter: Any = None
-_controller: Any = None
+#: The process's BLAS libraries, once they were looked for, and the threads that each had before it
+#: was held at one.
+_blas: list[Any] | None = None
+_threads_before: list[int] = []
 #: Whether this process may have used several threads, and whether it was forked from one that had:
 #: threads do not come along, and OpenMP would wait for them without end.
 _has_worked = False
@@ -35,8 +37,8 @@ _is_orphan = False
 
 def _begin_after_fork() -> None:
     """What a forked process starts with: one thread, and no other one's locks."""
-    global _lock, _depth, _limiter, _is_orphan
-    _lock, _depth, _limiter = threading.Lock(), 0, None
+    global _lock, _depth, _is_orphan
+    _lock, _depth = threading.Lock(), 0
     _is_orphan |= _has_worked
 
 
@@ -89,16 +91,17 @@ def computing() -> Iterator[None]:
     """
     from fastboltz_ext import memory
 
-    global _depth, _limiter, _controller
+    global _depth, _blas, _threads_before
     with _lock:
         if _depth == 0:
-            if _controller is None:
+            if _blas is None:
                 import scipy.linalg  # noqa: F401  (its BLAS must be loaded to be found)
                 from threadpoolctl import ThreadpoolController
 
-                _controller = ThreadpoolController()
-            _limiter = _controller.limit(limits=1, user_api="blas")
-            _limiter.__enter__()
+                _blas = ThreadpoolController().select(user_api="blas").lib_controllers
+            _threads_before = [library.num_threads for library in _blas]
+            for library in _blas:
+                library.set_num_threads(1)
         _depth += 1
     try:
         with memory.Recycled():
@@ -107,5 +110,6 @@ def computing() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                _limiter.__exit__(None, None, None)
-                _limiter = None
+                assert _blas is not None
+                for library, n in zip(_blas, _threads_before, strict=True):
+                    library.set_num_threads(n)

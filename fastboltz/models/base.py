@@ -8,6 +8,7 @@ observed groups to `_fit`. All between the two is here.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -132,9 +133,8 @@ def _is_plain(model: Any, X: Any) -> bool:
         or hasattr(model, "feature_names_in_")
     ):
         return False
-    with np.errstate(over="ignore", invalid="ignore"):
-        # Where a sum is not finite, scikit-learn finds out why.
-        return bool(np.isfinite(np.add.reduce(X, axis=None)))
+    # Where an end is infinite or NaN, scikit-learn finds out why.
+    return math.isfinite(X.max(initial=0)) and math.isfinite(X.min(initial=0))
 
 
 def unchanged_if_refused(method: _Learning) -> _Learning:
@@ -231,12 +231,12 @@ class TrainedEstimator(SavedEstimator, BaseEstimator):
         """Raise a sentence if a model that is to learn on was given another structure meanwhile."""
         if "params_" not in vars(self):
             return
-        now = self._structure()
         # A model of an older file does not know what it was begun with.
         for name, then in getattr(self, "_begun_with", {}).items():
-            if not is_same(name, then, now[name]):
+            now = getattr(self, name)
+            if now is not then and not is_same(name, then, now):
                 raise ValueError(
-                    f"the model was begun with {name}={then!r}, but now it is {now[name]!r}; "
+                    f"the model was begun with {name}={then!r}, but now it is {now!r}; "
                     f"partial_fit goes on with the units and the parameters that there are. Set it "
                     f"back, or begin anew with fit."
                 )
