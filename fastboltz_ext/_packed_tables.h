@@ -168,9 +168,14 @@ FB_UNUSED static ptrdiff_t packed_layer_scratch(ptrdiff_t n_in, ptrdiff_t n_grou
 FB_INLINE void packed_fetch(const float *w, ptrdiff_t k_step, ptrdiff_t c_step, ptrdiff_t n_in,
                             ptrdiff_t columns)
 {
-    if (c_step == 1)
+    if (c_step == 1) {
+        const float *end = w + PACKED_PANEL - 1;
+        /* every second panel is in the lines of the one before */
+        if (k_step % 16 == 0 && ((uintptr_t)end & 63) >= 4 * PACKED_PANEL)
+            return;
         for (ptrdiff_t k = 0; k < n_in; k++)
-            __builtin_prefetch(w + k * k_step, 0, 2);
+            __builtin_prefetch(end + k * k_step, 0, 2);
+    }
     else
         for (ptrdiff_t c = 0; c < columns && c < PACKED_PANEL; c++)
             for (ptrdiff_t k = 0; k < n_in; k += 16)
@@ -490,31 +495,51 @@ FB_AVX512 FB_UNUSED static int32_t packed_panel_values_avx512(
         *c_step = stride;
         for (ptrdiff_t c = 0; c < PACKED_PANEL; c++) {
             const float *from = w->w + (first + c) * w->c_step;
+            int32_t *to = values + c * stride;
+            const ptrdiff_t whole = c < columns ? n / 16 * 16 : 0;
             __m512i total = _mm512_setzero_si512();
-            for (ptrdiff_t k = 0; k < stride; k += 16) {
-                ptrdiff_t m = c < columns ? n - k : 0;
-                m = m < 0 ? 0 : m > 16 ? 16 : m;
-                const __m512 x = _mm512_maskz_loadu_ps((__mmask16)((1u << m) - 1), from + k);
-                const __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(x, one));
+            for (ptrdiff_t k = 0; k < whole; k += 16) {
+                const __m512i i =
+                    _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_loadu_ps(from + k), one));
                 total = _mm512_add_epi32(total, i);
-                _mm512_store_si512(values + c * stride + k, i);
+                _mm512_store_si512(to + k, i);
+            }
+            for (ptrdiff_t k = whole; k < stride; k += 16) {
+                const ptrdiff_t m = c < columns && n > k ? n - k : 0;
+                const __mmask16 there = (__mmask16)(m < 16 ? (1u << m) - 1 : 0xFFFF);
+                const __m512i i = _mm512_cvtps_epi32(
+                    _mm512_mul_ps(_mm512_maskz_loadu_ps(there, from + k), one));
+                total = _mm512_add_epi32(total, i);
+                _mm512_store_si512(to + k, i);
             }
             sums[c] = (int32_t)((uint32_t)_mm512_reduce_add_epi32(total) << up);
         }
         return 0;
     }
-    const __mmask8 mask = (__mmask8)((1u << columns) - 1);
-    __m256i total = _mm256_setzero_si256();
+    /* Columns are contiguous: two inputs in a register. */
     *k_step = PACKED_PANEL;
     *c_step = 1;
-    for (ptrdiff_t k = 0; k < n; k++) {
-        const __m256 x = _mm256_maskz_loadu_ps(mask, w->w + k * w->k_step + first);
-        const __m256i i = _mm256_cvtps_epi32(_mm256_mul_ps(x, _mm512_castps512_ps256(one)));
-        total = _mm256_add_epi32(total, i);
-        _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), i);
+    const __mmask16 one_input = (__mmask16)((1u << columns) - 1);
+    const ptrdiff_t step = w->k_step;
+    const float *from = w->w + first;
+    __m512i both = _mm512_setzero_si512();
+    ptrdiff_t k = 0;
+    for (; k + 1 < n; k += 2, from += 2 * step) {
+        const __m512i i = _mm512_cvtps_epi32(_mm512_mul_ps(
+            _mm512_insertf32x8(_mm512_maskz_loadu_ps(one_input, from),
+                               _mm256_maskz_loadu_ps((__mmask8)one_input, from + step), 1),
+            one));
+        both = _mm512_add_epi32(both, i);
+        _mm512_store_si512(values + k * PACKED_PANEL, i);
     }
-    for (ptrdiff_t k = n; k < n + 6; k++)
-        _mm256_store_si256((__m256i *)(values + k * PACKED_PANEL), _mm256_setzero_si256());
+    for (; k < n + 6; k += 2) { /* one input may be left over; behind it are zeros */
+        const __m512i i = _mm512_cvtps_epi32(
+            _mm512_mul_ps(_mm512_maskz_loadu_ps(k < n ? one_input : 0, from), one));
+        both = _mm512_add_epi32(both, i);
+        _mm512_store_si512(values + k * PACKED_PANEL, i);
+    }
+    const __m256i total = _mm256_add_epi32(_mm512_castsi512_si256(both),
+                                           _mm512_extracti64x4_epi64(both, 1));
     _mm256_storeu_si256((__m256i *)sums, _mm256_sll_epi32(total, _mm_cvtsi32_si128(up)));
     return 0;
 }
