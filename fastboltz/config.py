@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import sys
 from typing import Any
@@ -28,7 +27,7 @@ def config() -> dict[str, Any]:
     import scipy.linalg
     from threadpoolctl import threadpool_info
 
-    from fastboltz_ext import layers, packed, site_gibbs
+    from fastboltz_ext import layers, packed, processor, site_gibbs
 
     from . import __version__
 
@@ -40,7 +39,7 @@ def config() -> dict[str, Any]:
         "machine": platform.machine(),
         "openmp": layers.has_openmp(),
         "kernel": packed.kernel(),
-        "kernels": [name for name in packed.kernels() if not name.endswith(" tables")],
+        "kernels": processor.kernels(),
         "site_kernel": site_gibbs.kernel(),
         "n_threads": threads.resolve(None),
         "blas": [
@@ -53,9 +52,11 @@ def config() -> dict[str, Any]:
 
 def show_config() -> None:
     """Print `config`: what to send along with a report of a fault or of a speed."""
+    from fastboltz_ext import processor
+
     c = config()
     yes = {True: "yes", False: "no"}
-    forced = os.environ.get("FASTBOLTZ_KERNEL")
+    forced = processor.asked()
     why = f" (FASTBOLTZ_KERNEL={forced})" if forced else ""
     lines = [
         f"fastboltz {c['fastboltz']}, Python {c['python']}, NumPy {c['numpy']}, SciPy {c['scipy']}",

@@ -10,9 +10,6 @@
 
 #include "_philox_lanes.h"
 
-/* Instruction sets, in the order of preference. */
-enum { AVERAGES_ANY, AVERAGES_AVX2, AVERAGES_AVX512 };
-
 /* Ties that are broken together. */
 #define AVERAGES_TIES 64
 /* Rows that are drawn before ties are looked at: so few that a byte counts the ones of all. */
@@ -29,11 +26,6 @@ typedef struct {
     int n_ties;
     uint32_t tied_unit[AVERAGES_TIES], tied_row[AVERAGES_TIES];
 } averages_draw;
-
-FB_INLINE int averages_level(void)
-{
-    return fb_has_avx512() ? AVERAGES_AVX512 : fb_has_avx2() ? AVERAGES_AVX2 : AVERAGES_ANY;
-}
 
 /* A threshold of 2^32 ties with the highest byte, and then all of its words are below. */
 FB_INLINE uint8_t averages_upper(const averages_draw *draw, ptrdiff_t unit)
@@ -230,9 +222,9 @@ FB_UNUSED static void averages_ones(const uint64_t *address, int64_t first, int6
     memset(draw.tied_unit, 0, sizeof draw.tied_unit);
     memset(draw.tied_row, 0, sizeof draw.tied_row);
 #if FB_X86
-    if (level == AVERAGES_AVX512)
+    if (level == FB_LEVEL_AVX512)
         averages_ones_avx512(&draw);
-    else if (level == AVERAGES_AVX2)
+    else if (level == FB_LEVEL_AVX2)
         averages_ones_avx2(&draw);
     else
 #endif

@@ -25,9 +25,6 @@
 #include "_philox_lanes.h"
 #include "_x86.h"
 
-/* Instruction sets, in the order of preference. */
-enum { PACKED_ANY, PACKED_AVX2, PACKED_AVX512 };
-
 /* Weights count in units of 2^-20; a field of up to 2^11 in absolute value fits. */
 #define PACKED_SHIFT 20
 #define PACKED_LIMIT ((int64_t)2000 << PACKED_SHIFT)

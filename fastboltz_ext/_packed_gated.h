@@ -448,7 +448,7 @@ FB_AVX2 FB_UNUSED static void packed_gated_tables(const packed_gated *p, ptrdiff
                 const int32_t *total = all + c * PACKED_PANEL;
                 const int wide = c + 1 < panels;
                 float *to = sum + c / 2 * two;
-                if (wide && level == PACKED_AVX512) {
+                if (wide && level == FB_LEVEL_AVX512) {
                     (ones ? packed_gated_ones_512 : packed_gated_fives_512)(
                         &part, &open, p->n_in, own, total, p->spin, room, so_far, &ahead, to);
                     continue;

@@ -54,8 +54,8 @@ typedef struct {
     uint64_t seed;
     uint32_t positive_stream, visible_stream, hidden_stream;
     int n_threads;
-    int level;      /* instruction set: PACKED_ANY, PACKED_AVX2 or PACKED_AVX512 */
-    int by_rows;    /* products as in _packed_rows.h: always so with PACKED_ANY */
+    int level;      /* instruction set: FB_LEVEL_ANY, FB_LEVEL_AVX2 or FB_LEVEL_AVX512 */
+    int by_rows;    /* products as in _packed_rows.h: always so with FB_LEVEL_ANY */
     /* sizes of the buffers */
     ptrdiff_t max_rows, n_chains;
     /* One process of several: the integers that are added up over all, and the numbers of its first
@@ -338,8 +338,8 @@ FB_UNUSED static void packed_fields_of_rows(packed_pair *q, ptrdiff_t n_rows, pt
                 w_step = columns;
             }
 #if FB_X86
-            (q->level == PACKED_AVX512 ? packed_dense_fields_avx512
-             : q->level == PACKED_AVX2 ? packed_dense_fields_avx2
+            (q->level == FB_LEVEL_AVX512 ? packed_dense_fields_avx512
+             : q->level == FB_LEVEL_AVX2 ? packed_dense_fields_avx2
                                        : packed_dense_fields)(
 #else
             packed_dense_fields(
@@ -782,7 +782,7 @@ FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
     const int is_up = w->n_in == q->n_visible && w->k_step == 1;
 #if FB_X86
     if (!q->by_rows) {
-        if (q->level == PACKED_AVX512)
+        if (q->level == FB_LEVEL_AVX512)
             packed_layer_avx512(sets, n_sets, w, begin, end, q->scratch[t]);
         else
             packed_layer_avx2(sets, n_sets, w, begin, end, q->scratch[t]);
@@ -815,13 +815,13 @@ FB_UNUSED static void packed_pair_sums(packed_pair *q, const packed_step *step, 
 {
 #if FB_X86
     if (!q->by_rows) {
-        if (q->level == PACKED_AVX512)
+        if (q->level == FB_LEVEL_AVX512)
             packed_update_tables_avx512(q, step, n0, n1, t, T);
         else
             packed_update_tables_avx2(q, step, n0, n1, t, T);
         return;
     }
-    if (q->level == PACKED_AVX512) {
+    if (q->level == FB_LEVEL_AVX512) {
         packed_update_rows_avx512(q, step, n0, n1, t, T);
         return;
     }

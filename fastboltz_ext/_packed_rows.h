@@ -241,7 +241,7 @@ FB_UNUSED static void packed_integers(const packed_weights *w, ptrdiff_t begin, 
                                       int32_t *wi, int32_t *all, int level)
 {
 #if FB_X86
-    if (level == PACKED_AVX512) {
+    if (level == FB_LEVEL_AVX512) {
         packed_integers_avx512(w, begin, end, wi, all);
         return;
     }
@@ -628,7 +628,7 @@ FB_UNUSED static void packed_layer_rows(const uint32_t *x, const float *fields, 
                                         const int32_t *all, int level)
 {
 #if FB_X86
-    if (level == PACKED_AVX512) {
+    if (level == FB_LEVEL_AVX512) {
         packed_layer_rows_avx512(x, fields, n_rows, w, o, begin, end, wi, all);
         return;
     }

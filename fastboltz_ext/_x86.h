@@ -24,6 +24,9 @@
 #define FB_X86 0
 #endif
 
+/* Instruction sets that code is written for, the best last. */
+enum { FB_LEVEL_ANY, FB_LEVEL_AVX2, FB_LEVEL_AVX512 };
+
 /* The line of the cache that an address lies in, to be written to: it comes from the core that has it,
  * and no other core keeps it. Stores take their turns, so without this each would wait for the one
  * before it. */
@@ -61,6 +64,12 @@ FB_INLINE int fb_has_avx512(void)
 #else
     return 0;
 #endif
+}
+
+/* The best that the processor has. */
+FB_INLINE int fb_level(void)
+{
+    return fb_has_avx512() ? FB_LEVEL_AVX512 : fb_has_avx2() ? FB_LEVEL_AVX2 : FB_LEVEL_ANY;
 }
 
 #endif

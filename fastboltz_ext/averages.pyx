@@ -7,12 +7,11 @@ of the unit's word in another stream: the probability is threshold / 2**32.
 Loops around a user's cost are compiled by Numba and call these functions by their addresses.
 """
 
-import os
-
 cimport numpy as cnp
 import numpy as np
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
+from fastboltz_ext import processor
 from fastboltz_ext._arrays cimport (
     check_address_range, check_shape1, check_shape2, check_typed, word32
 )
@@ -21,10 +20,9 @@ cnp.import_array()
 
 
 cdef extern from "_averages.h" nogil:
-    int AVERAGES_ANY
-    int AVERAGES_AVX2
-    int AVERAGES_AVX512
-    int averages_level()
+    int FB_LEVEL_ANY
+    int FB_LEVEL_AVX2
+    int FB_LEVEL_AVX512
     void averages_ones(const uint64_t* address, int64_t first, int64_t lower,
                        const uint64_t* thresholds, int64_t n_units, int64_t n_rows, uint8_t* out,
                        int64_t stride, double* counts, int64_t level)
@@ -33,22 +31,12 @@ cdef extern from "_averages.h" nogil:
                       int64_t counted, double* sums, int64_t step)
 
 
-LEVELS = {"portable": AVERAGES_ANY, "avx2": AVERAGES_AVX2, "avx512": AVERAGES_AVX512}
-# FASTBOLTZ_KERNEL holds a name of fastboltz_ext.packed, which says so where it is none.
-cdef int64_t best = min(
-    averages_level(),
-    LEVELS.get(os.environ.get("FASTBOLTZ_KERNEL", "").removesuffix(" tables"), AVERAGES_AVX512),
-)
+cdef int64_t best = processor.chosen()
 
 addresses = np.array(
     [<size_t>&averages_ones, <size_t>&averages_widen, <size_t>&averages_add, best],
     dtype=np.uint64,
 )
-
-
-def kernels():
-    """Names that `ones` accepts on this processor, the fastest first."""
-    return [name for name, level in reversed(LEVELS.items()) if level <= averages_level()]
 
 
 def ones(address, first, lower, thresholds, out, *, kernel=None):
@@ -68,7 +56,7 @@ def ones(address, first, lower, thresholds, out, *, kernel=None):
         Element (r, u) becomes 0 or 1. n_bytes is the next multiple of 16; what is past the last
         unit has no meaning.
     kernel : str or None
-        Which code, one of `kernels`; by default the fastest, or what FASTBOLTZ_KERNEL says. Results
+        Which code, one of `processor.kernels`; by default the fastest, or what FASTBOLTZ_KERNEL says. Results
         are the same bytes.
     """
     check_typed(address, "address", 1, False, cnp.NPY_UINT64)
@@ -80,9 +68,11 @@ def ones(address, first, lower, thresholds, out, *, kernel=None):
     check_shape2(out, "out", n_rows, n_bytes)
     cdef uint32_t row = word32(first, "first"), stream = word32(lower, "lower")
     check_address_range(row, n_rows, 0, 1, n_units)
-    if kernel is not None and kernel not in kernels():
-        raise ValueError(f"kernel is {kernel!r}; this processor has {', '.join(kernels())}.")
-    cdef int64_t level = best if kernel is None else LEVELS[kernel]
+    if kernel is not None and kernel not in processor.kernels():
+        raise ValueError(
+            f"kernel is {kernel!r}; this processor has {', '.join(processor.kernels())}."
+        )
+    cdef int64_t level = best if kernel is None else processor.LEVELS[kernel]
     cdef const uint64_t* words = <uint64_t*>cnp.PyArray_DATA(address)
     cdef const uint64_t* ends = <uint64_t*>cnp.PyArray_DATA(thresholds)
     cdef uint8_t* to = <uint8_t*>cnp.PyArray_DATA(out)

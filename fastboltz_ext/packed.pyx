@@ -7,7 +7,6 @@ absolute weights of every unit sum to less than 2000).
 """
 
 import math
-import os
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from libc.stdlib cimport free
 from libc.string cimport memset
 from scipy.linalg.cython_blas cimport sgemm
 
+from fastboltz_ext import processor
 from fastboltz_ext._arrays cimport (
     check_address_range, check_apart, check_shape1, check_shape2, check_threads, check_typed,
     real_type, word32, word64
@@ -29,16 +29,6 @@ cnp.import_array()
 
 cdef extern from "_packed_loop.h" nogil:
     """
-    /* The best instruction set that the processor has. */
-    static int packed_best_level(void)
-    {
-        if (fb_has_avx512())
-            return PACKED_AVX512;
-        if (fb_has_avx2())
-            return PACKED_AVX2;
-        return PACKED_ANY;
-    }
-
     /* One layer on its own, in a parallel region of its own. */
     static void packed_one_product(const packed_product *p, int by_rows, int level,
                                    int32_t *memory, ptrdiff_t scratch, int n_threads)
@@ -58,13 +48,13 @@ cdef extern from "_packed_loop.h" nogil:
             int32_t *mine = memory + t * scratch;
     #if FB_X86
             if (!by_rows) {
-                if (level == PACKED_AVX512)
+                if (level == FB_LEVEL_AVX512)
                     packed_product_tables_avx512(p, begin, end, mine);
                 else
                     packed_product_tables_avx2(p, begin, end, mine);
                 continue;
             }
-            if (level == PACKED_AVX512) {
+            if (level == FB_LEVEL_AVX512) {
                 packed_product_avx512(p, begin, end, mine);
                 continue;
             }
@@ -88,7 +78,7 @@ cdef extern from "_packed_loop.h" nogil:
     #if FB_X86
             if (!by_rows) {
                 const packed_rows rows = {x, n_rows, o};
-                if (level == PACKED_AVX512)
+                if (level == FB_LEVEL_AVX512)
                     packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
                 else
                     packed_layer_avx2(&rows, 1, w, begin, end, memory + t * scratch);
@@ -205,10 +195,9 @@ cdef extern from "_packed_loop.h" nogil:
     void packed_one_product(const packed_product* p, int by_rows, int level, int32_t* memory,
                             ptrdiff_t scratch, int n_threads)
     int PACKED_PANEL
-    int packed_best_level()
-    int PACKED_ANY
-    int PACKED_AVX2
-    int PACKED_AVX512
+    int FB_LEVEL_ANY
+    int FB_LEVEL_AVX2
+    int FB_LEVEL_AVX512
     ptrdiff_t packed_groups(ptrdiff_t n)
     ptrdiff_t packed_words(ptrdiff_t n)
     ptrdiff_t packed_panels(ptrdiff_t n)
@@ -270,16 +259,14 @@ cdef Py_ssize_t rows_of_a_piece(double row_cost, int n_threads) noexcept:
     return 32 * <Py_ssize_t>max(min(PIECE * n_threads / max(row_cost, 1.0), 2e9) / 32, 1.0)
 
 
-LEVELS = {"portable": PACKED_ANY, "avx2": PACKED_AVX2, "avx512": PACKED_AVX512}
-
 # The instruction set in use.
-cdef int level = packed_best_level()
+cdef int level = processor.chosen()
 
 
 cdef bint is_sparse(Bits x):
     """With AVX-512 and many rows, whether so few bits are ones that the rows of the weights that
     they choose are added up. The code for AVX2 decides by itself (_packed_lists.h)."""
-    if level != PACKED_AVX512 or packed_only_tables or x.n_rows < MANY_ROWS:
+    if level != FB_LEVEL_AVX512 or packed_only_tables or x.n_rows < MANY_ROWS:
         return False
     cdef double size = <double>x.n_rows * <double>x.n_units
     return packed_ones(<const uint32_t*>cnp.PyArray_DATA(x.words), x.words.size) < SPARSE * size
@@ -288,19 +275,16 @@ cdef bint is_sparse(Bits x):
 cdef bint goes_by_rows(Py_ssize_t n):
     """Whether rows of weights are added up rather than looked up in tables: on portable code, and
     with AVX-512 where few rows would not pay for the tables. Results are the same."""
-    if level == PACKED_AVX512:
+    if level == FB_LEVEL_AVX512:
         return n <= FEW_ROWS and not packed_only_tables
-    return level == PACKED_ANY
+    return level == FB_LEVEL_ANY
 
 
 def kernels():
     """Names that `kernel` accepts on this processor, the fastest first."""
     names = []
-    for name, needed in reversed(LEVELS.items()):
-        if needed <= packed_best_level():
-            names.append(name)
-            if needed != PACKED_ANY:
-                names.append(f"{name} tables")
+    for name in processor.kernels():
+        names += [name] if name == "portable" else [name, f"{name} tables"]
     return names
 
 
@@ -326,15 +310,15 @@ def kernel(name=None):
                 f"kernel {name!r} is not one that this processor can run; expected one of "
                 f"{kernels()}."
             )
-        level = LEVELS[name.removesuffix(" tables")]
+        level = processor.LEVELS[name.removesuffix(" tables")]
         packed_only_tables = name.endswith(" tables")
-    (current,) = (name for name, at in LEVELS.items() if at == level)
+    (current,) = (name for name, at in processor.LEVELS.items() if at == level)
     return f"{current} tables" if packed_only_tables else current
 
 
-if os.environ.get("FASTBOLTZ_KERNEL"):
+if processor.asked():
     try:
-        kernel(os.environ["FASTBOLTZ_KERNEL"])
+        kernel(processor.asked())
     except ValueError as error:
         raise ValueError(f"FASTBOLTZ_KERNEL: {error} Or leave it unset.") from None
 
@@ -758,7 +742,7 @@ def gated(Bits x, gate, w, out, *, int n_threads=1):
     p.out = <float*>cnp.PyArray_DATA(out)
     if <double>n * <double>p.n_in * <double>n_out * <double>n_gates < TINY:
         n_threads = 1
-    cdef bint by_rows = level == PACKED_ANY  # lists of ones are as good with few rows
+    cdef bint by_rows = level == FB_LEVEL_ANY  # lists of ones are as good with few rows
     cdef Py_ssize_t padded = (n_out + 15) // 16 * 16
     cdef Py_ssize_t share = (packed_panels(n_out) + n_threads - 1) // n_threads
     cdef Py_ssize_t scratch = (packed_gated_scratch(p.n_in, n, share) + 15) // 16 * 16

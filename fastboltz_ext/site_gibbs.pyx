@@ -19,10 +19,9 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stddef cimport ptrdiff_t
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-import os
-
 import numpy as np
 
+from fastboltz_ext import processor
 from fastboltz_ext._arrays cimport (
     check_address_range, check_apart, check_plain, check_shape1, check_shape2, check_threads,
     check_typed, real_type, word32, word64, wrong_shape
@@ -83,7 +82,7 @@ cdef extern from "_site_core.h" nogil:
     int SITE_PORTABLE
     int SITE_AVX512
     int SITE_LANES
-    int fb_has_avx512()
+    int FB_LEVEL_AVX512
     void site_plan_free(site_plan* plan)
     int lanes_plan_f32(site_plan* plan, const float* field, const float* weights,
                        ptrdiff_t n_edges, const int64_t* edge_offsets, const int64_t* edge_units,
@@ -111,10 +110,7 @@ cdef Py_ssize_t FEW = 4
 
 _KERNELS = {"scalar": SITE_SCALAR, "portable": SITE_PORTABLE, "avx512": SITE_AVX512}
 
-# FASTBOLTZ_KERNEL holds a name of fastboltz_ext.packed, which says so where it is none.
-cdef int chosen = SITE_PORTABLE
-if fb_has_avx512() and os.environ.get("FASTBOLTZ_KERNEL", "") in ("", "avx512", "avx512 tables"):
-    chosen = SITE_AVX512
+cdef int chosen = SITE_AVX512 if processor.chosen() == FB_LEVEL_AVX512 else SITE_PORTABLE
 
 
 def kernel(name=None):
@@ -138,7 +134,7 @@ def kernel(name=None):
             raise ValueError(
                 f"kernel {name!r} does not exist; expected 'avx512', 'portable' or 'scalar'."
             )
-        if name == "avx512" and not fb_has_avx512():
+        if name == "avx512" and name not in processor.kernels():
             raise ValueError("this processor has no AVX-512; use 'portable'.")
         chosen = _KERNELS[name]
     return next(key for key, number in _KERNELS.items() if number == chosen)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import fastboltz_ext
-from fastboltz_ext import averages, layers, packed, philox, recurrent, site_gibbs, updates
+from fastboltz_ext import averages, layers, packed, philox, processor, recurrent, site_gibbs, updates
 
 SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129, 145)
 FEW = (1, 7, 17, 33, 66)
@@ -54,7 +54,7 @@ def drive_averages():
         thresholds[::2] &= np.uint64(0x03FFFFFF)
         thresholds[m // 2] = 2**32
         results = []
-        for kernel in averages.kernels():
+        for kernel in processor.kernels():
             out = np.empty((n, (m + 15) // 16 * 16), dtype=np.uint8)
             averages.ones(address, ADDRESS["row0"], 9, thresholds, out, kernel=kernel)
             results.append(out[:, :m].tobytes())
