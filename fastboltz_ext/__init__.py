@@ -7,7 +7,7 @@
 ``layers``
     Products, draws and free-energy sums of a layer, fused where that saves a pass over memory.
 ``packed``
-    Binary units, a bit each: products by table look-up, layers, whole trainings of a pair of groups.
+    Binary units, a bit each: products by table look-up, layers, trainings of a pair of groups.
 ``averages``
     Draws and sums of averages of a cost over samples.
 ``recurrent``

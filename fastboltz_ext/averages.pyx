@@ -56,8 +56,8 @@ def ones(address, first, lower, thresholds, out, *, kernel=None):
         Element (r, u) becomes 0 or 1. n_bytes is the next multiple of 16; what is past the last
         unit has no meaning.
     kernel : str or None
-        Which code, one of `processor.kernels`; by default the fastest, or what FASTBOLTZ_KERNEL says. Results
-        are the same bytes.
+        Which code, one of `processor.kernels`; by default the fastest, or what FASTBOLTZ_KERNEL
+        says. Results are the same bytes.
     """
     check_typed(address, "address", 1, False, cnp.NPY_UINT64)
     check_typed(thresholds, "thresholds", 1, False, cnp.NPY_UINT64)

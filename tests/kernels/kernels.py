@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 
 import fastboltz_ext
-from fastboltz_ext import averages, layers, packed, philox, processor, recurrent, site_gibbs, updates
+from fastboltz_ext import (
+    averages,
+    layers,
+    packed,
+    philox,
+    processor,
+    recurrent,
+    site_gibbs,
+    updates,
+)
 
 SIZES = (1, 3, 4, 5, 8, 15, 17, 31, 33, 65, 129, 145)
 FEW = (1, 7, 17, 33, 66)
