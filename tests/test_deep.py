@@ -190,7 +190,7 @@ def test_large_machines_answer_with_the_bound():
     model = DeepBoltzmannMachine((30, 30), n_iter=1, n_pretraining=1, random_state=0).fit(X)
     assert model.log_partition_.method == "ais"
     np.testing.assert_array_equal(model.score_samples(X), model.score_samples(X, "bound"))
-    with pytest.raises(fb.NotEnumerableError, match=r"needs 2\*\*30 states"):
+    with pytest.raises(fb.NotEnumerableError, match=r"needs 2\*\*30 states.*method='bound'"):
         model.score_samples(X, "exact")
     assert model.score(X) == pytest.approx(model.score_samples(X).mean())
 

@@ -671,11 +671,14 @@ class BoltzmannMachine(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Energy
         data = self._check_data(X, reset=False)
         return -np.concatenate([self._log_mass(part) for part in self._chunks(data)])
 
+    #: What to do where too many states would have to be listed for a row.
+    _fewer_states = "Use a smaller model, or fewer unknown units."
+
     def _log_mass(self, known: Mapping[str, np.ndarray]) -> np.ndarray:
         """``log sum exp(-E)`` over all that is not known, for each row."""
         n = len(next(iter(known.values())))
         total = np.full(n, -np.inf)
-        what, remedy = "free energy", "Use a smaller model, or fewer unknown units."
+        what, remedy = "free energy", self._fewer_states
         for rows, full in completed(self.energy_, known, what, remedy):
             states = Enumeration(self.energy_, self.params_, full, what=what, remedy=remedy)
             np.logaddexp.at(total, rows, states.log_partition())

@@ -353,6 +353,11 @@ n_threads, callbacks, verbose, random_state
             parts = [self._bound(part) for part in self._chunks(data)]
         return self._credible(np.concatenate(parts) - self.log_partition_.value, ("v",))
 
+    _fewer_states = (
+        "For complete rows score_samples(X, method='bound') has a lower bound on the likelihood; "
+        "else use a smaller model, or fewer unknown units."
+    )
+
     def _log2_listed(self) -> float:
         """log2 of the states that an exact likelihood lists for each row: the smaller half."""
         sizes = [self.energy_.groups[g].size for g in self._hidden]
