@@ -608,6 +608,30 @@ def test_models_may_be_fitted_in_several_threads_at_once():
     assert [pool["num_threads"] for pool in threadpool_info()] == before
 
 
+def test_blas_has_one_thread_while_something_computes_and_its_own_number_afterwards():
+    from threadpoolctl import threadpool_info, threadpool_limits
+
+    from fastboltz.threads import computing
+
+    def of_blas():
+        return {
+            p["filepath"]: p["num_threads"] for p in threadpool_info() if p["user_api"] == "blas"
+        }
+
+    with threadpool_limits(2, user_api="blas"):
+        before = of_blas()
+        assert len(before) > 0
+        with computing():
+            assert set(of_blas().values()) == {1}
+            with computing():
+                assert set(of_blas().values()) == {1}
+            assert set(of_blas().values()) == {1}
+        assert of_blas() == before
+        with pytest.raises(ZeroDivisionError), computing():
+            1 / 0  # noqa: B018
+        assert of_blas() == before
+
+
 # ---------------------------------------------------------------------------- compiled minibatches
 
 COMPILED = [
