@@ -4,8 +4,10 @@
 plain matrix between two groups of binary units, data between the two values of a visible unit, CD
 or PCD, and SGD. Where the data are not binary, two of an update's five products are BLAS's. The
 updates are those of the general path, with the same random numbers, up to the rounding of the
-weights to 2**-20 inside sums. Parameters in double precision receive their updates in double
-precision; the products see them rounded to single.
+weights to 2**-20 inside sums, and of hidden means to multiples of 2**-10 (up or down by chance, so
+that their expectation stays): their sums are then of 16 bits. Parameters in double precision keep
+20 bits of the means and receive their updates in double precision; the products see them rounded to
+single.
 
 Several processes (`fastboltz.distributed`) share each minibatch: a process makes the sums of its
 rows and chains, they are added up as integers, and each process updates a part of the weights.
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Rows of a minibatch, or chains, up to which means of hidden units keep 12 bits in sums of 32.
 MAX_ROWS = 1 << 18
+#: Bits of hidden means in the statistics of parameters in single precision, and in double.
+MEAN_BITS = 10
+_MOST_MEAN_BITS = 20
 #: Seconds that one compiled call should take at the most, so that Ctrl-C is soon heard.
 _CALL_SECONDS = 0.1
 #: Multiply-adds of a thread in the first call, which knows nothing of the processor yet: a slow one
@@ -161,6 +166,7 @@ class PairLoop:
             offsets=offsets,
             spin_visible=spin[self.visible],
             spin_hidden=spin[self.hidden],
+            mean_bits=MEAN_BITS if masters is None else _MOST_MEAN_BITS,
             real=rows.dtype == np.float32,
             seed=self.seed,
             streams=(

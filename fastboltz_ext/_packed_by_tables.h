@@ -90,18 +90,18 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     free = packed_part_place(parts, group, units, q->real ? 0 : n0, free);
     packed_part_place(parts + 1, group, units, n1, free);
     if (!q->real)
-        TABLES(packed_part_fill)(parts, q->v0_turned, n0, 0);
-    TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1, 0);
+        TABLES(packed_part_fill)(parts, q->v0_turned, n0, step->low);
+    TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1, step->low);
     PACKED_UPDATE_BODY(
         {
             packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
             if (room != NULL)
                 TABLES(packed_dense_panel)(q, n0, first, from, to, room);
             if (!q->real)
-                TABLES(packed_panel_sums)(parts, 1, n0, q->p0 + first * rows0, 1, rows0, columns,
-                                          bound, 0, tables);
-            TABLES(packed_panel_sums)(parts + 1, 1, n1, q->p1 + first * rows1, 1, rows1, columns,
-                                      bound, 0, tables);
+                TABLES(packed_mean_sums)(parts, n0, q->p0 + first * rows0, rows0, columns, step->low,
+                                         q->spin_hidden, bound, tables);
+            TABLES(packed_mean_sums)(parts + 1, n1, q->p1 + first * rows1, rows1, columns, step->low,
+                                     q->spin_hidden, bound, tables);
         },
         {
             if (!q->real)

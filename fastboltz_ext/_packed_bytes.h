@@ -381,6 +381,17 @@ FB_AVX2 FB_UNUSED static void packed_panel_sums_avx2(
     }
 }
 
+/* As packed_mean_sums_avx512. */
+FB_AVX2 FB_UNUSED static void packed_mean_sums_avx2(const packed_part *part, ptrdiff_t n_in,
+                                                    const int32_t *means, ptrdiff_t c_step,
+                                                    ptrdiff_t columns, int low, int spin,
+                                                    int32_t bound, int32_t *tables)
+{
+    (void)low;
+    (void)spin;
+    packed_panel_sums_avx2(part, 1, n_in, means, 1, c_step, columns, bound, 0, tables);
+}
+
 /* -- from sums to what is asked for ------------------------------------------------------------ */
 
 /* What _packed_core.h does for 16 lanes of 512 bits, in the same order, for two times eight. */
@@ -491,7 +502,8 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
     const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
     const int mean_rows = !plain && o->mean_rows != NULL, field = !plain && o->field != NULL;
     const int spin_in = !plain && o->spin_in, spin_out = !plain && o->spin_out;
-    const __m256 whole = _mm256_set1_ps((float)(1 << o->mean_shift)), one = _mm256_set1_ps(1.0f);
+    const __m256 one = _mm256_set1_ps(1.0f);
+    const int cut = PACKED_SHIFT - o->mean_shift;
     const __m256i order = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     const __m256i zero = _mm256_setzero_si256(); /* stored as it is: memset calls for few bytes */
     uint16_t masks[2][PACKED_PANEL];
@@ -583,11 +595,22 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
             if (spin_out)
                 PACKED_EACH a[i] = _mm256_sub_ps(_mm256_add_ps(a[i], a[i]), one);
             if (mean)
-                PACKED_EACH if (i / 2 < here)
+                PACKED_EACH if (i / 2 < here) /* packed_mean_of */
+                {
+                    const uint32_t unit = (uint32_t)(first + c0 + i / 2);
+                    const __m256i part = _mm256_and_si256(
+                        _mm256_add_epi32(
+                            _mm256_loadu_si256((const __m256i *)(o->chance + r + i % 2 * 8)),
+                            _mm256_set1_epi32((int32_t)(unit * PACKED_MEAN_STEP))),
+                        _mm256_set1_epi32((1 << cut) - 1));
+                    const __m256i whole = _mm256_cvtps_epi32(
+                        _mm256_mul_ps(a[i], _mm256_set1_ps((float)(1 << PACKED_SHIFT))));
                     _mm256_storeu_si256(
-                        (__m256i *)(o->mean + (first + c0 + i / 2) * padded_rows + r + i % 2 * 8),
+                        (__m256i *)(o->mean + unit * padded_rows + r + i % 2 * 8),
                         _mm256_and_si256(lanes[i % 2],
-                                         _mm256_cvtps_epi32(_mm256_mul_ps(a[i], whole))));
+                                         _mm256_sra_epi32(_mm256_add_epi32(whole, part),
+                                                          _mm_cvtsi32_si128(cut))));
+                }
             if (mean_rows)
                 PACKED_EACH _mm256_storeu_ps(means[c0 + i / 2] + i % 2 * 8, a[i]);
         }

@@ -30,6 +30,16 @@
 #define PACKED_LIMIT ((int64_t)2000 << PACKED_SHIFT)
 #define PACKED_LANES 16
 #define PACKED_WORD 32
+/* Bits of hidden means up to which their sums are looked up in 16 bits: 60 of them make one. They count in units
+ * of 2^-10, those of spins in 2^-9. What is cut off of a mean of more bits is the probability that it is rounded
+ * up, so its expectation is what it was (Gupta et al. 2015), and the variance of a probability p grows by less
+ * than min(p, 1 - p) / 2^10, where a draw in its place would add p (1 - p). */
+#define PACKED_MEAN_BITS 10
+/* The word of a unit is its row's and so much more for every unit before it: of the 2^10 numbers that are cut
+ * off this is the golden section, by which neighbours are rounded apart. */
+#define PACKED_MEAN_STEP 633u
+/* Four units' words that no layer draws with: where the words of rows come from. */
+#define PACKED_MEAN_QUAD 0x3fffffffu
 /* Columns that are finished together: what a byte of bits holds, and two counters' random words. */
 #define PACKED_PANEL 8
 
@@ -65,6 +75,7 @@ typedef struct {
     uint32_t *turned;       /* samples, units in lanes (n_words of rows) */
     int32_t *mean;          /* means in units of 2^-mean_shift, [unit][row], rows padded to 32 */
     int mean_shift;
+    const uint32_t *chance; /* a random word of each row, by which means are rounded; padded as they are */
     float *field;           /* a itself, [row][unit] */
     float *mean_rows;       /* means, [row][unit] */
     double *cumulant;       /* [panel][row]: sum over the panel's units of the unit's cumulant */
@@ -88,6 +99,14 @@ FB_INLINE int32_t packed_nearest(float x)
 #else
     return (int32_t)lrintf(x);
 #endif
+}
+
+/* A mean in units of 2^-shift, rounded up or down by the word of its row. */
+FB_INLINE int32_t packed_mean_of(float p, int shift, uint32_t word, uint32_t unit)
+{
+    const int cut = PACKED_SHIFT - shift;
+    const uint32_t part = (word + unit * PACKED_MEAN_STEP) & ((1u << cut) - 1);
+    return (packed_nearest(p * (float)(1 << PACKED_SHIFT)) + (int32_t)part) >> cut;
 }
 
 /* The bits of word w that belong to one of n units. */
@@ -515,6 +534,18 @@ __attribute__((always_inline)) FB_AVX512 static inline __m512 packed_argument(
                                              _mm512_cvtepi32_ps(i)));
 }
 
+/* packed_mean_of for 16 units or rows with these words, of which a mask says which there are. */
+__attribute__((always_inline)) FB_AVX512 static inline __m512i packed_means_avx512(__m512 p, int shift,
+                                                                                  __m512i words,
+                                                                                  __mmask16 lanes)
+{
+    const int cut = PACKED_SHIFT - shift;
+    const __m512i part = _mm512_and_si512(words, _mm512_set1_epi32((1 << cut) - 1));
+    const __m512i whole = _mm512_cvtps_epi32(
+        _mm512_mul_ps(p, _mm512_set1_ps((float)(1 << PACKED_SHIFT))));
+    return _mm512_maskz_sra_epi32(lanes, _mm512_add_epi32(whole, part), _mm_cvtsi32_si128(cut));
+}
+
 /* Eight columns of 16 rows to where they belong in a matrix of rows; m rows and `columns` columns
  * of them are real. */
 __attribute__((always_inline)) FB_AVX512 static inline void packed_store_rows_avx512(
@@ -563,7 +594,6 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
     const ptrdiff_t out_words = packed_words(n_units), padded_rows = n_groups * 16;
     const int mean_rows = !plain && o->mean_rows != NULL, field = !plain && o->field != NULL;
     const int spin_in = !plain && o->spin_in, spin_out = !plain && o->spin_out;
-    const __m512 one = _mm512_set1_ps((float)(1 << o->mean_shift));
     uint16_t masks[2][PACKED_PANEL] = {{0}};
     float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
     for (int s = 0; s < 2; s++) {
@@ -643,7 +673,12 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
                 for (ptrdiff_t i = 0; i < here; i++)
                     _mm512_storeu_si512(
                         o->mean + (first + c0 + i) * padded_rows + r,
-                        _mm512_maskz_cvtps_epi32((__mmask16)lanes, _mm512_mul_ps(a[i], one)));
+                        packed_means_avx512(
+                            a[i], o->mean_shift,
+                            _mm512_add_epi32(_mm512_loadu_si512(o->chance + r),
+                                             _mm512_set1_epi32((int32_t)((uint32_t)(first + c0 + i) *
+                                                                         PACKED_MEAN_STEP))),
+                            (__mmask16)lanes));
             if (mean_rows)
                 PACKED_EACH _mm512_storeu_ps(means[c0 + i], a[i]);
         }

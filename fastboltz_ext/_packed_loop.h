@@ -49,6 +49,7 @@ typedef struct {
     float *mean_visible, *mean_hidden;                 /* offsets of centring; NULL if not centred */
     float l1, l2, momentum;
     int persistent, n_gibbs;
+    int mean_bits;  /* of means in statistics: up to PACKED_SHIFT */
     int real;       /* data are real-valued: so are two products */
     packed_sgemm gemm;
     uint64_t seed;
@@ -72,6 +73,7 @@ typedef struct {
     uint32_t *v0, *v0_turned, *h0;  /* data rows */
     uint32_t *v1, *v1_turned, *h1;  /* chains; h1 is kept from update to update */
     uint32_t *old_v1, *old_h1;      /* as a long update found them */
+    uint32_t *chance0, *chance1;    /* random words by which means are rounded */
     int32_t *p0, *p1; /* means of the hidden units: [unit][row], by rows or of real data [row][unit] */
     int32_t *count_v0, *count_v1;   /* ones of each visible unit */
     int64_t *sum_p0, *sum_p1;       /* sums of the hidden means */
@@ -137,6 +139,8 @@ static size_t packed_pair_layout(packed_pair *q, char *base)
     TAKE(h1, uint32_t, g1 * hw * 16);
     TAKE(old_v1, uint32_t, packed_keeps_old(q) ? g1 * vw * 16 : 0);
     TAKE(old_h1, uint32_t, packed_keeps_old(q) ? g1 * hw * 16 : 0);
+    TAKE(chance0, uint32_t, g0 * 16);
+    TAKE(chance1, uint32_t, g1 * 16);
     TAKE(p0, int32_t, hw * 32 * g0 * 16);
     TAKE(p1, int32_t, hw * 32 * g1 * 16);
     TAKE(count_v0, int32_t, vw * 32);
@@ -422,6 +426,7 @@ FB_CLONES FB_UNUSED static void packed_sum_means(const int32_t *p, ptrdiff_t pad
 typedef struct {
     float rate, scale0, scale1; /* learning rate; 1 / rows of the phases in units of the means */
     int mean_shift;
+    int low;                    /* means are of few bits, and tables of them of 16 */
     int same;                   /* as many rows in both phases: only the sums' difference counts */
     int keep, taken;            /* sums are kept in q->shared; sums are those that stand there */
 } packed_step;
@@ -887,12 +892,28 @@ FB_CLONES FB_UNUSED static void packed_update_biases(packed_pair *q, const packe
     }
 }
 
-FB_INLINE int packed_mean_shift(ptrdiff_t rows, int spin)
+/* Means count in units of 2^-(bits of a mean), spins' of 2^-(one less), or of less where sums over so many
+ * rows would leave the integers. */
+FB_INLINE int packed_mean_shift(const packed_pair *q, ptrdiff_t rows)
 {
+    const int spin = q->spin_visible || q->spin_hidden, most = q->mean_bits - q->spin_hidden;
     int shift = 30 - spin;
     while (((ptrdiff_t)1 << (30 - spin - shift)) < rows)
         shift--;
-    return shift < PACKED_SHIFT ? shift : PACKED_SHIFT;
+    return shift < most ? shift : most;
+}
+
+/* The words of rows, or chains, that `at` begins with. */
+FB_CLONES FB_UNUSED static void packed_chances(philox_address at, ptrdiff_t padded_rows, uint32_t *to)
+{
+    enum { AT_ONCE = 64 };
+    uint32_t words[4 * AT_ONCE + PHILOX_PAD];
+    for (ptrdiff_t r = 0; r < padded_rows; r += AT_ONCE) {
+        const ptrdiff_t rows = padded_rows - r < AT_ONCE ? padded_rows - r : AT_ONCE;
+        philox_fill(words, at, (uint32_t)r, PACKED_MEAN_QUAD, 1, rows);
+        for (ptrdiff_t i = 0; i < rows; i++)
+            to[r + i] = words[4 * i];
+    }
 }
 
 /* Threads of one update wait for each other eight times or so. A short spin, then the core is
@@ -951,7 +972,8 @@ FB_INLINE packed_step packed_step_of(const packed_pair *q, ptrdiff_t n0, ptrdiff
 {
     packed_step step = {0};
     step.rate = rate;
-    step.mean_shift = packed_mean_shift(n0 > n1 ? n0 : n1, q->spin_visible || q->spin_hidden);
+    step.mean_shift = packed_mean_shift(q, n0 > n1 ? n0 : n1);
+    step.low = step.mean_shift <= PACKED_MEAN_BITS - q->spin_hidden;
     step.scale0 = 1.0f / ((float)n0 * (float)(1 << step.mean_shift));
     step.scale1 = 1.0f / ((float)n1 * (float)(1 << step.mean_shift));
     step.same = n0 == n1;
@@ -995,6 +1017,12 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
     packed_prepare(q, &down, t, T);
     if (t == 0 && q->asks != NULL)
         packed_keep_old(q, 0);
+    const philox_address positive_at = philox_at(q->seed, q->positive_stream, update, row);
+    if (t == 0)
+        packed_chances(positive_at, 16 * packed_groups(n0), q->chance0);
+    if (t == T - 1)
+        packed_chances(philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)q->n_gibbs - 1, chain),
+                       16 * packed_groups(n1), q->chance1);
     PACKED_BARRIER
     packed_outputs positive = {0};
     positive.scale = 1.0f;
@@ -1003,8 +1031,9 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
     positive.spin_out = q->spin_hidden;
     positive.mean = q->p0;
     positive.mean_shift = step->mean_shift;
+    positive.chance = q->chance0;
     positive.bits = q->persistent ? NULL : q->h0;
-    positive.address = philox_at(q->seed, q->positive_stream, update, row);
+    positive.address = positive_at;
     const packed_rows data_rows = {q->v0, n0, &positive};
     if (q->real)
         packed_dense_phase(q, &up, n0, &positive, t, T);
@@ -1044,6 +1073,7 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
         negative.bits = q->persistent || !last ? q->h1 : NULL;
         negative.mean = last ? q->p1 : NULL;
         negative.mean_shift = step->mean_shift;
+        negative.chance = q->chance1;
         negative.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, chain);
         const packed_rows both[2] = {{q->v1, n1, &negative}, data_rows};
         packed_pair_layer(q, &up, both, last && together ? 2 : 1, t, T);

@@ -301,16 +301,18 @@ FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrd
         packed_tables_body(values, PACKED_PANEL, 1, count, tables);
 }
 
-/* Tables of `count` sixes of two columns with entries of 16 bits, as packed_tables_avx512. */
+/* Tables of `count` sixes of two columns with entries of 16 bits, as packed_tables_avx512; `more` is added
+ * to each. */
 FB_AVX512 FB_UNUSED static void packed_tables_low(const int32_t *values, ptrdiff_t k_step,
-                                                  ptrdiff_t c_step, ptrdiff_t count, int16_t *tables)
+                                                  ptrdiff_t c_step, ptrdiff_t count, int32_t more,
+                                                  int16_t *tables)
 {
     static const uint32_t place[5] = {0xAAAAAAAAu, 0xCCCCCCCCu, 0xF0F0F0F0u, 0xFF00FF00u,
                                       0xFFFF0000u};
     for (ptrdiff_t g = 0; g < count; g++)
         for (ptrdiff_t c = 0; c < PACKED_COLUMNS; c++, tables += 2 * PACKED_TABLE) {
             const int32_t *v = values + 6 * g * k_step + c * c_step;
-            __m512i t = _mm512_setzero_si512();
+            __m512i t = _mm512_set1_epi16((int16_t)more);
 #pragma GCC unroll 5
             for (int b = 0; b < 5; b++)
                 t = _mm512_mask_add_epi16(t, place[b], t, _mm512_set1_epi16((int16_t)v[b * k_step]));
@@ -423,6 +425,71 @@ FB_UNUSED static const packed_look_up packed_sixes_of[] = {
     NULL, packed_sixes_1, packed_sixes_2, packed_sixes_3, packed_sixes_4, packed_sixes_5,
     packed_sixes_6, packed_sixes_7, packed_sixes_8, packed_sixes_9, packed_sixes_10};
 
+/* Sums of hidden means are of 16 bits, too, for so many tables at a time: those of ten hold 60 numbers of
+ * PACKED_MEAN_BITS bits. An even number, as many as words have. */
+#define PACKED_RUN 10
+
+/* The sums of a tall block over a chunk of inputs as PACKED_LOOK_UP makes them, for tables whose entries
+ * are none of them negative: in 16 bits over a run of tables, in 32 over all. `constant` is the first summand. */
+#define PACKED_LOOK_UP_RUNS(REGISTERS)                                                            \
+    FB_AVX512 FB_UNUSED static void packed_runs_##REGISTERS(                                      \
+        const uint32_t *index, ptrdiff_t count, const int32_t *t, int32_t *to, int begins,        \
+        int32_t constant)                                                                        \
+    {                                                                                            \
+        const __m512i even = _mm512_set1_epi32(0xffff);                                           \
+        const char *word = (const char *)index;                                                  \
+        do { /* once where there are no tables at all */                                          \
+            __m512i sum[PACKED_COLUMNS][REGISTERS];                                               \
+            _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                      \
+                _Pragma("GCC unroll 10") for (int g = 0; g < REGISTERS; g++) sum[c][g] =           \
+                    _mm512_setzero_si512();                                                      \
+            for (ptrdiff_t left = count < PACKED_RUN ? count : PACKED_RUN; left > 0;              \
+                 left -= 2, word += 64 * REGISTERS) {                                             \
+                const char *const end = word + (left < 2 ? left : 2);                             \
+                for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) { \
+                    const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16); \
+                    const __m512i low1 = _mm512_load_si512(t + 32);                               \
+                    const __m512i high1 = _mm512_load_si512(t + 48);                              \
+                    _Pragma("GCC unroll 5") for (int g = 0; g + 1 < REGISTERS; g += 2)            \
+                        PACKED_PICK_ADD(g, 16, "w");                                              \
+                    if (REGISTERS % 2)                                                           \
+                        PACKED_PICK_ADD_ONE(REGISTERS - 1, 16, "w");                              \
+                }                                                                                \
+            }                                                                                    \
+            _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                      \
+                _Pragma("GCC unroll 10") for (int g = 0; g < REGISTERS; g++)                       \
+            {                                                                                    \
+                int32_t *first = to + (2 * g * PACKED_PANEL + c) * 16;                            \
+                int32_t *second = first + PACKED_PANEL * 16;                                      \
+                const __m512i from = _mm512_set1_epi32(constant);                                 \
+                const __m512i a = begins ? from : _mm512_load_si512(first);                       \
+                const __m512i b = begins ? from : _mm512_load_si512(second);                      \
+                _mm512_store_si512(first,                                                        \
+                                   _mm512_add_epi32(a, _mm512_and_si512(sum[c][g], even)));       \
+                _mm512_store_si512(second,                                                       \
+                                   _mm512_add_epi32(b, _mm512_srli_epi32(sum[c][g], 16)));        \
+            }                                                                                    \
+            begins = 0;                                                                          \
+        } while ((count -= PACKED_RUN) > 0);                                                     \
+    }
+
+PACKED_LOOK_UP_RUNS(1)
+PACKED_LOOK_UP_RUNS(2)
+PACKED_LOOK_UP_RUNS(3)
+PACKED_LOOK_UP_RUNS(4)
+PACKED_LOOK_UP_RUNS(5)
+PACKED_LOOK_UP_RUNS(6)
+PACKED_LOOK_UP_RUNS(7)
+PACKED_LOOK_UP_RUNS(8)
+PACKED_LOOK_UP_RUNS(9)
+PACKED_LOOK_UP_RUNS(10)
+
+typedef void (*packed_look_up_runs)(const uint32_t *index, ptrdiff_t count, const int32_t *t,
+                                    int32_t *to, int begins, int32_t constant);
+FB_UNUSED static const packed_look_up_runs packed_runs_of[] = {
+    NULL, packed_runs_1, packed_runs_2, packed_runs_3, packed_runs_4, packed_runs_5,
+    packed_runs_6, packed_runs_7, packed_runs_8, packed_runs_9, packed_runs_10};
+
 /* Sums of 16 bits of a part's rows to those of 32, in multiples of 2^-PACKED_SHIFT, in place. */
 FB_AVX512 FB_UNUSED static void packed_widen(const packed_part *part, ptrdiff_t columns, int up)
 {
@@ -458,7 +525,7 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
             const ptrdiff_t count = left < bytes * chunk ? left : bytes * chunk;
             const int32_t *from = values + per_word * k * k_step + c * c_step;
             if (low)
-                packed_tables_low(from, k_step, c_step, count, (int16_t *)tables);
+                packed_tables_low(from, k_step, c_step, count, 0, (int16_t *)tables);
             else
                 packed_tables_avx512(from, k_step, c_step, count, tables);
             for (int i = 0; i < n_parts; i++) {
@@ -477,6 +544,42 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
     }
     for (int i = 0; i < n_parts && low; i++)
         packed_widen(parts + i, columns, up);
+}
+
+/* The sums of a panel for the visible units of a part: over rows k, of bit_k means[k + c * c_step], none of
+ * them larger than `bound`. Where they are `low` they have PACKED_MEAN_BITS bits, spins one less and a sign.
+ * Means are read up to five rows past n_in, where bits are zero. */
+FB_AVX512 FB_UNUSED static void packed_mean_sums_avx512(const packed_part *part, ptrdiff_t n_in,
+                                                        const int32_t *means, ptrdiff_t c_step,
+                                                        ptrdiff_t columns, int low, int spin,
+                                                        int32_t bound, int32_t *tables)
+{
+    if (!low) {
+        packed_panel_sums_avx512(part, 1, n_in, means, 1, c_step, columns, bound, 0, tables);
+        return;
+    }
+    const ptrdiff_t words = packed_twelves(n_in), tables_of_all = (n_in + 5) / 6;
+    /* chunks of nearly the same length, each of whole runs */
+    const ptrdiff_t run = PACKED_RUN / 2;
+    const ptrdiff_t chunk = (packed_chunk_size(words, PACKED_LOW_CHUNK) + run - 1) / run * run;
+    const ptrdiff_t registers = part->n_groups / 2;
+    /* the least that six means can be is taken off, and added once for all */
+    const int32_t least = spin ? -6 << (PACKED_MEAN_BITS - 1) : 0;
+    for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
+        ptrdiff_t k = 0;
+        do {
+            const ptrdiff_t left = tables_of_all - 2 * k, count = left < 2 * chunk ? left : 2 * chunk;
+            packed_tables_low(means + 12 * k + c * c_step, 1, c_step, count, -least,
+                              (int16_t *)tables);
+            for (ptrdiff_t g = 0, here; g < registers; g += here) {
+                here = packed_tall(registers, g);
+                packed_runs_of[here](part->index + (g * words + k * here) * 16, count, tables,
+                                     part->sums + (2 * g * PACKED_PANEL + c) * 16, k == 0,
+                                     (int32_t)tables_of_all * least);
+            }
+            k += chunk;
+        } while (k < words);
+    }
 }
 
 /* Columns of a panel as integers, at values[k * *k_step + c * *c_step] with six zeros behind the

@@ -668,7 +668,8 @@ def _compiled(options, **more):
 
 @pytest.fixture
 def general(monkeypatch):
-    """A function that turns the compiled loop off."""
+    """A function that turns the compiled loop off; before, its means are not rounded either."""
+    monkeypatch.setattr(pair_loop, "MEAN_BITS", 20)
 
     def off():
         monkeypatch.setattr(PairLoop, "serve", classmethod(lambda *_: None))

@@ -164,6 +164,10 @@ FB_NUMBER(fb_slli_epi64, __m512i, i, 8, x.u64[k] = (uint64_t)(count < 64 ? x.u64
 FB_NUMBER(fb_srli_epi64, __m512i, i, 8, x.u64[k] = (uint64_t)(count < 64 ? x.u64[k] >> count : 0))
 FB_NUMBER(fb_srai_epi32, __m512i, i, 16, x.i32[k] >>= count < 32 ? count : 31)
 FB_SHIFT(fb_sll_epi32, <<)
+FB_EMULATE __m512i fb_sra_epi32(__m512i a, __m128i count)
+{
+    return fb_srai_epi32(a, _mm_cvtsi128_si32(count));
+}
 FB_SHIFT(fb_srl_epi32, >>)
 FB_MASKED(fb_mask_add_epi32, __m512i, i, __mmask16, 16, x.u32[k] = (uint32_t)(y.u32[k] + z.u32[k]))
 FB_MASKED(fb_mask_add_epi16, __m512i, i, __mmask32, 32, x.u16[k] = (uint16_t)(y.u16[k] + z.u16[k]))
@@ -340,6 +344,11 @@ FB_EMULATE __m512 fb_castps256_ps512(__m256 a)
     return x.f;
 }
 
+FB_EMULATE __m256i fb_extracti64x4_epi64(__m512i a, int which)
+{
+    const fb_lanes x = {.i = a};
+    return _mm256_castps_si256(x.half[which]);
+}
 FB_EMULATE __m512 fb_insertf32x8(__m512 a, __m256 b, int which)
 {
     fb_lanes x = {.f = a};
@@ -449,6 +458,7 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_srli_epi64
 #undef _mm512_srai_epi32
 #undef _mm512_sll_epi32
+#undef _mm512_maskz_sra_epi32
 #undef _mm512_srl_epi32
 #undef _mm512_mask_add_epi32
 #undef _mm512_mask_add_epi16
@@ -510,6 +520,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #undef _mm512_cvtpd_ps
 #undef _mm512_castps256_ps512
 #undef _mm512_insertf32x8
+#undef _mm512_extracti64x4_epi64
+#undef _mm512_castsi512_si256
 #undef _mm512_roundscale_ps
 #undef _mm512_scalef_ps
 #undef _mm512_max_epi32
@@ -552,6 +564,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_srli_epi64 fb_srli_epi64
 #define _mm512_srai_epi32 fb_srai_epi32
 #define _mm512_sll_epi32 fb_sll_epi32
+#define _mm512_maskz_sra_epi32(m, a, count) \
+    fb_mask_blend_epi32(m, fb_setzero_si512(), fb_sra_epi32(a, count))
 #define _mm512_srl_epi32 fb_srl_epi32
 #define _mm512_mask_add_epi32 fb_mask_add_epi32
 #define _mm512_mask_add_epi16 fb_mask_add_epi16
@@ -613,6 +627,8 @@ FB_EMULATE __m128 fb_quarter(__m512 a, int n)
 #define _mm512_cvtpd_ps fb_cvtpd_ps
 #define _mm512_castps256_ps512 fb_castps256_ps512
 #define _mm512_insertf32x8 fb_insertf32x8
+#define _mm512_extracti64x4_epi64 fb_extracti64x4_epi64
+#define _mm512_castsi512_si256(a) fb_extracti64x4_epi64(a, 0)
 #define _mm512_roundscale_ps fb_roundscale_ps
 #define _mm512_scalef_ps fb_scalef_ps
 #define _mm512_max_epi32 fb_max_epi32

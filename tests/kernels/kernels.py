@@ -248,7 +248,9 @@ def row_words(x):
     return np.packbits(wide, axis=1, bitorder="little").view(np.uint32)
 
 
-def train(n, visible, hidden, batch, chains, persistent, real, momentum, centred, spin, threads):
+def train(
+    n, visible, hidden, batch, chains, persistent, real, momentum, centred, spin, bits, threads
+):
     random = np.random.default_rng((n, visible, hidden))
     x = random.random((n, visible)) < 0.4
     data = random.random((n, visible)).astype(np.float32) if real else row_words(x)
@@ -260,7 +262,7 @@ def train(n, visible, hidden, batch, chains, persistent, real, momentum, centred
         *params, max_rows=batch, n_chains=chains if persistent else batch, persistent=persistent,
         n_gibbs=1 + n % 2, momentum=momentum, l1=0.01 * momentum, l2=0.01 * momentum,
         velocities=velocities, offsets=offsets, spin_visible=spin[0], spin_hidden=spin[1],
-        real=real, seed=2**64 - 1, n_threads=threads,
+        mean_bits=bits, real=real, seed=2**64 - 1, n_threads=threads,
     )  # fmt: skip
     if persistent:
         start = np.where(random.random((chains, hidden)) < 0.5, 1.0, -1.0 if spin[1] else 0.0)
@@ -282,12 +284,14 @@ def drive_pair_loop():
         for j, (persistent, real) in enumerate(itertools.product((False, True), repeat=2)):
             spin = flags[(i + j) % 4]
             momentum, centred = 0.5 * ((i + j // 2) % 2), (i // 2 + j) % 2 == 0
-            results = []
-            for kernel in KERNELS:
-                packed.kernel(kernel)
-                for threads in (1, 3) if i == len(sizes) - 1 else (1,):
-                    results.append(train(*size, persistent, real, momentum, centred, spin, threads))
-            same(results)
+            for bits in (10, 20):
+                options = (persistent, real, momentum, centred, spin, bits)
+                results = []
+                for kernel in KERNELS:
+                    packed.kernel(kernel)
+                    for threads in (1, 3) if i == len(sizes) - 1 else (1,):
+                        results.append(train(*size, *options, threads))
+                same(results)
 
 
 def drive_recurrent():
