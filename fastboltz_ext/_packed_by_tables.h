@@ -94,7 +94,9 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_update_some)(
     TABLES(packed_part_fill)(parts + 1, q->v1_turned, n1, step->low);
     PACKED_UPDATE_BODY(
         {
-            packed_fetch(q->w + first * V + from, 1, V, to - from, columns);
+            for (ptrdiff_t c = 0; c < columns; c++)
+                for (ptrdiff_t k = from; k < to; k += 16)
+                    fb_fetch_to_write(q->w + (first + c) * V + k);
             if (room != NULL)
                 TABLES(packed_dense_panel)(q, n0, first, from, to, room);
             if (!q->real)

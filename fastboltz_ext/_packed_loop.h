@@ -1114,15 +1114,55 @@ FB_UNUSED static void packed_pair_update(packed_pair *q, const void *data, const
 }
 
 
-/* The largest absolute weight, as the last update left them. */
-FB_UNUSED static float packed_largest_of(const packed_pair *q)
+/* The largest absolute weights of the panels of thread t, by lanes, as an update leaves them. */
+FB_CLONES FB_UNUSED static void packed_find_largest(packed_pair *q, int t, int T)
 {
-    uint32_t largest = 0;
-    for (ptrdiff_t i = 0; i < 16 * packed_panels(q->n_hidden); i++)
-        largest = q->largest[i] > largest ? q->largest[i] : largest;
-    float x;
-    memcpy(&x, &largest, sizeof x);
-    return x;
+    const ptrdiff_t V = q->n_visible, panels = packed_panels(q->n_hidden);
+    const ptrdiff_t begin = packed_share(panels, t, T), end = packed_share(panels, t + 1, T);
+    for (ptrdiff_t panel = begin; panel < end; panel++) {
+        const ptrdiff_t first = panel * PACKED_PANEL;
+        uint32_t most[16] = {0};
+        for (ptrdiff_t j = first; j < first + PACKED_PANEL && j < q->n_hidden; j++)
+            for (ptrdiff_t i = 0; i < V; i += 16) {
+                uint32_t bits[16] = {0};
+                if (V - i >= 16)
+                    memcpy(bits, q->w + j * V + i, sizeof bits);
+                else
+                    memcpy(bits, q->w + j * V + i, (size_t)(V - i) * sizeof *bits);
+                for (int l = 0; l < 16; l++) {
+                    const uint32_t size = bits[l] & 0x7fffffffu;
+                    most[l] = size > most[l] ? size : most[l];
+                }
+            }
+        memcpy(q->largest + 16 * panel, most, sizeof most);
+    }
+}
+
+/* Whether the weights that the last update left surely sum in fixed point, by the largest of each panel
+ * and lane, whose mean is half of the largest of all or so; packed_fits looks at the weights themselves. */
+FB_CLONES FB_UNUSED static int packed_surely_fit(const packed_pair *q)
+{
+    const ptrdiff_t panels = packed_panels(q->n_hidden);
+    const float per_lane = (float)((q->n_visible + 15) / 16);
+    const float limit = 0.99f * (float)PACKED_LIMIT / (float)(1 << PACKED_SHIFT); /* for the rounding of sums */
+    float columns[16] = {0};
+    for (ptrdiff_t panel = 0; panel < panels; panel++) {
+        float lanes[16], row = 0;
+        memcpy(lanes, q->largest + 16 * panel, sizeof lanes);
+        for (int l = 0; l < 16; l++) {
+            row += per_lane * (lanes[l] + 1e-6f); /* a weight is rounded up by half of 2^-20 */
+            columns[l] += (float)PACKED_PANEL * (lanes[l] + 1e-6f);
+        }
+        for (int l = 0; l < 16; l++)
+            if (!(lanes[l] <= 1000.0f)) /* nor is a NaN */
+                return 0;
+        if (!(row < limit))
+            return 0;
+    }
+    for (int l = 0; l < 16; l++)
+        if (!(columns[l] < limit))
+            return 0;
+    return 1;
 }
 
 /* `n_updates` minibatches of consecutive entries of `rows`. Returns the number made: fewer when
@@ -1150,10 +1190,12 @@ FB_UNUSED static ptrdiff_t packed_pair_run(packed_pair *q, const void *data,
             const ptrdiff_t begin = b * batch_size;
             const ptrdiff_t n = n_rows - begin < batch_size ? n_rows - begin : batch_size;
             /* what the last update has seen tells most of the time, without a look at all weights */
+            if (b == 0) {
+                packed_find_largest(q, t, T);
+                PACKED_BARRIER
+            }
             if (t == 0)
-                fits = (b > 0 && packed_surely_fits(packed_largest_of(q), q->n_hidden,
-                                                    q->n_visible)) ||
-                       packed_fits(q->w, q->n_hidden, q->n_visible);
+                fits = packed_surely_fit(q) || packed_fits(q->w, q->n_hidden, q->n_visible);
             PACKED_BARRIER
             if (!fits)
                 break;
@@ -1209,9 +1251,7 @@ FB_UNUSED static int packed_pair_share(packed_pair *q, const void *data, const i
     const ptrdiff_t n1 = q->persistent ? q->n_chains : n_rows;
     packed_step step = packed_step_of(q, all_rows, all_chains, 0.0f);
     step.keep = 1;
-    if (!(q->has_updated &&
-          packed_surely_fits(packed_largest_of(q), q->n_hidden, q->n_visible)) &&
-        !packed_fits(q->w, q->n_hidden, q->n_visible))
+    if (!(q->has_updated && packed_surely_fit(q)) && !packed_fits(q->w, q->n_hidden, q->n_visible))
         return 0;
 #ifdef _OPENMP
 #pragma omp parallel num_threads(q->n_threads) if (q->n_threads > 1)

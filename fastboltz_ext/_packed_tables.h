@@ -323,31 +323,55 @@ FB_AVX512 FB_UNUSED static void packed_tables_low(const int32_t *values, ptrdiff
 }
 
 /* Two registers of rows and two columns. Assembly, since compilers load each table many times and move
- * the sums about; the additions are of integers, so their order is no matter. Four permutations, then
- * four additions: one after the other, processors send some additions to the permutations' units. */
+ * the sums about; the additions are of integers, so their order is no matter. What is looked up is added two
+ * pairs of registers later (PACKED_STEP_OF_TABLES): additions that wait for permutations are sent to the
+ * permutations' units when they can go on. */
 #ifdef FB_EMULATED
-#define PACKED_PICK_ADD(g, BITS, LETTER)                                                          \
+#define PACKED_PICK(g, BITS, LETTER)                                                              \
+    for (int i = (g); i < (g) + 2; i++) {                                                        \
+        const __m512i x = _mm512_loadu_si512(at + 64 * i);                                        \
+        found[0][i] = _mm512_permutex2var_epi##BITS(low0, x, high0);                              \
+        found[1][i] = _mm512_permutex2var_epi##BITS(low1, x, high1);                              \
+    }
+#define PACKED_ADD_PICKED(g, BITS, LETTER)                                                        \
     for (int i = (g); i < (g) + 2; i++)                                                          \
-        PACKED_PICK_ADD_ONE(i, BITS, LETTER)
+        for (int c = 0; c < PACKED_COLUMNS; c++)                                                  \
+            sum[c][i] = _mm512_add_epi##BITS(sum[c][i], found[c][i]);
 #else
-#define PACKED_PICK_ADD(g, BITS, LETTER)                                                          \
-    do {                                                                                         \
-        __m512i p, q, r, s;                                                                      \
-        __asm__("vmovdqu64 %[x], %[p]\n\tvmovdqu64 %[y], %[r]\n\t"                               \
-                "vmovdqa64 %[p], %[q]\n\tvpermi2" LETTER " %[h0], %[l0], %[p]\n\t"               \
-                "vmovdqa64 %[r], %[s]\n\tvpermi2" LETTER " %[h1], %[l1], %[q]\n\t"               \
-                "vpermi2" LETTER " %[h0], %[l0], %[r]\n\t"                                       \
-                "vpermi2" LETTER " %[h1], %[l1], %[s]\n\t"                                       \
-                "vpadd" LETTER " %[p], %[a], %[a]\n\tvpadd" LETTER " %[q], %[b], %[b]\n\t"       \
-                "vpadd" LETTER " %[r], %[c], %[c]\n\tvpadd" LETTER " %[s], %[d], %[d]"            \
-                : [a] "+&v"(sum[0][g]), [b] "+&v"(sum[1][g]), [c] "+&v"(sum[0][(g) + 1]),         \
-                  [d] "+&v"(sum[1][(g) + 1]), [p] "=&v"(p), [q] "=&v"(q), [r] "=&v"(r),           \
-                  [s] "=&v"(s)                                                                   \
-                : [x] "m"(*(const packed_any_512 *)(at + 64 * (g))),                              \
-                  [y] "m"(*(const packed_any_512 *)(at + 64 * (g) + 64)), [l0] "v"(low0),         \
-                  [h0] "v"(high0), [l1] "v"(low1), [h1] "v"(high1));                              \
-    } while (0)
+#define PACKED_PICK(g, BITS, LETTER)                                                              \
+    __asm__ volatile("vmovdqu64 %[x], %[p]\n\tvmovdqu64 %[y], %[r]\n\t"                           \
+                     "vmovdqa64 %[p], %[q]\n\tvpermi2" LETTER " %[h0], %[l0], %[p]\n\t"           \
+                     "vmovdqa64 %[r], %[s]\n\tvpermi2" LETTER " %[h1], %[l1], %[q]\n\t"           \
+                     "vpermi2" LETTER " %[h0], %[l0], %[r]\n\t"                                   \
+                     "vpermi2" LETTER " %[h1], %[l1], %[s]"                                       \
+                     : [p] "=&v"(found[0][g]), [q] "=&v"(found[1][g]),                            \
+                       [r] "=&v"(found[0][(g) + 1]), [s] "=&v"(found[1][(g) + 1])                 \
+                     : [x] "m"(*(const packed_any_512 *)(at + 64 * (g))),                         \
+                       [y] "m"(*(const packed_any_512 *)(at + 64 * (g) + 64)), [l0] "v"(low0),    \
+                       [h0] "v"(high0), [l1] "v"(low1), [h1] "v"(high1));
+#define PACKED_ADD_PICKED(g, BITS, LETTER)                                                        \
+    __asm__ volatile("vpadd" LETTER " %[p], %[a], %[a]\n\tvpadd" LETTER " %[q], %[b], %[b]\n\t"    \
+                     "vpadd" LETTER " %[r], %[c], %[c]\n\tvpadd" LETTER " %[s], %[d], %[d]"        \
+                     : [a] "+&v"(sum[0][g]), [b] "+&v"(sum[1][g]), [c] "+&v"(sum[0][(g) + 1]),     \
+                       [d] "+&v"(sum[1][(g) + 1])                                                 \
+                     : [p] "v"(found[0][g]), [q] "v"(found[1][g]), [r] "v"(found[0][(g) + 1]),     \
+                       [s] "v"(found[1][(g) + 1]));
 #endif
+/* One table of two columns for all registers. */
+#define PACKED_STEP_OF_TABLES(REGISTERS, BITS, LETTER)                                            \
+    do {                                                                                         \
+        enum { PAIRS = (REGISTERS) / 2, LAG = (REGISTERS) > 8 ? 1 : 2 };                          \
+        __m512i found[PACKED_COLUMNS][(REGISTERS) + 1];                                           \
+        _Pragma("GCC unroll 8") for (int pair = 0; pair < PAIRS + LAG; pair++)                    \
+        {                                                                                        \
+            if (pair < PAIRS)                                                                    \
+                PACKED_PICK(2 * pair, BITS, LETTER)                                               \
+            if (pair >= LAG)                                                                     \
+                PACKED_ADD_PICKED(2 * (pair - LAG), BITS, LETTER)                                 \
+        }                                                                                        \
+        if ((REGISTERS) % 2)                                                                     \
+            PACKED_PICK_ADD_ONE((REGISTERS) - 1, BITS, LETTER);                                   \
+    } while (0)
 #define PACKED_PICK_ADD_ONE(g, BITS, LETTER)                                                      \
     do {                                                                                         \
         const __m512i x = _mm512_loadu_si512(at + 64 * (g));                                      \
@@ -381,10 +405,7 @@ typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
             for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) {     \
                 const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16);     \
                 const __m512i low1 = _mm512_load_si512(t + 32), high1 = _mm512_load_si512(t + 48);\
-                _Pragma("GCC unroll 5") for (int g = 0; g + 1 < REGISTERS; g += 2)                \
-                    PACKED_PICK_ADD(g, BITS, LETTER);                                            \
-                if (REGISTERS % 2)                                                               \
-                    PACKED_PICK_ADD_ONE(REGISTERS - 1, BITS, LETTER);                            \
+                PACKED_STEP_OF_TABLES(REGISTERS, BITS, LETTER);                                   \
             }                                                                                    \
         }                                                                                        \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
@@ -450,10 +471,7 @@ FB_UNUSED static const packed_look_up packed_sixes_of[] = {
                     const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16); \
                     const __m512i low1 = _mm512_load_si512(t + 32);                               \
                     const __m512i high1 = _mm512_load_si512(t + 48);                              \
-                    _Pragma("GCC unroll 5") for (int g = 0; g + 1 < REGISTERS; g += 2)            \
-                        PACKED_PICK_ADD(g, 16, "w");                                              \
-                    if (REGISTERS % 2)                                                           \
-                        PACKED_PICK_ADD_ONE(REGISTERS - 1, 16, "w");                              \
+                    PACKED_STEP_OF_TABLES(REGISTERS, 16, "w");                                    \
                 }                                                                                \
             }                                                                                    \
             _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                      \
