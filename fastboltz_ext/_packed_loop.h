@@ -1153,14 +1153,11 @@ FB_CLONES FB_UNUSED static int packed_surely_fit(const packed_pair *q)
             row += per_lane * (lanes[l] + 1e-6f); /* a weight is rounded up by half of 2^-20 */
             columns[l] += (float)PACKED_PANEL * (lanes[l] + 1e-6f);
         }
-        for (int l = 0; l < 16; l++)
-            if (!(lanes[l] <= 1000.0f)) /* nor is a NaN */
-                return 0;
-        if (!(row < limit))
+        if (!(row < limit)) /* nor is a NaN */
             return 0;
     }
     for (int l = 0; l < 16; l++)
-        if (!(columns[l] < limit))
+        if (!(columns[l] < limit)) /* nor is one weight above 1000, eight times */
             return 0;
     return 1;
 }
