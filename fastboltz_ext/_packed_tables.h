@@ -22,6 +22,8 @@
 /* Groups of 16 rows in a block; with AVX-512 a block of registers is two of them. */
 #define PACKED_BLOCK 4
 #define PACKED_TALL (2 * PACKED_BLOCK)
+/* Times that a table is used up to which it is a half. */
+#define PACKED_SELDOM 2
 /* Columns whose tables are in the first cache at a time. */
 #define PACKED_COLUMNS 2
 /* Words of twenty inputs in a chunk, at the most. */
@@ -271,34 +273,42 @@ FB_AVX512 FB_UNUSED static void packed_part_fill_avx512(packed_part *part,
 }
 
 /* Tables of `count` fives of two columns, [five][column][entry], from the numbers
- * values[k * k_step + c * c_step]; entry e is the sum of those whose bits are set in e. */
+ * values[k * k_step + c * c_step]; entry e is the sum of those whose bits are set in e. With `half`, the
+ * entries of the first four numbers alone: to store the other half takes longer than to add the fifth number
+ * when it is needed, if that is seldom. */
 __attribute__((always_inline)) FB_AVX512 static inline void packed_tables_body(
     const int32_t *values, const ptrdiff_t k_step, const ptrdiff_t c_step, ptrdiff_t count,
-    int32_t *tables)
+    const int half, int32_t *tables)
 {
     const int32_t *v[PACKED_COLUMNS] = {values, values + c_step};
-    for (ptrdiff_t g = 0; g < count; g++, tables += PACKED_COLUMNS * PACKED_TABLE) {
+    const ptrdiff_t size = half ? PACKED_TABLE / 2 : PACKED_TABLE;
+    for (ptrdiff_t g = 0; g < count; g++, tables += PACKED_COLUMNS * size) {
 #pragma GCC unroll 2
         for (int c = 0; c < PACKED_COLUMNS; c++, v[c - 1] += 5 * k_step) {
             __m512i t = _mm512_maskz_set1_epi32(0xAAAA, v[c][0]);
             t = _mm512_mask_add_epi32(t, 0xCCCC, t, _mm512_set1_epi32(v[c][k_step]));
             t = _mm512_mask_add_epi32(t, 0xF0F0, t, _mm512_set1_epi32(v[c][2 * k_step]));
             t = _mm512_mask_add_epi32(t, 0xFF00, t, _mm512_set1_epi32(v[c][3 * k_step]));
-            _mm512_store_si512(tables + c * PACKED_TABLE, t);
-            _mm512_store_si512(tables + c * PACKED_TABLE + 16,
-                               _mm512_add_epi32(t, _mm512_set1_epi32(v[c][4 * k_step])));
+            _mm512_store_si512(tables + c * size, t);
+            if (!half)
+                _mm512_store_si512(tables + c * size + 16,
+                                   _mm512_add_epi32(t, _mm512_set1_epi32(v[c][4 * k_step])));
         }
     }
 }
 
 FB_AVX512 FB_UNUSED static void packed_tables_avx512(const int32_t *values, ptrdiff_t k_step,
-                                                     ptrdiff_t c_step, ptrdiff_t count,
+                                                     ptrdiff_t c_step, ptrdiff_t count, int half,
                                                      int32_t *tables)
 {
-    if (k_step == 1)
-        packed_tables_body(values, 1, c_step, count, tables);
+    if (k_step == 1 && half)
+        packed_tables_body(values, 1, c_step, count, 1, tables);
+    else if (k_step == 1)
+        packed_tables_body(values, 1, c_step, count, 0, tables);
+    else if (half)
+        packed_tables_body(values, PACKED_PANEL, 1, count, 1, tables);
     else
-        packed_tables_body(values, PACKED_PANEL, 1, count, tables);
+        packed_tables_body(values, PACKED_PANEL, 1, count, 0, tables);
 }
 
 /* Tables of `count` sixes of two columns with entries of 16 bits, as packed_tables_avx512; `more` is added
@@ -385,12 +395,16 @@ FB_AVX512 FB_UNUSED static void packed_tables_low(const int32_t *values, ptrdiff
 typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
 
 /* The sums of a tall block of so many registers over a chunk of inputs, BYTES choices in a word of
- * indices, added to what is there unless `begins`; STEP integers from one register's sums to the next. */
-#define PACKED_LOOK_UP(name, REGISTERS, BITS, LETTER, BYTES, STEP)                                \
+ * indices, added to what is there unless `begins`; STEP integers from one register's sums to the next. Of
+ * tables of SIZE integers, a half of them, the fifth numbers stand in `fifth`, for the next table `next`
+ * integers on and for the other column `apart`. */
+#define PACKED_LOOK_UP(name, REGISTERS, BITS, LETTER, BYTES, STEP, SIZE)                          \
     FB_AVX512 FB_UNUSED static void name(const uint32_t *index, const uint8_t *any,               \
                                          ptrdiff_t count, const int32_t *t, int32_t *to,          \
-                                         int begins)                                              \
+                                         int begins, const int32_t *fifth, ptrdiff_t next,        \
+                                         ptrdiff_t apart)                                         \
     {                                                                                            \
+        const int half = SIZE < PACKED_TABLE;                                                     \
         __m512i sum[PACKED_COLUMNS][REGISTERS];                                                   \
         _Pragma("GCC unroll 2") for (int c = 0; c < PACKED_COLUMNS; c++)                          \
             _Pragma("GCC unroll 10") for (int g = 0; g < REGISTERS; g++) sum[c][g] =               \
@@ -398,13 +412,18 @@ typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
         const char *word = (const char *)index;                                                  \
         for (; count > 0; count -= BYTES, word += 64 * REGISTERS, any++) {                        \
             if (!*any) {                                                                         \
-                t += BYTES * PACKED_COLUMNS * PACKED_TABLE;                                       \
+                t += BYTES * PACKED_COLUMNS * SIZE;                                               \
+                fifth += BYTES * next;                                                           \
                 continue;                                                                        \
             }                                                                                    \
             const char *const end = word + (count < BYTES ? count : BYTES);                      \
-            for (const char *at = word; at < end; at++, t += PACKED_COLUMNS * PACKED_TABLE) {     \
-                const __m512i low0 = _mm512_load_si512(t), high0 = _mm512_load_si512(t + 16);     \
-                const __m512i low1 = _mm512_load_si512(t + 32), high1 = _mm512_load_si512(t + 48);\
+            for (const char *at = word; at < end;                                                \
+                 at++, t += PACKED_COLUMNS * SIZE, fifth += next) {                               \
+                const __m512i low0 = _mm512_load_si512(t), low1 = _mm512_load_si512(t + SIZE);    \
+                const __m512i high0 = half ? _mm512_add_epi32(low0, _mm512_set1_epi32(*fifth))    \
+                                           : _mm512_load_si512(t + 16);                           \
+                const __m512i high1 = half ? _mm512_add_epi32(low1, _mm512_set1_epi32(fifth[apart])) \
+                                           : _mm512_load_si512(t + SIZE + 16);                    \
                 PACKED_STEP_OF_TABLES(REGISTERS, BITS, LETTER);                                   \
             }                                                                                    \
         }                                                                                        \
@@ -413,8 +432,11 @@ typedef __m512i packed_any_512 __attribute__((aligned(1), may_alias));
                 _mm512_store_si512(to + g * (STEP) + c * 16, sum[c][g]);                          \
     }
 
-#define PACKED_LOOK_UP_FIVES(n) PACKED_LOOK_UP(packed_fives_##n, n, 32, "d", 4, 16 * PACKED_PANEL)
-#define PACKED_LOOK_UP_SIXES(n) PACKED_LOOK_UP(packed_sixes_##n, n, 16, "w", 2, 32 * PACKED_PANEL)
+#define PACKED_LOOK_UP_FIVES(n)                                                                   \
+    PACKED_LOOK_UP(packed_fives_##n, n, 32, "d", 4, 16 * PACKED_PANEL, PACKED_TABLE)              \
+    PACKED_LOOK_UP(packed_halves_##n, n, 32, "d", 4, 16 * PACKED_PANEL, (PACKED_TABLE / 2))
+#define PACKED_LOOK_UP_SIXES(n)                                                                   \
+    PACKED_LOOK_UP(packed_sixes_##n, n, 16, "w", 2, 32 * PACKED_PANEL, PACKED_TABLE)
 PACKED_LOOK_UP_FIVES(1)
 PACKED_LOOK_UP_FIVES(2)
 PACKED_LOOK_UP_FIVES(3)
@@ -437,11 +459,15 @@ PACKED_LOOK_UP_SIXES(9)
 PACKED_LOOK_UP_SIXES(10)
 
 typedef void (*packed_look_up)(const uint32_t *index, const uint8_t *any, ptrdiff_t count,
-                               const int32_t *t, int32_t *to, int begins);
+                               const int32_t *t, int32_t *to, int begins, const int32_t *fifth,
+                               ptrdiff_t next, ptrdiff_t apart);
 /* By the number of registers. */
 FB_UNUSED static const packed_look_up packed_fives_of[] = {
     NULL, packed_fives_1, packed_fives_2, packed_fives_3, packed_fives_4, packed_fives_5,
     packed_fives_6, packed_fives_7, packed_fives_8, packed_fives_9, packed_fives_10};
+FB_UNUSED static const packed_look_up packed_halves_of[] = {
+    NULL, packed_halves_1, packed_halves_2, packed_halves_3, packed_halves_4, packed_halves_5,
+    packed_halves_6, packed_halves_7, packed_halves_8, packed_halves_9, packed_halves_10};
 FB_UNUSED static const packed_look_up packed_sixes_of[] = {
     NULL, packed_sixes_1, packed_sixes_2, packed_sixes_3, packed_sixes_4, packed_sixes_5,
     packed_sixes_6, packed_sixes_7, packed_sixes_8, packed_sixes_9, packed_sixes_10};
@@ -536,6 +562,11 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
     const ptrdiff_t words = (n_in + per_word - 1) / per_word, choices = (n_in + of - 1) / of;
     /* chunks of nearly the same length */
     const ptrdiff_t chunk = packed_chunk_size(words, low ? PACKED_LOW_CHUNK : PACKED_CHUNK);
+    ptrdiff_t times = 0; /* that a table is used */
+    for (int i = 0; i < n_parts; i++)
+        times += (parts[i].n_used + PACKED_TALL - 1) / PACKED_TALL;
+    const int half = !low && times <= PACKED_SELDOM;
+    const packed_look_up *look_up = low ? packed_sixes_of : half ? packed_halves_of : packed_fives_of;
     for (ptrdiff_t c = 0; c < columns; c += PACKED_COLUMNS) {
         ptrdiff_t k = 0;
         do {
@@ -545,16 +576,17 @@ FB_AVX512 FB_UNUSED static void packed_panel_sums_avx512(
             if (low)
                 packed_tables_low(from, k_step, c_step, count, 0, (int16_t *)tables);
             else
-                packed_tables_avx512(from, k_step, c_step, count, tables);
+                packed_tables_avx512(from, k_step, c_step, count, half, tables);
             for (int i = 0; i < n_parts; i++) {
                 const packed_part *part = parts + i;
                 const ptrdiff_t registers = low ? part->n_groups / 2 : part->n_used;
                 const ptrdiff_t step = (low ? 2 : 1) * PACKED_PANEL * 16;
                 for (ptrdiff_t g = 0, b = 0, here; g < registers; g += here, b++) {
                     here = packed_tall(registers, g);
-                    (low ? packed_sixes_of : packed_fives_of)[here](
-                        part->index + (g * words + k * here) * 16, part->any + b * words + k, count,
-                        tables, part->sums + g * step + c * 16, k == 0);
+                    look_up[here](part->index + (g * words + k * here) * 16,
+                                  part->any + b * words + k, count, tables,
+                                  part->sums + g * step + c * 16, k == 0, from + 4 * k_step,
+                                  5 * k_step, c_step);
                 }
             }
             k += chunk;
