@@ -5,9 +5,9 @@ plain matrix between two groups of binary units, data between the two values of 
 or PCD, and SGD. Where the data are not binary, two of an update's five products are BLAS's. The
 updates are those of the general path, with the same random numbers, up to the rounding of the
 weights to 2**-20 inside sums, and of hidden means to multiples of 2**-10 (up or down by chance, so
-that their expectation stays): their sums are then of 16 bits. Parameters in double precision keep
-20 bits of the means and receive their updates in double precision; the products see them rounded to
-single.
+that their expectation stays): their sums are then of 16 bits. Up to 32 rows, and parameters in
+double precision, keep 20 bits of the means; the latter receive their updates in double precision,
+and the products see them rounded to single.
 
 Several processes (`fastboltz.distributed`) share each minibatch: a process makes the sums of its
 rows and chains, they are added up as integers, and each process updates a part of the weights.
@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 #: Rows of a minibatch, or chains, up to which means of hidden units keep 12 bits in sums of 32.
 MAX_ROWS = 1 << 18
-#: Bits of hidden means in the statistics of parameters in single precision, and in double.
+#: Bits of hidden means in statistics of more rows than these: of fewer they would save no time.
 MEAN_BITS = 10
+_FEW_ROWS = 32
+#: In other statistics, and in those of parameters in double precision.
 _MOST_MEAN_BITS = 20
 #: Seconds that one compiled call should take at the most, so that Ctrl-C is soon heard.
 _CALL_SECONDS = 0.1
@@ -166,7 +168,7 @@ class PairLoop:
             offsets=offsets,
             spin_visible=spin[self.visible],
             spin_hidden=spin[self.hidden],
-            mean_bits=MEAN_BITS if masters is None else _MOST_MEAN_BITS,
+            mean_bits=self._mean_bits(batch_size, masters is not None),
             real=rows.dtype == np.float32,
             seed=self.seed,
             streams=(
@@ -196,6 +198,11 @@ class PairLoop:
         self.has_begun = False
         #: Whether an update ended with an error, after which other processes may not be heard.
         self.has_failed = False
+
+    def _mean_bits(self, batch_size: int, double: bool) -> int:
+        """Bits of the hidden means, the same for every process of a training."""
+        rows = batch_size if self.chains is None else max(batch_size, self.chains.n_chains)
+        return _MOST_MEAN_BITS if double or rows <= _FEW_ROWS else MEAN_BITS
 
     def _begin_chains(
         self, trainer: Trainer, params: Params, first: Callable[[], np.ndarray]

@@ -598,11 +598,14 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
                 PACKED_EACH if (i / 2 < here) /* packed_mean_of */
                 {
                     const uint32_t unit = (uint32_t)(first + c0 + i / 2);
-                    const __m256i part = _mm256_and_si256(
-                        _mm256_add_epi32(
-                            _mm256_loadu_si256((const __m256i *)(o->chance + r + i % 2 * 8)),
-                            _mm256_set1_epi32((int32_t)(unit * PACKED_MEAN_STEP))),
-                        _mm256_set1_epi32((1 << cut) - 1));
+                    const __m256i part =
+                        o->chance == NULL
+                            ? zero
+                            : _mm256_and_si256(
+                                  _mm256_add_epi32(
+                                      _mm256_loadu_si256((const __m256i *)(o->chance + r + i % 2 * 8)),
+                                      _mm256_set1_epi32((int32_t)(unit * PACKED_MEAN_STEP))),
+                                  _mm256_set1_epi32((1 << cut) - 1));
                     const __m256i whole = _mm256_cvtps_epi32(
                         _mm256_mul_ps(a[i], _mm256_set1_ps((float)(1 << PACKED_SHIFT))));
                     _mm256_storeu_si256(

@@ -75,7 +75,8 @@ typedef struct {
     uint32_t *turned;       /* samples, units in lanes (n_words of rows) */
     int32_t *mean;          /* means in units of 2^-mean_shift, [unit][row], rows padded to 32 */
     int mean_shift;
-    const uint32_t *chance; /* a random word of each row, by which means are rounded; padded as they are */
+    const uint32_t *chance; /* a random word of each row, by which means are rounded, padded as they are; NULL
+                             * where they have PACKED_SHIFT bits, to which they are rounded to the nearest */
     float *field;           /* a itself, [row][unit] */
     float *mean_rows;       /* means, [row][unit] */
     double *cumulant;       /* [panel][row]: sum over the panel's units of the unit's cumulant */
@@ -671,14 +672,16 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
                     _mm512_sub_ps(_mm512_add_ps(a[i], a[i]), _mm512_set1_ps(1.0f));
             if (mean)
                 for (ptrdiff_t i = 0; i < here; i++)
+                {
+                    const uint32_t more = (uint32_t)(first + c0 + i) * PACKED_MEAN_STEP;
+                    const __m512i words_of =
+                        o->chance == NULL ? _mm512_setzero_si512()
+                                          : _mm512_add_epi32(_mm512_loadu_si512(o->chance + r),
+                                                             _mm512_set1_epi32((int32_t)more));
                     _mm512_storeu_si512(
                         o->mean + (first + c0 + i) * padded_rows + r,
-                        packed_means_avx512(
-                            a[i], o->mean_shift,
-                            _mm512_add_epi32(_mm512_loadu_si512(o->chance + r),
-                                             _mm512_set1_epi32((int32_t)((uint32_t)(first + c0 + i) *
-                                                                         PACKED_MEAN_STEP))),
-                            (__mmask16)lanes));
+                        packed_means_avx512(a[i], o->mean_shift, words_of, (__mmask16)lanes));
+                }
             if (mean_rows)
                 PACKED_EACH _mm512_storeu_ps(means[c0 + i], a[i]);
         }

@@ -892,11 +892,12 @@ FB_CLONES FB_UNUSED static void packed_update_biases(packed_pair *q, const packe
     }
 }
 
-/* Means count in units of 2^-(bits of a mean), spins' of 2^-(one less), or of less where sums over so many
- * rows would leave the integers. */
+/* Means count in units of 2^-(bits of a mean), spins' of 2^-(one less) where these are not all, or of less
+ * where sums over so many rows would leave the integers. */
 FB_INLINE int packed_mean_shift(const packed_pair *q, ptrdiff_t rows)
 {
-    const int spin = q->spin_visible || q->spin_hidden, most = q->mean_bits - q->spin_hidden;
+    const int spin = q->spin_visible || q->spin_hidden;
+    const int most = q->mean_bits < PACKED_SHIFT ? q->mean_bits - q->spin_hidden : PACKED_SHIFT;
     int shift = 30 - spin;
     while (((ptrdiff_t)1 << (30 - spin - shift)) < rows)
         shift--;
@@ -1018,9 +1019,10 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
     if (t == 0 && q->asks != NULL)
         packed_keep_old(q, 0);
     const philox_address positive_at = philox_at(q->seed, q->positive_stream, update, row);
-    if (t == 0)
+    const int by_chance = step->mean_shift < PACKED_SHIFT;
+    if (t == 0 && by_chance)
         packed_chances(positive_at, 16 * packed_groups(n0), q->chance0);
-    if (t == T - 1)
+    if (t == T - 1 && by_chance)
         packed_chances(philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)q->n_gibbs - 1, chain),
                        16 * packed_groups(n1), q->chance1);
     PACKED_BARRIER
@@ -1031,7 +1033,7 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
     positive.spin_out = q->spin_hidden;
     positive.mean = q->p0;
     positive.mean_shift = step->mean_shift;
-    positive.chance = q->chance0;
+    positive.chance = by_chance ? q->chance0 : NULL;
     positive.bits = q->persistent ? NULL : q->h0;
     positive.address = positive_at;
     const packed_rows data_rows = {q->v0, n0, &positive};
@@ -1073,7 +1075,7 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
         negative.bits = q->persistent || !last ? q->h1 : NULL;
         negative.mean = last ? q->p1 : NULL;
         negative.mean_shift = step->mean_shift;
-        negative.chance = q->chance1;
+        negative.chance = by_chance ? q->chance1 : NULL;
         negative.address = philox_at(q->seed, q->hidden_stream, sweep + (uint32_t)k, chain);
         const packed_rows both[2] = {{q->v1, n1, &negative}, data_rows};
         packed_pair_layer(q, &up, both, last && together ? 2 : 1, t, T);

@@ -116,7 +116,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
     of, as multiples of 2**-10. Each is rounded up or down by chance so that its expectation is p:
     the gradient has no bias, and the variance of each term grows by less than
     ``min(p, 1 - p) / 1024``, where a draw of h in the place of p would add ``p (1 - p)``. It takes
-    a tenth off the time of an update. Rows in double precision keep 20 bits.
+    a tenth off the time of an update. Rows in double precision, and minibatches and chains of up
+    to 32, keep 20 bits.
 
     References
     ----------
