@@ -505,18 +505,18 @@ __attribute__((always_inline)) FB_AVX512 static inline uint64_t packed_finish_av
         PACKED_EACH a[i] = _mm512_sub_ps(_mm512_add_ps(a[i], a[i]), _mm512_set1_ps(1.0f));
     if (o->mean != NULL) {
         int32_t *mean = o->mean + row * packed_padded(n_units) + unit;
-        uint32_t own_words[64];
-        for (int l = 0; l < 64 && o->chance != NULL; l++)
-            own_words[l] = o->chance[row] + (uint32_t)(unit + l) * PACKED_MEAN_STEP;
-        if (o->chance == NULL)
+        if (o->chance == NULL) {
+            const __m512 one = _mm512_set1_ps((float)(1 << PACKED_SHIFT));
             PACKED_EACH if (16 * i < m) _mm512_storeu_si512(
-                mean + 16 * i,
-                _mm512_maskz_cvtps_epi32(
-                    lanes[i], _mm512_mul_ps(a[i], _mm512_set1_ps((float)(1 << PACKED_SHIFT)))));
-        else
+                mean + 16 * i, _mm512_maskz_cvtps_epi32(lanes[i], _mm512_mul_ps(a[i], one)));
+        } else {
+            uint32_t own_words[64];
+            for (int l = 0; l < 64; l++)
+                own_words[l] = o->chance[row] + (uint32_t)(unit + l) * PACKED_MEAN_STEP;
             PACKED_EACH if (16 * i < m) _mm512_storeu_si512(
                 mean + 16 * i, packed_means_avx512(a[i], o->mean_shift,
                                                    _mm512_loadu_si512(own_words + 16 * i), lanes[i]));
+        }
     }
     if (o->mean_rows != NULL)
         PACKED_EACH _mm512_mask_storeu_ps(o->mean_rows + row * n_units + unit + 16 * i, lanes[i],
