@@ -1075,3 +1075,20 @@ def test_updates_are_made_up_to_the_range_of_fixed_point(shape, kernel):
         case.params[0][:] = 1000.5
         loop, _ = case.loop(4, case.chains)
         assert loop.run(case.data, case.order, 4, case.rates) == 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "batch_size", "n_chains", "rounded"),
+    [
+        (np.float32, 32, None, False), (np.float32, 33, None, True), (np.float32, 10, 40, True),
+        (np.float32, 40, 10, True), (np.float64, 60, None, False),
+    ],
+)  # fmt: skip
+def test_means_are_rounded_where_it_saves_time(monkeypatch, dtype, batch_size, n_chains, rounded):
+    """Catches the rows of a short last minibatch, or of the data alone, in place of all."""
+    X = (np.random.default_rng(3).random((70, 20)) < 0.3).astype(dtype)
+    model = RBM(9, batch_size=batch_size, n_chains=n_chains, n_iter=2, random_state=1)
+    exact = model.fit(X).components_.copy()
+    monkeypatch.setattr(pair_loop, "MEAN_BITS", 10)
+    assert np.array_equal(model.fit(X).components_, exact) != rounded
+    np.testing.assert_allclose(model.components_, exact, rtol=0, atol=0.02)
