@@ -644,6 +644,8 @@ def test_sentences():
             "n_chains is 3; without persistent chains",
         ),
         (lambda: packed.PairLoop(w, b, c, n_threads=0, **how), "n_threads is 0"),
+        (lambda: packed.PairLoop(w, b, c, mean_bits=0, **how), "mean_bits is 0; expected 1 to 20"),
+        (lambda: packed.PairLoop(w, b, c, mean_bits=21, **how), "mean_bits is 21"),
         (lambda: packed.PairLoop(w, b, c, seed=-1, **how), "seed is -1"),
         (lambda: packed.PairLoop(w, b, c, streams=(0, -1, 0), **how), r"streams\[1\] is -1"),
         (lambda: packed.PairLoop(w, b, c, offsets=(c, c), **how), r"offsets\[0\] has shape"),
