@@ -101,7 +101,7 @@ FB_CLONES FB_UNUSED static void averages_ones_any(averages_draw *draw)
         for (ptrdiff_t row = 0; row < draw->n_rows; row += at_once) {
             const ptrdiff_t rows = draw->n_rows - row < at_once ? draw->n_rows - row : at_once;
             uint16_t total[16 * AVERAGES_BLOCKS] = {0};
-            philox_fill(words, draw->at, (uint32_t)row, (uint32_t)first, blocks, rows);
+            philox_blocks(words, draw->at, (uint32_t)row, (uint32_t)first, blocks, rows);
             for (ptrdiff_t r = 0; r < rows; r++) {
                 uint8_t own[16 * AVERAGES_BLOCKS], *to = draw->out + (row + r) * draw->stride + 16 * first;
                 averages_bytes(words + 4 * blocks * r, n_bytes, own);
@@ -141,9 +141,9 @@ FB_CLONES FB_UNUSED static void averages_ones_any(averages_draw *draw)
 #define AVERAGES_QUARTER _mm512_extracti32x4_epi32
 #define AVERAGES_WORDS(row, quads)                                                       \
     if ((quads) == 2)                                                                    \
-        philox_chains(draw->at, (uint32_t)(row), (uint32_t)(first / 16), words, 2);      \
+        philox_chains_as_they_are(draw->at, (uint32_t)(row), (uint32_t)(first / 16), 2, 0, words); \
     else                                                                                 \
-        philox_chains(draw->at, (uint32_t)(row), (uint32_t)(first / 16), words, 1)
+        philox_chains_as_they_are(draw->at, (uint32_t)(row), (uint32_t)(first / 16), 1, 0, words)
 #define AVERAGES_SHARE
 #include "_averages_template.h"
 #undef AVERAGES

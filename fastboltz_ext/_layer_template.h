@@ -50,7 +50,7 @@ FB_INLINE void FN(draw_units)(const REAL *field, const REAL *bias, REAL scale, i
     }
 }
 
-/* A tile of a draw: n_rows x n_units from (row, first), `first` a multiple of 4. All pointers are
+/* A tile of a draw: n_rows x n_units from (row, first), `first` a multiple of 8. All pointers are
  * those of the whole arrays, with rows `stride` apart. */
 FB_CLONES FB_UNUSED static void FN(draw_tile)(const REAL *field, const REAL *bias, REAL scale,
                                               int spin, REAL *mean, REAL *sample,
@@ -59,7 +59,7 @@ FB_CLONES FB_UNUSED static void FN(draw_tile)(const REAL *field, const REAL *bia
                                               ptrdiff_t n_units, ptrdiff_t stride)
 {
     uint32_t words[LAYER_WORDS + PHILOX_PAD];
-    const ptrdiff_t row_words = (n_units + 3) / 4 * 4;
+    const ptrdiff_t row_words = (n_units + 7) / 8 * 8;
     ptrdiff_t rows_at_once = 1;
     if (row_words > 0 && row_words < LAYER_WORDS)
         rows_at_once = LAYER_WORDS / row_words;
@@ -67,15 +67,15 @@ FB_CLONES FB_UNUSED static void FN(draw_tile)(const REAL *field, const REAL *bia
         ptrdiff_t rows = n_rows - r < rows_at_once ? n_rows - r : rows_at_once;
         for (ptrdiff_t unit = 0; unit < n_units; unit += LAYER_WORDS) {
             ptrdiff_t units = n_units - unit < LAYER_WORDS ? n_units - unit : LAYER_WORDS;
-            ptrdiff_t groups = (units + 3) / 4;
+            ptrdiff_t eights = (units + 7) / 8;
             if (sample != NULL)
-                philox_fill(words, address, (uint32_t)(row + r), (uint32_t)((first + unit) / 4),
-                            groups, rows);
+                philox_fill(words, address, (uint32_t)(row + r), (uint32_t)((first + unit) / 8),
+                            eights, rows);
             for (ptrdiff_t i = 0; i < rows; i++) {
                 ptrdiff_t at = (row + r + i) * stride + first + unit;
                 FN(draw_units)(field + at, bias != NULL ? bias + first + unit : NULL, scale, spin,
                                mean != NULL ? mean + at : NULL,
-                               sample != NULL ? sample + at : NULL, words + 4 * groups * i,
+                               sample != NULL ? sample + at : NULL, words + 8 * eights * i,
                                units);
             }
         }

@@ -511,7 +511,7 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
     float fields[PACKED_PANEL][16], means[PACKED_PANEL][16];
     philox_shared shared;
     if (draw)
-        philox_share_avx2(&shared, o->address, (uint32_t)first / 4);
+        philox_share_avx2(&shared, o->address, (uint32_t)first / 4); /* two blocks an eight */
     for (int s = 0; s < 2; s++) {
         const ptrdiff_t r = row + 16 * s, valid = n_rows - r;
         const ptrdiff_t m = valid >= 16 ? 16 : valid <= 0 ? 0 : valid;
@@ -527,10 +527,8 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
             memset(other, 0, 16 * sizeof(double));
         }
         uint32_t words[2 * 64] __attribute__((aligned(32)));
-        for (int quad = 0; quad < 2 && draw && m > 0 && 4 * quad < columns; quad++)
-            for (uint32_t half = 0; half < 16; half += 8)
-                philox_chains_avx2(&shared, quad, o->address.row0 + (uint32_t)r + half,
-                                   words + 64 * quad + half);
+        if (draw && m > 0)
+            philox_eight_avx2(&shared, o->address.row0 + (uint32_t)r, words);
         __m256i byte[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
         for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 2) {
             const ptrdiff_t here = columns - c0 < 2 ? 1 : 2;
@@ -661,21 +659,22 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
 #define DRAWS_STORE(at, x) _mm256_storeu_si256((__m256i *)(at), x)
 #define DRAWS_NEGATIVE(x) _mm256_movemask_ps(x)
 /* the nearest whole number stands in the last bits of a sum with 1.5 2^23 */
-#define DRAWS_SPLIT(x, whole, f)                                                                  \
-    x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-126.0f)), _mm256_set1_ps(126.0f));         \
-    whole = _mm256_add_ps(x, _mm256_set1_ps(12582912.0f));                                        \
-    f = _mm256_sub_ps(x, _mm256_sub_ps(whole, _mm256_set1_ps(12582912.0f)))
+#define DRAWS_SPLIT(x, f)                                                                         \
+    PACKED_EACH f[i] = _mm256_min_ps(_mm256_max_ps(x[i], _mm256_set1_ps(-126.0f)),                \
+                                     _mm256_set1_ps(126.0f));                                     \
+    PACKED_EACH x[i] = _mm256_add_ps(f[i], _mm256_set1_ps(12582912.0f));                          \
+    PACKED_EACH f[i] = _mm256_sub_ps(f[i], _mm256_sub_ps(x[i], _mm256_set1_ps(12582912.0f)));
 #define DRAWS_SCALE(e, whole)                                                                     \
     DRAWS_AS_F(_mm256_add_epi32(DRAWS_AS_I(e), _mm256_slli_epi32(DRAWS_AS_I(whole), 23)))
-#define DRAWS_APPEND(on, x)                                                                       \
-    on = _mm256_or_si256(_mm256_add_epi32(on, on), _mm256_srli_epi32(DRAWS_AS_I(x), 31))
-#define DRAWS_SHARE(address, quad)                                                                \
-    philox_shared shared;                                                                  \
-    philox_share_avx2(&shared, address, quad)
-#define DRAWS_WORDS(address, row, quad, words, columns)                                           \
-    for (int q = 0; q < 2 && 4 * q < columns; q++)                                                \
-        for (uint32_t half = 0; half < 16; half += 8)                                             \
-            philox_chains_avx2(&shared, q, (address).row0 + (row) + half, (words) + 64 * q + half)
+#define DRAWS_APPEND(on, place, x)                                                                \
+    on = _mm256_or_si256(on, _mm256_and_si256(_mm256_srai_epi32(DRAWS_AS_I(x), 31),               \
+                                              _mm256_set1_epi32(place)))
+#define DRAWS_SHARE(address, block)                                                               \
+    philox_shared shared;                                                                         \
+    philox_share_avx2(&shared, address, block)
+#define DRAWS_WORDS(address, row, block, words)                                                   \
+    for (uint32_t r = 0; r < 32; r += 8)                                                          \
+        philox_chains_avx2(&shared, 0, (address).row0 + (row) + r, (words) + 64 * (r / 16) + r % 16)
 #include "_packed_draws.h"
 #undef DRAWS
 #undef DRAWS_TARGET

@@ -38,8 +38,8 @@
 /* The word of a unit is its row's and so much more for every unit before it: of the 2^10 numbers that are cut
  * off this is the golden section, by which neighbours are rounded apart. */
 #define PACKED_MEAN_STEP 633u
-/* Four units' words that no layer draws with: where the words of rows come from. */
-#define PACKED_MEAN_QUAD 0x3fffffffu
+/* A block that no layer draws with: where the words of rows come from. */
+#define PACKED_MEAN_BLOCK 0x3fffffffu
 /* Columns that are finished together: what a byte of bits holds, and two counters' random words. */
 #define PACKED_PANEL 8
 
@@ -612,12 +612,8 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
             memset(other, 0, 16 * sizeof(double));
         }
         uint32_t words[2 * 64] __attribute__((aligned(64)));
-        if (draw && m > 0) {
-            if (columns > 4)
-                philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 2);
-            else
-                philox_chains(o->address, (uint32_t)r, (uint32_t)(first / 4), words, 1);
-        }
+        if (draw && m > 0)
+            philox_eight(o->address, (uint32_t)r, (uint32_t)(first / 8), words);
         __m512i byte = _mm512_setzero_si512();
         for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 4) {
             const int n = 4;
@@ -742,19 +738,15 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
 #define DRAWS_LOAD(at) _mm512_loadu_si512(at)
 #define DRAWS_STORE(at, x) _mm512_storeu_si512(at, x)
 #define DRAWS_NEGATIVE(x) _mm512_movepi32_mask(_mm512_castps_si512(x))
-#define DRAWS_SPLIT(x, whole, f)                                                                  \
-    whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);               \
-    f = _mm512_sub_ps(x, whole)
+#define DRAWS_SPLIT(x, f)                                                                         \
+    PACKED_EACH f[i] = x[i];                                                                      \
+    PACKED_STEP(x, _mm512_roundscale_ps(x[i], _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))     \
+    PACKED_STEP(f, _mm512_sub_ps(f[i], x[i]))
 #define DRAWS_SCALE(e, whole) _mm512_scalef_ps(e, whole)
-#define DRAWS_APPEND(on, x)                                                                       \
-    on = _mm512_add_epi32(on, on);                                                               \
-    on = _mm512_mask_or_epi32(on, DRAWS_NEGATIVE(x), on, _mm512_set1_epi32(1))
-#define DRAWS_SHARE(at, quad)
-#define DRAWS_WORDS(at, row, quad, words, columns)                                                \
-    if (columns > 4)                                                                              \
-        philox_chains(at, row, quad, words, 2);                                            \
-    else                                                                                          \
-        philox_chains(at, row, quad, words, 1)
+#define DRAWS_APPEND(on, place, x)                                                                \
+    on = _mm512_mask_or_epi32(on, DRAWS_NEGATIVE(x), on, _mm512_set1_epi32(place))
+#define DRAWS_SHARE(at, block)
+#define DRAWS_WORDS(at, row, block, words) philox_chains_as_they_are(at, row, block, 2, 1, words)
 #include "_packed_draws.h"
 #undef DRAWS
 #undef DRAWS_TARGET

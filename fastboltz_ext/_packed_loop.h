@@ -911,7 +911,7 @@ FB_CLONES FB_UNUSED static void packed_chances(philox_address at, ptrdiff_t padd
     uint32_t words[4 * AT_ONCE + PHILOX_PAD];
     for (ptrdiff_t r = 0; r < padded_rows; r += AT_ONCE) {
         const ptrdiff_t rows = padded_rows - r < AT_ONCE ? padded_rows - r : AT_ONCE;
-        philox_fill(words, at, (uint32_t)r, PACKED_MEAN_QUAD, 1, rows);
+        philox_blocks(words, at, (uint32_t)r, PACKED_MEAN_BLOCK, 1, rows);
         for (ptrdiff_t i = 0; i < rows; i++)
             to[r + i] = words[4 * i];
     }

@@ -525,47 +525,55 @@ __attribute__((always_inline)) FB_AVX512 static inline uint64_t packed_finish_av
 }
 #endif
 
-/* The words of rows [row, row + rows), 4 * quads a row, as philox_fill makes them. */
+/* The words of rows [row, row + rows), of 8 * eights units a row, as philox_fill makes them. */
 FB_INLINE void packed_words_of_rows(uint32_t *words, philox_address at, ptrdiff_t row,
-                                    ptrdiff_t rows, ptrdiff_t quad, ptrdiff_t quads)
+                                    ptrdiff_t rows, ptrdiff_t eight, ptrdiff_t eights)
 {
-    philox_fill(words, at, (uint32_t)row, (uint32_t)quad, quads, rows);
+    philox_fill(words, at, (uint32_t)row, (uint32_t)eight, eights, rows);
 }
 
 #if FB_X86
-/* Sixteen counters of one row at a time. The order of the lanes is such that the four words of each
- * counter come to stand side by side by one exchange. */
+/* Sixteen blocks of one row at a time, even ones and odd ones: upper halves of words and lower ones. */
 __attribute__((always_inline)) FB_AVX512 static inline void packed_words_of_rows_avx512(
-    uint32_t *words, philox_address at, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t quad,
-    ptrdiff_t quads)
+    uint32_t *words, philox_address at, ptrdiff_t row, ptrdiff_t rows, ptrdiff_t eight,
+    ptrdiff_t eights)
 {
-    const __m512i order = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+    /* of each 64 bits: the lower half of l, that of u, their upper halves */
+    static const int16_t place[32] = {0,  32, 1,  33, 4,  36, 5,  37, 8,  40, 9,  41, 12, 44, 13, 45,
+                                      16, 48, 17, 49, 20, 52, 21, 53, 24, 56, 25, 57, 28, 60, 29, 61};
+    const __m512i halves = _mm512_loadu_si512(place);
+    const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     const __m512i m0 = _mm512_set1_epi32((int)PHILOX_M0), m1 = _mm512_set1_epi32((int)PHILOX_M1);
     for (ptrdiff_t r = 0; r < rows; r++)
-        for (ptrdiff_t q = 0; q < quads; q += 16) {
-            __m512i e0 = _mm512_add_epi32(_mm512_set1_epi32((int)(quad + q)), order);
-            __m512i o0 = _mm512_add_epi32(e0, _mm512_set1_epi32(8));
-            __m512i e1 = _mm512_set1_epi32((int)(at.row0 + (uint32_t)(row + r))), o1 = e1;
-            __m512i e2 = _mm512_set1_epi32((int)at.step), o2 = e2;
-            __m512i e3 = _mm512_set1_epi32((int)at.stream), o3 = e3;
-            uint32_t k0 = at.k0, k1 = at.k1, *to = words + 4 * (r * quads + q);
+        for (ptrdiff_t e = 0; e < eights; e += 8) {
+            __m512i u[4], l[4], w[4];
+            u[0] = _mm512_add_epi32(_mm512_set1_epi32((int)(2 * (eight + e))), even);
+            l[0] = _mm512_add_epi32(u[0], _mm512_set1_epi32(1));
+            u[1] = l[1] = _mm512_set1_epi32((int)(at.row0 + (uint32_t)(row + r)));
+            u[2] = l[2] = _mm512_set1_epi32((int)at.step);
+            u[3] = l[3] = _mm512_set1_epi32((int)at.stream);
+            uint32_t k0 = at.k0, k1 = at.k1, *to = words + 8 * (r * eights + e);
 #pragma GCC unroll 10
             for (int n = 0; n < 10; n++) {
                 const __m512i key0 = _mm512_set1_epi32((int)k0), key1 = _mm512_set1_epi32((int)k1);
-                PHILOX_LANES_ROUND(e0, e1, e2, e3);
-                PHILOX_LANES_ROUND(o0, o1, o2, o3);
+                PHILOX_LANES_ROUND(u[0], u[1], u[2], u[3]);
+                PHILOX_LANES_ROUND(l[0], l[1], l[2], l[3]);
                 k0 += PHILOX_W0;
                 k1 += PHILOX_W1;
             }
-            e0 = _mm512_mask_blend_epi32(0xAAAA, e0, _mm512_slli_epi64(e1, 32));
-            e2 = _mm512_mask_blend_epi32(0xAAAA, e2, _mm512_slli_epi64(e3, 32));
-            o0 = _mm512_mask_blend_epi32(0xAAAA, o0, _mm512_slli_epi64(o1, 32));
-            o2 = _mm512_mask_blend_epi32(0xAAAA, o2, _mm512_slli_epi64(o3, 32));
+            /* the words of units 2 i and 2 i + 1 of an eight, in its lane */
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                w[i] = _mm512_permutex2var_epi16(l[i], halves, u[i]);
+            const __m512i a = _mm512_unpacklo_epi64(w[0], w[1]), b = _mm512_unpackhi_epi64(w[0], w[1]);
+            const __m512i c = _mm512_unpacklo_epi64(w[2], w[3]), d = _mm512_unpackhi_epi64(w[2], w[3]);
+            const __m512i ac = _mm512_shuffle_i32x4(a, c, 0x44), ca = _mm512_shuffle_i32x4(a, c, 0xEE);
+            const __m512i bd = _mm512_shuffle_i32x4(b, d, 0x44), db = _mm512_shuffle_i32x4(b, d, 0xEE);
             /* the next row, or the room behind the last, takes what is too much */
-            _mm512_storeu_si512(to, _mm512_unpacklo_epi64(e0, e2));
-            _mm512_storeu_si512(to + 16, _mm512_unpackhi_epi64(e0, e2));
-            _mm512_storeu_si512(to + 32, _mm512_unpacklo_epi64(o0, o2));
-            _mm512_storeu_si512(to + 48, _mm512_unpackhi_epi64(o0, o2));
+            _mm512_storeu_si512(to, _mm512_shuffle_i32x4(ac, bd, 0x88));
+            _mm512_storeu_si512(to + 16, _mm512_shuffle_i32x4(ac, bd, 0xDD));
+            _mm512_storeu_si512(to + 32, _mm512_shuffle_i32x4(ca, db, 0x88));
+            _mm512_storeu_si512(to + 48, _mm512_shuffle_i32x4(ca, db, 0xDD));
         }
 }
 #endif
@@ -585,14 +593,14 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_words_of_rows
                 o->bits[(r / 16 * out_words + u) * 16 + r % 16] = 0;                              \
     for (ptrdiff_t tile = 32 * begin; tile < last; tile += PACKED_TILE) {                         \
         const ptrdiff_t n = last - tile < PACKED_TILE ? last - tile : PACKED_TILE;                \
-        const ptrdiff_t quads = (n + 3) / 4, at_once = PACKED_WORDS / (4 * quads);                \
+        const ptrdiff_t eights = (n + 7) / 8, at_once = PACKED_WORDS / (8 * eights);              \
         for (ptrdiff_t row = 0; row < n_rows; row += at_once) {                                   \
             const ptrdiff_t rows = n_rows - row < at_once ? n_rows - row : at_once;               \
             if (o->bits != NULL)                                                                  \
-                WORDS(buffer, o->address, row, rows, tile / 4, quads);                            \
+                WORDS(buffer, o->address, row, rows, tile / 8, eights);                           \
             for (ptrdiff_t r = row; r < row + rows; r++) {                                        \
                 const uint32_t *words =                                                           \
-                    o->bits != NULL ? buffer + 4 * quads * (r - row) : NULL;                      \
+                    o->bits != NULL ? buffer + 8 * eights * (r - row) : NULL;                      \
                 uint32_t *to = o->bits;                                                           \
                 if (to != NULL)                                                                   \
                     to += (r / 16 * out_words + tile / 32) * 16 + r % 16;                         \

@@ -1,11 +1,12 @@
 /* Philox4x32-10 (Salmon, Moraes, Dror & Shaw, "Parallel random numbers: as easy as 1, 2, 3",
  * SC 2011), addressed by what a number is for:
  *
- *     key     = (seed & 0xffffffff, seed >> 32)
- *     counter = (unit >> 2, row, step, stream)
- *     word of `unit` = output[unit & 3]
+ *     key      = (seed & 0xffffffff, seed >> 32)
+ *     block b  = the four words of the counter (b, row, step, stream), or eight halves of 16 bits
+ *     word of a unit: above, half unit & 7 of block 2 (unit >> 3); below, that of the block after it
  *
- * so a random word is a pure function of (seed, stream, step, row, unit).
+ * so a random word is a pure function of (seed, stream, step, row, unit). Its upper half decides nearly
+ * every draw, and those of eight units are one block (_packed_draws.h).
  */
 #ifndef FASTBOLTZ_PHILOX_H
 #define FASTBOLTZ_PHILOX_H
@@ -19,7 +20,7 @@
 
 /* Counters that one vectorised step handles, hence 4 times as many words. */
 #define PHILOX_LANES 16
-/* philox_fill writes whole steps: room that a buffer needs beyond the words asked for. */
+/* philox_blocks and philox_fill write whole steps: room that a buffer needs beyond the words asked for. */
 #define PHILOX_PAD (4 * PHILOX_LANES)
 
 typedef struct {
@@ -81,38 +82,38 @@ FB_INLINE void philox_one(uint32_t k0, uint32_t k1, uint32_t c0, uint32_t c1, ui
     out[3] = (uint32_t)x3;
 }
 
-/* Words of a table of rows x (4 * groups) units whose first unit is 4 * group0 of row
- * a.row0 + row, in C order. The lanes run over the flattened (row, group) pairs, so that narrow
- * layers fill them as well as wide ones. `words` needs room for PHILOX_PAD words more. */
-FB_INLINE void philox_fill(uint32_t *FB_RESTRICT words, philox_address a, uint32_t row,
-                           uint32_t group0, ptrdiff_t groups, ptrdiff_t rows)
+/* A table of blocks as they are, from block0 of row a.row0 + row on, in C order. The lanes run over
+ * the flattened (row, block) pairs, so that narrow layers fill them as well as wide ones. `words` needs room for
+ * PHILOX_PAD words more. */
+FB_INLINE void philox_blocks(uint32_t *FB_RESTRICT words, philox_address a, uint32_t row,
+                             uint32_t block0, ptrdiff_t blocks, ptrdiff_t rows)
 {
     const uint32_t k0 = a.k0, k1 = a.k1, step = a.step, stream = a.stream;
-    const ptrdiff_t total = groups * rows;
+    const ptrdiff_t total = blocks * rows;
     uint32_t r = a.row0 + row;
-    ptrdiff_t g = 0;
+    ptrdiff_t b = 0;
     for (ptrdiff_t begin = 0; begin < total; begin += PHILOX_LANES) {
-        uint32_t lane_group[PHILOX_LANES], lane_row[PHILOX_LANES];
-        if (g + PHILOX_LANES <= groups) {
+        uint32_t lane_block[PHILOX_LANES], lane_row[PHILOX_LANES];
+        if (b + PHILOX_LANES <= blocks) {
             for (int l = 0; l < PHILOX_LANES; l++) {
-                lane_group[l] = group0 + (uint32_t)g + (uint32_t)l;
+                lane_block[l] = block0 + (uint32_t)b + (uint32_t)l;
                 lane_row[l] = r;
             }
-            g += PHILOX_LANES;
+            b += PHILOX_LANES;
         } else {
             for (int l = 0; l < PHILOX_LANES; l++) {
-                if (g == groups) {
-                    g = 0;
+                if (b == blocks) {
+                    b = 0;
                     r++;
                 }
-                lane_group[l] = group0 + (uint32_t)g;
+                lane_block[l] = block0 + (uint32_t)b;
                 lane_row[l] = r;
-                g++;
+                b++;
             }
         }
         uint32_t *w = words + 4 * begin;
         for (int l = 0; l < PHILOX_LANES; l++) {
-            uint64_t x0 = lane_group[l], x1 = lane_row[l], x2 = step, x3 = stream;
+            uint64_t x0 = lane_block[l], x1 = lane_row[l], x2 = step, x3 = stream;
             PHILOX_TEN_ROUNDS;
             w[4 * l] = (uint32_t)x0;
             w[4 * l + 1] = (uint32_t)x1;
@@ -120,6 +121,40 @@ FB_INLINE void philox_fill(uint32_t *FB_RESTRICT words, philox_address a, uint32
             w[4 * l + 3] = (uint32_t)x3;
         }
     }
+}
+
+/* The words of two units, from one word of each block of their eight. */
+FB_INLINE uint32_t philox_even(uint32_t above, uint32_t below)
+{
+    return above << 16 | (below & 0xffffu);
+}
+
+FB_INLINE uint32_t philox_odd(uint32_t above, uint32_t below)
+{
+    return (above & 0xffff0000u) | below >> 16;
+}
+
+/* The words of 8 * eights units, from the blocks of each eight in their place. */
+FB_INLINE void philox_halves(uint32_t *words, ptrdiff_t eights)
+{
+    for (ptrdiff_t e = 0; e < eights; e++) {
+        uint32_t *w = words + 8 * e, above[4], below[4];
+        memcpy(above, w, sizeof above);
+        memcpy(below, w + 4, sizeof below);
+        for (int i = 0; i < 4; i++) {
+            w[2 * i] = philox_even(above[i], below[i]);
+            w[2 * i + 1] = philox_odd(above[i], below[i]);
+        }
+    }
+}
+
+/* Words of a table of rows x (8 * eights) units whose first unit is 8 * eight0 of row a.row0 + row, in
+ * C order. */
+FB_INLINE void philox_fill(uint32_t *FB_RESTRICT words, philox_address a, uint32_t row,
+                           uint32_t eight0, ptrdiff_t eights, ptrdiff_t rows)
+{
+    philox_blocks(words, a, row, 2 * eight0, 2 * eights, rows);
+    philox_halves(words, eights * rows);
 }
 
 /* Uniforms strictly inside (0, 1); both are exact in their type. The conversion of a signed number

@@ -15,7 +15,7 @@
                                       ptrdiff_t n_rows, ptrdiff_t n_units)                       \
     {                                                                                            \
         uint32_t buffer[PHILOX_BUFFER + PHILOX_PAD];                                             \
-        const ptrdiff_t row_words = (n_units + 3) / 4 * 4;                                       \
+        const ptrdiff_t row_words = (n_units + 7) / 8 * 8;                                       \
         ptrdiff_t at_once = 1;                                                                   \
         if (row_words > 0 && row_words < PHILOX_BUFFER)                                          \
             at_once = PHILOX_BUFFER / row_words;                                                 \
@@ -25,11 +25,11 @@
                 ptrdiff_t units = n_units - unit;                                                \
                 if (units > PHILOX_BUFFER)                                                       \
                     units = PHILOX_BUFFER;                                                       \
-                ptrdiff_t groups = (units + 3) / 4;                                              \
-                philox_fill(buffer, a, (uint32_t)(row + r), (uint32_t)(unit / 4), groups, rows); \
+                ptrdiff_t eights = (units + 7) / 8;                                              \
+                philox_fill(buffer, a, (uint32_t)(row + r), (uint32_t)(unit / 8), eights, rows); \
                 for (ptrdiff_t i = 0; i < rows; i++) {                                           \
                     type *o = out + (r + i) * n_units + unit;                                    \
-                    const uint32_t *w = buffer + 4 * groups * i;                                 \
+                    const uint32_t *w = buffer + 8 * eights * i;                                 \
                     for (ptrdiff_t k = 0; k < units; k++)                                        \
                         o[k] = convert(w[k]);                                                    \
                 }                                                                                \

@@ -33,48 +33,74 @@ FB_AVX512 FB_INLINE void site_first_avx512(__m512i *first, const philox_address 
     }
 }
 
-/* Keys of four units: [unit][lane]. In the first three rounds, what all chains share is computed
- * once. */
-FB_AVX512 FB_INLINE void site_keys_avx512(uint32_t *keys, const __m512i *first,
-                                          const philox_address *a, uint32_t quad,
-                                          const int groups)
+/* One block of 8 chains, word by word. In the first three rounds, what all chains share is computed once. */
+typedef struct {
+    __m512i into0, into2, next2, next3;
+} site_shared;
+
+FB_AVX512 FB_INLINE site_shared site_share_avx512(const philox_address *a, uint32_t block)
 {
-    const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
-    uint64_t p0 = (uint64_t)PHILOX_M0 * quad, p1 = (uint64_t)PHILOX_M1 * a->step;
+    uint64_t p0 = (uint64_t)PHILOX_M0 * block, p1 = (uint64_t)PHILOX_M1 * a->step;
     const uint32_t x1 = (uint32_t)p1, x3 = (uint32_t)p0;
     const uint32_t x2 = (uint32_t)(p0 >> 32) ^ a->stream ^ a->k1;
     p1 = (uint64_t)PHILOX_M1 * x2;
     const uint32_t y0 = (uint32_t)(p1 >> 32) ^ x1 ^ (a->k0 + PHILOX_W0);
     p0 = (uint64_t)PHILOX_M0 * y0;
-    const __m512i into2 = _mm512_set1_epi64(x3 ^ (a->k1 + PHILOX_W1));
-    const __m512i into0 = _mm512_set1_epi64((uint32_t)p1 ^ (a->k0 + 2u * PHILOX_W0));
-    const __m512i next2 =
-        _mm512_set1_epi64((uint32_t)(p0 >> 32) ^ (a->k1 + 2u * PHILOX_W1));
-    const __m512i next3 = _mm512_set1_epi64((uint32_t)p0);
+    const site_shared shared = {
+        _mm512_set1_epi64((uint32_t)p1 ^ (a->k0 + 2u * PHILOX_W0)),
+        _mm512_set1_epi64(x3 ^ (a->k1 + PHILOX_W1)),
+        _mm512_set1_epi64((uint32_t)(p0 >> 32) ^ (a->k1 + 2u * PHILOX_W1)),
+        _mm512_set1_epi64((uint32_t)p0),
+    };
+    return shared;
+}
+
+FB_AVX512 FB_INLINE void site_block_avx512(__m512i *words, __m512i first, const site_shared *shared,
+                                           const philox_address *a)
+{
+    const __m512i m0 = _mm512_set1_epi64(PHILOX_M0), m1 = _mm512_set1_epi64(PHILOX_M1);
+    __m512i c1 = _mm512_mul_epu32(
+        _mm512_xor_si512(_mm512_srli_epi64(first, 32), shared->into2), m1);
+    __m512i c0 = _mm512_xor_si512(_mm512_srli_epi64(c1, 32), shared->into0);
+    __m512i c2 = _mm512_xor_si512(first, shared->next2), c3 = shared->next3;
+    SITE_ROUND(c0, c1, c2, c3, 3);
+    SITE_ROUND(c0, c1, c2, c3, 4);
+    SITE_ROUND(c0, c1, c2, c3, 5);
+    SITE_ROUND(c0, c1, c2, c3, 6);
+    SITE_ROUND(c0, c1, c2, c3, 7);
+    SITE_ROUND(c0, c1, c2, c3, 8);
+    SITE_ROUND(c0, c1, c2, c3, 9);
+    words[0] = c0;
+    words[1] = c1;
+    words[2] = c2;
+    words[3] = c3;
+}
+
+/* Keys of eight units: [unit][lane]. */
+FB_AVX512 FB_INLINE void site_keys_avx512(uint32_t *keys, const __m512i *first,
+                                          const philox_address *a, uint32_t eight,
+                                          const int groups)
+{
+    const site_shared shared[2] = {site_share_avx512(a, 2 * eight),
+                                   site_share_avx512(a, 2 * eight + 1)};
+    const __m512i upper = _mm512_set1_epi32((int)0xffff0000u), lower = _mm512_set1_epi32(0xffff);
     for (int g = 0; g < groups; g++) {
-        __m512i half[2][4];
-        for (int h = 0; h < 2; h++) {
-            __m512i f = first[2 * g + h];
-            __m512i c1 =
-                _mm512_mul_epu32(_mm512_xor_si512(_mm512_srli_epi64(f, 32), into2), m1);
-            __m512i c0 = _mm512_xor_si512(_mm512_srli_epi64(c1, 32), into0);
-            __m512i c2 = _mm512_xor_si512(f, next2), c3 = next3;
-            SITE_ROUND(c0, c1, c2, c3, 3);
-            SITE_ROUND(c0, c1, c2, c3, 4);
-            SITE_ROUND(c0, c1, c2, c3, 5);
-            SITE_ROUND(c0, c1, c2, c3, 6);
-            SITE_ROUND(c0, c1, c2, c3, 7);
-            SITE_ROUND(c0, c1, c2, c3, 8);
-            SITE_ROUND(c0, c1, c2, c3, 9);
-            half[h][0] = c0;
-            half[h][1] = c1;
-            half[h][2] = c2;
-            half[h][3] = c3;
-        }
-        for (int u = 0; u < 4; u++) {
-            __m512i words = _mm512_mask_blend_epi32(0xAAAA, half[0][u],
-                                                    _mm512_slli_epi64(half[1][u], 32));
-            _mm512_storeu_si512(keys + u * SITE_LANES + 16 * g, _mm512_srli_epi32(words, 9));
+        __m512i half[2][2][4]; /* of words, of the chains; [word of the block] */
+        for (int b = 0; b < 2; b++)
+            for (int h = 0; h < 2; h++)
+                site_block_avx512(half[b][h], first[2 * g + h], shared + b, a);
+        for (int i = 0; i < 4; i++) {
+            const __m512i above = _mm512_mask_blend_epi32(0xAAAA, half[0][0][i],
+                                                          _mm512_slli_epi64(half[0][1][i], 32));
+            const __m512i below = _mm512_mask_blend_epi32(0xAAAA, half[1][0][i],
+                                                          _mm512_slli_epi64(half[1][1][i], 32));
+            const __m512i even = _mm512_ternarylogic_epi32(_mm512_slli_epi32(above, 16), below,
+                                                           lower, 0xF8);
+            const __m512i odd = _mm512_ternarylogic_epi32(_mm512_srli_epi32(below, 16), above, upper,
+                                                          0xF8);
+            uint32_t *to = keys + 2 * i * SITE_LANES + 16 * g;
+            _mm512_storeu_si512(to, _mm512_srli_epi32(even, 9));
+            _mm512_storeu_si512(to + SITE_LANES, _mm512_srli_epi32(odd, 9));
         }
     }
 }
@@ -119,7 +145,7 @@ FB_AVX512 FB_INLINE void site_sweeps_avx512(const site_plan *plan, const site_ta
                                             const float *turned, uint32_t *keys, uint32_t row,
                                             float scale, const int groups)
 {
-    const ptrdiff_t quads = (plan->n_units + 3) / 4;
+    const ptrdiff_t eights = (plan->n_units + 7) / 8;
     const float *weights = (const float *)plan->weights;
     const int spin = plan->spin;
     const __m512 factor = _mm512_set1_ps(scale);
@@ -129,17 +155,17 @@ FB_AVX512 FB_INLINE void site_sweeps_avx512(const site_plan *plan, const site_ta
         __m512i first[2 * SITE_LANES / SITE_GROUP];
         site_first_avx512(first, &address, row, groups);
         if (plan->kept)
-            for (ptrdiff_t quad = 0; quad < quads; quad++)
-                site_keys_avx512(keys + quad * 4 * SITE_LANES, first, &address, (uint32_t)quad,
+            for (ptrdiff_t eight = 0; eight < eights; eight++)
+                site_keys_avx512(keys + eight * 8 * SITE_LANES, first, &address, (uint32_t)eight,
                                  groups);
         ptrdiff_t last = -1;
         for (ptrdiff_t k = 0; k < task->n_order; k++) {
             const ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
-            if (!plan->kept && i >> 2 != last) {
-                last = i >> 2;
+            if (!plan->kept && i >> 3 != last) {
+                last = i >> 3;
                 site_keys_avx512(keys, first, &address, (uint32_t)last, groups);
             }
-            const uint32_t *key = keys + (plan->kept ? i : i & 3) * SITE_LANES;
+            const uint32_t *key = keys + (plan->kept ? i : i & 7) * SITE_LANES;
             const int64_t begin = plan->unit_offsets[i], end = plan->unit_offsets[i + 1];
             uint64_t now = 0;
             if (plan->table[i] >= 0) {

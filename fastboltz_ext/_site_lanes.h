@@ -9,7 +9,7 @@
  * conditional has at most 16 values. u < p is then a comparison of integers: u is a rising function
  * of the upper bits of the random word (its key), and the level is the number of keys below p.
  *
- * Random words are drawn for four units of all chains of a block at once, chains in the lanes.
+ * Random words are drawn for eight units of all chains of a block at once, chains in the lanes.
  */
 #ifndef FASTBOLTZ_SITE_LANES_H
 #define FASTBOLTZ_SITE_LANES_H
@@ -130,11 +130,11 @@ FB_UNUSED static int site_scattered(const int64_t *order, ptrdiff_t n_order, ptr
     if (order == NULL || n_units > SITE_KEPT_UNITS)
         return 0;
     for (ptrdiff_t k = 0; k < n_order; k++)
-        if (order[k] >> 2 != last) {
-            last = order[k] >> 2;
+        if (order[k] >> 3 != last) {
+            last = order[k] >> 3;
             drawn++;
         }
-    return 4 * drawn > n_units + n_units / 4 + 4;
+    return 8 * drawn > n_units + n_units / 4 + 8;
 }
 
 FB_UNUSED static void site_plan_free(site_plan *plan)

@@ -99,7 +99,7 @@ FB_UNUSED static int FN(lanes_plan)(site_plan *plan, const REAL *field, const RE
 
     const size_t words = (size_t)((n + 63) / 64 * 64) * sizeof(uint64_t);
     const size_t fields = same ? 0 : (size_t)n * SITE_LANES * sizeof(REAL);
-    const size_t units = plan->kept ? (size_t)((n + 3) / 4 * 4) : 4;
+    const size_t units = plan->kept ? (size_t)((n + 7) / 8 * 8) : 8;
     const size_t keys = units * SITE_LANES * sizeof(uint32_t);
     plan->fixed_at = (ptrdiff_t)words;
     plan->field_at = (ptrdiff_t)(words * (task->clamped != NULL ? 2 : 1));
@@ -217,22 +217,30 @@ FB_CLONES FB_UNUSED static void FN(lanes_turn)(const REAL *field, ptrdiff_t n_ro
 
 /* -- the sweeps, in C for any processor -------------------------------------------------------- */
 
-/* Keys of four units for a block: [unit][lane]. */
-FB_INLINE void FN(lanes_keys)(uint32_t *keys, const philox_address *a, uint32_t row, uint32_t quad,
+/* Keys of eight units for a block of chains: [unit][lane]. */
+FB_INLINE void FN(lanes_keys)(uint32_t *keys, const philox_address *a, uint32_t row, uint32_t eight,
                               ptrdiff_t lanes)
 {
     const uint32_t k0 = a->k0, k1 = a->k1, step = a->step, stream = a->stream;
     for (ptrdiff_t begin = 0; begin < lanes; begin += SITE_GROUP) {
         const uint32_t first = row + (uint32_t)begin;
-        uint32_t *out = keys + begin;
-        for (int l = 0; l < SITE_GROUP; l++) {
-            uint64_t x0 = quad, x1 = first + (uint32_t)l, x2 = step, x3 = stream;
-            PHILOX_TEN_ROUNDS;
-            out[l] = FN(site_key)((uint32_t)x0);
-            out[SITE_LANES + l] = FN(site_key)((uint32_t)x1);
-            out[2 * SITE_LANES + l] = FN(site_key)((uint32_t)x2);
-            out[3 * SITE_LANES + l] = FN(site_key)((uint32_t)x3);
-        }
+        uint32_t *out = keys + begin, half[2][4][SITE_GROUP];
+        for (uint32_t b = 0; b < 2; b++)
+            for (int l = 0; l < SITE_GROUP; l++) {
+                uint64_t x0 = 2 * eight + b, x1 = first + (uint32_t)l, x2 = step, x3 = stream;
+                PHILOX_TEN_ROUNDS;
+                half[b][0][l] = (uint32_t)x0;
+                half[b][1][l] = (uint32_t)x1;
+                half[b][2][l] = (uint32_t)x2;
+                half[b][3][l] = (uint32_t)x3;
+            }
+        for (int i = 0; i < 4; i++)
+            for (int l = 0; l < SITE_GROUP; l++) {
+                const uint32_t above = half[0][i][l], below = half[1][i][l];
+                out[2 * i * SITE_LANES + l] =
+                    FN(site_key)(philox_even(above, below));
+                out[(2 * i + 1) * SITE_LANES + l] = FN(site_key)(philox_odd(above, below));
+            }
     }
 }
 
@@ -241,23 +249,23 @@ FB_CLONES FB_UNUSED static void FN(lanes_sweeps)(const site_plan *plan, const si
                                                    const REAL *turned, uint32_t *keys,
                                                    uint32_t row, ptrdiff_t lanes, REAL scale)
 {
-    const ptrdiff_t quads = (plan->n_units + 3) / 4;
+    const ptrdiff_t eights = (plan->n_units + 7) / 8;
     const REAL *weights = (const REAL *)plan->weights;
     for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
         philox_address address = task->address;
         address.step += (uint32_t)s;
         if (plan->kept)
-            for (ptrdiff_t quad = 0; quad < quads; quad++)
-                FN(lanes_keys)(keys + quad * 4 * SITE_LANES, &address, row, (uint32_t)quad, lanes);
+            for (ptrdiff_t eight = 0; eight < eights; eight++)
+                FN(lanes_keys)(keys + eight * 8 * SITE_LANES, &address, row, (uint32_t)eight, lanes);
         ptrdiff_t last = -1;
         for (ptrdiff_t k = 0; k < task->n_order; k++) {
             const ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
             const uint64_t kept = fixed != NULL ? fixed[i] : 0;
-            if (!plan->kept && i >> 2 != last) {
-                last = i >> 2;
+            if (!plan->kept && i >> 3 != last) {
+                last = i >> 3;
                 FN(lanes_keys)(keys, &address, row, (uint32_t)last, lanes);
             }
-            const uint32_t *key = keys + (plan->kept ? i : i & 3) * SITE_LANES;
+            const uint32_t *key = keys + (plan->kept ? i : i & 7) * SITE_LANES;
             const int64_t begin = plan->unit_offsets[i], end = plan->unit_offsets[i + 1];
             uint8_t upper[SITE_LANES];
             if (plan->table[i] >= 0) {

@@ -39,7 +39,7 @@ FB_CLONES FB_UNUSED static void FN(dense_rows)(REAL *values, const REAL *field,
         for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
             philox_address address = task->address;
             address.step += (uint32_t)s;
-            philox_fill(words, address, (uint32_t)r, 0, (n + 3) / 4, 1);
+            philox_fill(words, address, (uint32_t)r, 0, (n + 7) / 8, 1);
             for (ptrdiff_t k = 0; k < task->n_order; k++) {
                 ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
                 if (fixed != NULL && fixed[i])
@@ -102,7 +102,7 @@ FB_UNUSED static void FN(hyperedge_rows)(REAL *values, const REAL *field, const 
         for (ptrdiff_t s = 0; s < task->n_sweeps; s++) {
             philox_address address = task->address;
             address.step += (uint32_t)s;
-            philox_fill(words, address, (uint32_t)r, 0, (n + 3) / 4, 1);
+            philox_fill(words, address, (uint32_t)r, 0, (n + 7) / 8, 1);
             for (ptrdiff_t k = 0; k < task->n_order; k++) {
                 ptrdiff_t i = task->order != NULL ? (ptrdiff_t)task->order[k] : k;
                 if (fixed != NULL && fixed[i])
@@ -144,8 +144,8 @@ FB_UNUSED static void FN(sweep_levels)(REAL *values, const REAL *field, const RE
                     const ptrdiff_t end = begin + count * (b + 1) / n_threads;
                     if (level < 0) {
                         philox_fill(task->words + first * PHILOX_PAD, address, (uint32_t)r,
-                                    (uint32_t)(first * PHILOX_LANES), (end - first) * PHILOX_LANES,
-                                    1);
+                                    (uint32_t)(first * (PHILOX_PAD / 8)),
+                                    (end - first) * (PHILOX_PAD / 8), 1);
                         continue;
                     }
                     for (ptrdiff_t k = first; k < end; k++) {

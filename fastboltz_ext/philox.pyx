@@ -3,10 +3,10 @@
 A random word is a pure function of (seed, stream, step, row, unit)::
 
     key     = (seed & 0xffffffff, seed >> 32)
-    counter = (unit >> 2, row, step, stream)
-    word    = philox4x32-10(key, counter)[unit & 3]
+    block b = philox4x32-10(key, (b, row, step, stream)): four words, or eight halves of 16 bits
+    word    = half unit & 7 of block 2 (unit >> 3), above that of the block after it
 
-and the uniforms, strictly inside (0, 1), are
+(the lower half of a word of a block is its first: half 2 i + k is word i >> 16 k & 0xffff), and the uniforms, strictly inside (0, 1), are
 
     float32: ((word >> 9) + 1/2) * 2**-23
     float64: (word + 1/2) * 2**-32

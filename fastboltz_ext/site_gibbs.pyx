@@ -195,7 +195,7 @@ cdef class _Sweeps:
             self.clamped = clamped
             self.task.clamped = <uint8_t*>cnp.PyArray_DATA(clamped)
 
-        self.task.words_stride = (m + 3) // 4 * 4 + PHILOX_PAD
+        self.task.words_stride = (m + 7) // 8 * 8 + PHILOX_PAD
         self.words = np.empty(self.task.words_stride * n_threads, dtype=np.uint32)
         self.task.words = <uint32_t*>cnp.PyArray_DATA(self.words)
 

@@ -17,14 +17,27 @@ def block(key, counter):
     return (c0, c1, c2, c3)
 
 
-def words(seed, stream, step, row0, n_rows, n_units):
-    out = np.empty((n_rows, n_units), dtype=np.uint32)
+def blocks(seed, stream, step, row0, n_rows, n_words):
+    """The words of the blocks of each row, one after the other."""
+    out = np.empty((n_rows, n_words), dtype=np.uint32)
     key = (seed & MASK, seed >> 32)
     for r in range(n_rows):
-        for u in range(n_units):
-            if u % 4 == 0:
-                four = block(key, (u >> 2, row0 + r, step, stream))
-            out[r, u] = four[u & 3]
+        for w in range(n_words):
+            if w % 4 == 0:
+                four = block(key, (w >> 2, row0 + r, step, stream))
+            out[r, w] = four[w & 3]
+    return out
+
+
+def words(seed, stream, step, row0, n_rows, n_units):
+    """A half of one block above a half of the next."""
+    own = blocks(seed, stream, step, row0, n_rows, (n_units + 7) // 8 * 8)
+    out = np.empty((n_rows, n_units), dtype=np.uint32)
+    for u in range(n_units):
+        eight, half = divmod(u, 8)
+        above, below = own[:, 8 * eight + half // 2], own[:, 8 * eight + 4 + half // 2]
+        above, below = (x >> 16 * (half % 2) & 0xFFFF for x in (above, below))
+        out[:, u] = above << 16 | below
     return out
 
 

@@ -337,7 +337,7 @@ def test_bounds_are_those_of_enumeration_rise_with_the_paths_and_stay_below_log_
         found = []
         for seed in range(30):
             model._seed = seed
-            found.append(model.score_samples(X, n_particles=particles, n_draws=4))
+            found.append(model.score_samples(X, n_particles=particles, n_draws=16))
         found = np.array(found)
         means.append(found.mean())
         errors.append(found.mean(axis=1).std(ddof=1) / np.sqrt(len(found)))

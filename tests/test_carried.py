@@ -359,7 +359,7 @@ def test_measuring_stays_below_its_share_of_the_work():
     assert measured[-1]
     assert 0.03 < watch.share < 0.11
     # An update is five products a row; a free energy of 3000 rows is a fifth of an epoch.
-    many = fitted(X, [TrajectoryLikelihood(X, max_share=0.1, n_chains=16)], n_iter=12)
+    many = fitted(X, [TrajectoryLikelihood(X, max_share=0.1, n_chains=32)], n_iter=12)
     measured = np.isfinite(many.history_["averaged_log_likelihood"])
     assert 2 <= measured.sum() <= 0.1 * 12 * 5 + 1
     free = fitted(X, [TrajectoryLikelihood(TEST, max_share=0)], n_iter=4)
@@ -371,7 +371,7 @@ def test_parameters_far_from_their_average_have_no_estimate():
     watch = TrajectoryLikelihood(TEST, every=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        rbm = fitted(callbacks=[watch], learning_rate=3.0, n_iter=4)
+        rbm = fitted(callbacks=[watch], learning_rate=10.0, n_iter=4)
     assert np.isnan(rbm.history_["current_log_likelihood"]).any()
     assert np.isfinite(rbm.history_["averaged_log_likelihood"]).all()
 

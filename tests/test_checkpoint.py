@@ -119,7 +119,7 @@ def test_the_checkpoint_of_an_ended_training_holds_its_best_epoch(name, tmp_path
         model, data, options = fb.RBM(4, learning_rate=1.0, callbacks=[stop]), (LEARNT_FROM,), {}
     else:
         model, data, options = STOPPED[name]
-    model = _with(model, *(model.callbacks or ())).set_params(n_iter=30, random_state=1)
+    model = _with(model, *(model.callbacks or ())).set_params(n_iter=30, random_state=0)
     made = _with(model, *model.callbacks, keep).fit(*data, **options)
     best = stop.best_epoch if name == "callback" else made.best_iter_
     assert best < made.n_iter_

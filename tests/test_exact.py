@@ -185,7 +185,7 @@ def test_exact_samples_have_the_statistics_of_the_enumerated_distribution(entry)
     for key, value in expected.items():
         scatter = np.std([one[key] for one in each], axis=0, ddof=1)
         # A product that is hardly ever one: its scatter is that of its exact mean.
-        bound = 4.5 * np.maximum(scatter, np.sqrt(np.abs(value) / n)) / np.sqrt(n) + 4.5 / n
+        bound = 4.5 * np.maximum(scatter, np.sqrt(np.abs(value))) / np.sqrt(n) + 4.5 / n
         assert (np.abs(mean[key] - value) <= bound).all(), key
 
 

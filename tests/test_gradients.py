@@ -1172,8 +1172,8 @@ def test_the_compiled_generator_is_the_packages():
         u64 = np.uint64
         key = u64(seed & 0xFFFFFFFF), u64(seed >> 32)
         kernels.philox(*key, u64(row), u64(step), u64(stream), blocks, rows, words)
-        plain = philox_oracle.words(seed, stream, step, row, 3, 12)
-        np.testing.assert_array_equal(words.reshape(3, 12), plain)
+        plain = philox_oracle.words(seed, stream, step, row, 3, 16)
+        np.testing.assert_array_equal(words.reshape(3, 16), plain)
 
 
 def test_samples_have_the_probabilities():
@@ -1419,11 +1419,11 @@ def test_four_binary_units_share_a_word_and_ties_are_broken_by_another(width):
     address = rng.Address.of(12345, "gradients", step=3)
     n, first, tied = 70, 11, 33
     where = (address.seed, address.stream, address.step, first)
-    words = philox_oracle.words(*where, n, (width + 3) // 4).astype(np.int64)
+    words = philox_oracle.blocks(*where, n, (width + 3) // 4).astype(np.int64)
     upper = np.stack([words >> 8 * k & 0xFF for k in range(4)], axis=-1)
     upper = upper.reshape(n, -1)[:, :width]
     where = (address.seed, address.stream + 2, address.step, first)
-    lower = philox_oracle.words(*where, n, width).astype(np.int64) >> 8
+    lower = philox_oracle.blocks(*where, n, width).astype(np.int64) >> 8
     thresholds = (upper[tied] << 24) + 0x800000
     if width > 2:
         thresholds[0], thresholds[-1] = 2**32, 0

@@ -266,6 +266,31 @@ def test_draws_alone_are_those_beside_means(n_out, of_rows):
 
 @both_kernels
 @pytest.mark.parametrize("of_rows", [False, True])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_draws_alone_that_the_lower_half_of_a_word_decides(sign, of_rows):
+    """Tens of three million words whose upper half is that of p, of units that are hardly ever, or
+    nearly always, on: there 2**-16 is as much as p is."""
+    n, m = 120_000, 24
+    bias = sign * np.linspace(7, 12, m, dtype=np.float32)
+    row_bias = np.repeat(bias[:, None], n, axis=1) if of_rows else bias
+    x, w, address = packed.Bits(n, 3), np.ones((3, m), dtype=np.float32), addressed(5, 4, 3, 2)
+    samples = []
+    for name in KERNELS:
+        with kernel(name):
+            for means in ({}, {"mean": np.empty((n, m), np.float32)}):
+                sample = packed.Bits(n, m)
+                packed.layer(x, w, row_bias, sample=sample, **address, **means)
+                samples.append(sample.unpack() == 1)
+    p, u = expit(bias.astype(float)), uniforms(address, (n, m))
+    decided = np.abs(u - p) > 1e-6
+    np.testing.assert_array_equal(samples[0][decided], (u < p)[decided])
+    for sample in samples:
+        np.testing.assert_array_equal(sample, samples[0])
+    assert (np.floor(u * 2**16) == np.floor(p * 2**16)).sum() > 20
+
+
+@both_kernels
+@pytest.mark.parametrize("of_rows", [False, True])
 def test_draws_alone_of_units_that_are_certain(of_rows):
     big, tiny = np.finfo(np.float32).max, np.finfo(np.float32).tiny
     few = [np.inf, big, 1e9, 800, 90, 88, 87, 86.9, 20, 16.7, 16, 1, tiny, np.nan]

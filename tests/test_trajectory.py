@@ -116,7 +116,7 @@ def test_all_modes_have_their_weights_where_gibbs_sampling_stays_in_one(learnt):
     stuck = learnt.sample(n, 600, init=start, random_state=0)
     assert _is_up(stuck).mean() < exact - 0.3
     drawn, info = learnt.sample(
-        n, 1200, init=start, method="trajectory", random_state=0, return_info=True
+        n, 3000, init=start, method="trajectory", random_state=0, return_info=True
     )
     error = np.sqrt(exact * (1 - exact) / n)
     assert abs(_is_up(drawn).mean() - exact) < Z_LIMIT * error

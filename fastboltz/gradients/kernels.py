@@ -125,11 +125,12 @@ def philox(
     rows: np.ndarray,
     words: np.ndarray,
 ) -> None:
-    """Words of some rows of an address, four a block.
+    """Words of units of some rows of an address, eight from two blocks.
 
     ``blocks`` and ``rows`` list the counters of every block, rows counted from ``first``, so that
     the loop runs over whole registers whatever the number of units. Upper halves of the 64-bit
-    lanes are left dirty between rounds: a product takes the lower ones alone.
+    lanes are left dirty between rounds: a product takes the lower ones alone. Then the words of a
+    unit are put together: a half of the first block above one of the second.
     """
     for b in range(blocks.shape[0]):
         k0, k1 = key0, key1
@@ -145,12 +146,19 @@ def philox(
         words[4 * b + 1] = c1 & _LOW
         words[4 * b + 2] = c2 & _LOW
         words[4 * b + 3] = c3 & _LOW
+    for at in range(0, 4 * blocks.shape[0], 8):
+        a0, a1, a2, a3 = words[at], words[at + 1], words[at + 2], words[at + 3]
+        b0, b1, b2, b3 = words[at + 4], words[at + 5], words[at + 6], words[at + 7]
+        words[at], words[at + 1] = a0 << 16 | b0 & 0xFFFF, a0 & 0xFFFF0000 | b0 >> 16
+        words[at + 2], words[at + 3] = a1 << 16 | b1 & 0xFFFF, a1 & 0xFFFF0000 | b1 >> 16
+        words[at + 4], words[at + 5] = a2 << 16 | b2 & 0xFFFF, a2 & 0xFFFF0000 | b2 >> 16
+        words[at + 6], words[at + 7] = a3 << 16 | b3 & 0xFFFF, a3 & 0xFFFF0000 | b3 >> 16
 
 
 @nb.njit(nogil=True, cache=True)
 def counters(n_rows: int, n_units: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Blocks and rows as `philox` takes them, and room for the words."""
-    n = (n_units + 3) // 4
+    n = (n_units + 7) // 8 * 2
     size = n_rows * n
     blocks, rows = _aligned(8 * size).view(np.uint64), _aligned(8 * size).view(np.uint64)
     for i in range(n_rows):

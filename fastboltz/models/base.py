@@ -745,7 +745,9 @@ class EnergyEstimator(TrainedEstimator, ABC):
             if isinstance(self.learning_rate, str):
                 one_of("learning_rate", self.learning_rate, ("auto",), RATES)
             return as_schedule(self.learning_rate)
-        rate = 0.03 if _is_real(energy) else 0.1
+        real = [unit.states() is None for unit in energy.groups.values()]
+        # Real units on both sides drive each other: a large rate leaves energies without a minimum.
+        rate = 0.01 if all(real) else 0.03 if any(real) else 0.1
         return Linear(rate * as_optimizer(self.optimizer).rate_factor)
 
     def _trainer(self, energy: Energy) -> Trainer:

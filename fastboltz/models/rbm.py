@@ -51,8 +51,8 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, EnergyEstimator):
         Persistent chains; None means `batch_size`.
     learning_rate : "auto", float or schedule, default="auto"
         Rate of ascent. A number is constant; see `fastboltz.optimizers` for schedules. "auto" is
-        0.1 (0.03 where units are real-valued), falling linearly to zero over a `fit` and constant
-        in `partial_fit`; Adam takes a fiftieth of it.
+        0.1 (0.03 where units are real-valued, 0.01 where all are), falling linearly to zero over a
+        `fit` and constant in `partial_fit`; Adam takes a fiftieth of it.
     batch_size : int, default=50
         Rows of a minibatch.
     n_iter : int, default=50
