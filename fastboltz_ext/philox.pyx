@@ -6,7 +6,8 @@ A random word is a pure function of (seed, stream, step, row, unit)::
     block b = philox4x32-10(key, (b, row, step, stream)): four words, or eight halves of 16 bits
     word    = half unit & 7 of block 2 (unit >> 3), above that of the block after it
 
-(the lower half of a word of a block is its first: half 2 i + k is word i >> 16 k & 0xffff), and the uniforms, strictly inside (0, 1), are
+(half 2 i of a block is the lower one of its word i, half 2 i + 1 the upper one), and the uniforms,
+strictly inside (0, 1), are
 
     float32: ((word >> 9) + 1/2) * 2**-23
     float64: (word + 1/2) * 2**-32
