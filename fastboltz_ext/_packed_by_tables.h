@@ -7,17 +7,25 @@
  * What is looked up, and how, is in _packed_tables.h, _packed_lists.h and _packed_bytes.h.
  */
 
-/* Units [32 begin, 32 end) of a layer, for one set of rows or for two that share its tables. */
+/* Units [begin, end) of a layer, whole panels, for one set of rows or for two that share its tables. Of words in
+ * which others have units too no more than the own bytes are written. */
 TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets, int n_sets,
                                                          const packed_weights *w, ptrdiff_t begin,
                                                          ptrdiff_t end, int32_t *scratch)
 {
     int32_t *values = scratch, *tables = values + packed_values_size(w->n_in);
     ptrdiff_t done[2] = {0, 0};
+    packed_outputs own[2];
+    end = end < w->n_out ? end : w->n_out;
+    for (int i = 0; i < n_sets; i++) {
+        own[i] = *sets[i].o;
+        own[i].shared[0] = begin % 32 != 0 ? begin / 32 + 1 : 0;
+        own[i].shared[1] = end % 32 != 0 && end < w->n_out ? end / 32 + 1 : 0;
+    }
     for (;;) {
         /* as many blocks of rows as are worked on together */
         packed_part parts[2];
-        const packed_rows *set[2];
+        int set[2];
         int n_parts = 0;
         ptrdiff_t room = PACKED_BLOCKS;
         int32_t *free = tables + PACKED_TABLES_ROOM;
@@ -29,30 +37,31 @@ TABLES_TARGET FB_UNUSED static void TABLES(packed_layer)(const packed_rows *sets
                                      free);
             const ptrdiff_t groups = parts[n_parts].n_groups;
             TABLES(packed_part_fill)(parts + n_parts, sets[i].x, w->n_in, w->low);
-            set[n_parts++] = sets + i;
+            set[n_parts++] = i;
             done[i] += groups;
             room -= packed_blocks(groups);
         }
         if (n_parts == 0)
             return;
-        for (ptrdiff_t first = 32 * begin; first < 32 * end && first < w->n_out;
-             first += PACKED_PANEL) {
+        for (ptrdiff_t first = begin; first < end; first += PACKED_PANEL) {
             const ptrdiff_t columns =
                 w->n_out - first < PACKED_PANEL ? w->n_out - first : PACKED_PANEL;
             int32_t all[PACKED_PANEL];
             ptrdiff_t k_step, c_step;
             const int32_t largest =
                 TABLES(packed_panel_values)(w, first, values, &k_step, &c_step, all);
-            if (first + PACKED_PANEL < 32 * end && first + PACKED_PANEL < w->n_out)
+            if (first + PACKED_PANEL < end)
                 packed_fetch(w->w + (first + PACKED_PANEL) * w->c_step, w->k_step, w->c_step,
                              w->n_in, w->n_out - first - PACKED_PANEL);
             TABLES(packed_panel_sums)(parts, n_parts, w->n_in, values, k_step, c_step, columns,
                                       largest, PACKED_SHIFT - packed_shift_of(w), tables);
             for (int i = 0; i < n_parts; i++)
                 for (ptrdiff_t g = 0; g < parts[i].n_groups; g += 2)
-                    TABLES(packed_epilogue)(parts[i].sums + g * PACKED_PANEL * 16, all, set[i]->o,
-                                            first, w->n_out, 16 * (parts[i].first_group + g),
-                                            set[i]->n_rows, packed_groups(set[i]->n_rows));
+                    TABLES(packed_epilogue)(parts[i].sums + g * PACKED_PANEL * 16, all,
+                                            own + set[i], first, w->n_out,
+                                            16 * (parts[i].first_group + g),
+                                            sets[set[i]].n_rows,
+                                            packed_groups(sets[set[i]].n_rows));
         }
     }
 }

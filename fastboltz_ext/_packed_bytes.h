@@ -627,6 +627,13 @@ PACKED_INLINE_AVX2 void packed_epilogue_body_avx2(const int32_t *sums, const int
         if (draw && o->bits != NULL) {
             __m256i *to = (__m256i *)(o->bits + (r / 16 * out_words + first / 32) * 16);
             const int shift = (int)(first % 32);
+            if (packed_is_shared(o, first / 32)) {
+                uint32_t own[16];
+                _mm256_storeu_si256((__m256i *)own, byte[0]);
+                _mm256_storeu_si256((__m256i *)(own + 8), byte[1]);
+                packed_store_bytes((uint32_t *)to, own, first, n_units - first <= PACKED_PANEL);
+                continue;
+            }
             for (int h = 0; h < 2; h++) {
                 byte[h] = _mm256_sll_epi32(byte[h], _mm_cvtsi32_si128(shift));
                 if (shift != 0)

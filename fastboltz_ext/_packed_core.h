@@ -72,6 +72,7 @@ typedef struct {
     int spin_in, spin_out;  /* {-1, +1} units below, above */
     philox_address address; /* of row 0, unit 0 */
     uint32_t *bits;         /* samples, rows in lanes */
+    ptrdiff_t shared[2];    /* one more than the words of them that other threads write, too; 0: none */
     uint32_t *turned;       /* samples, units in lanes (n_words of rows) */
     int32_t *mean;          /* means in units of 2^-mean_shift, [unit][row], rows padded to 32 */
     int mean_shift;
@@ -84,6 +85,26 @@ typedef struct {
     float other_scale;
     double *other_cumulant;
 } packed_outputs;
+
+FB_INLINE int packed_is_shared(const packed_outputs *o, ptrdiff_t word)
+{
+    return o->shared[0] == word + 1 || o->shared[1] == word + 1;
+}
+
+#if FB_X86
+/* Samples of a panel, a number of 8 bits in each of 16 lanes, to a byte of their words, and zeros behind the
+ * last panel: what other threads write meanwhile is left alone. */
+FB_INLINE void packed_store_bytes(uint32_t *words, const uint32_t *lanes, ptrdiff_t first, int is_last)
+{
+    const ptrdiff_t byte = first % 32 / 8;
+    for (int l = 0; l < PACKED_LANES; l++) {
+        uint8_t *word = (uint8_t *)(words + l);
+        word[byte] = (uint8_t)lanes[l];
+        for (ptrdiff_t b = byte + 1; b < 4 && is_last; b++)
+            word[b] = 0;
+    }
+}
+#endif
 
 FB_INLINE ptrdiff_t packed_panels(ptrdiff_t n_units)
 {
@@ -692,6 +713,12 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
         if (draw && o->bits != NULL) {
             uint32_t *to = o->bits + (r / 16 * out_words + first / 32) * 16;
             const unsigned shift = (unsigned)(first % 32);
+            if (packed_is_shared(o, first / 32)) {
+                uint32_t own[16];
+                _mm512_storeu_si512(own, byte);
+                packed_store_bytes(to, own, first, n_units - first <= PACKED_PANEL);
+                continue;
+            }
             byte = _mm512_sll_epi32(byte, _mm_cvtsi32_si128((int)shift));
             if (shift != 0)
                 byte = _mm512_or_si512(byte, _mm512_loadu_si512(to));

@@ -131,16 +131,18 @@ __attribute__((always_inline)) DRAWS_TARGET static inline int DRAWS(packed_draws
     }
     if (DRAWS_NEGATIVE(DRAWS_V(sub_ps)(nearest, DRAWS_V(set1_ps)(PACKED_UNSURE + 0x1p-17f))))
         return 0;
-    const int shift = (int)(first % 32);
-    for (int s = 0; s < 2 && o->bits != NULL; s++)
+    const int shift = (int)(first % 32), by_bytes = packed_is_shared(o, first / 32);
+    for (int s = 0; s < 2 && o->bits != NULL; s++) {
+        uint32_t *to = o->bits + ((row / 16 + s) * packed_words(n_units) + first / 32) * 16, own[16];
         for (int h = 0; h < HALVES; h++) {
-            uint32_t *to = o->bits + ((row / 16 + s) * packed_words(n_units) + first / 32) * 16 +
-                           DRAWS_LANES * h;
-            DRAWS_I x = DRAWS_V(sll_epi32)(on[s][h], _mm_cvtsi32_si128(shift));
-            if (shift != 0)
-                x = DRAWS_OR(x, DRAWS_LOAD(to));
-            DRAWS_STORE(to, x);
+            DRAWS_I x = DRAWS_V(sll_epi32)(on[s][h], _mm_cvtsi32_si128(by_bytes ? 0 : shift));
+            if (shift != 0 && !by_bytes)
+                x = DRAWS_OR(x, DRAWS_LOAD(to + DRAWS_LANES * h));
+            DRAWS_STORE((by_bytes ? own : to) + DRAWS_LANES * h, x);
         }
+        if (by_bytes)
+            packed_store_bytes(to, own, first, n_units - first <= PACKED_PANEL);
+    }
     if (o->turned != NULL)
         for (ptrdiff_t c = 0; c < columns; c++) {
             const ptrdiff_t unit = first + c;

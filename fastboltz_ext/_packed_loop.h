@@ -195,6 +195,14 @@ FB_INLINE ptrdiff_t packed_share(ptrdiff_t n, int t, int T)
     return n * t / T;
 }
 
+/* The first of the units of a layer of n that thread t makes: whole panels, or whole words row by row. */
+FB_INLINE ptrdiff_t packed_first_unit(const packed_pair *q, ptrdiff_t n, int t, int T)
+{
+    const ptrdiff_t of = q->by_rows ? PACKED_WORD : PACKED_PANEL;
+    const ptrdiff_t first = of * packed_share((n + of - 1) / of, t, T);
+    return first < n ? first : n;
+}
+
 /* Chains to where a given up update finds them, or `back` from there. */
 FB_UNUSED static void packed_keep_old(packed_pair *q, int back)
 {
@@ -782,8 +790,8 @@ FB_AVX512 FB_UNUSED static void packed_update_rows_avx512(packed_pair *q,
 FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
                                         const packed_rows *sets, int n_sets, int t, int T)
 {
-    const ptrdiff_t words = packed_words(w->n_out);
-    const ptrdiff_t begin = packed_share(words, t, T), end = packed_share(words, t + 1, T);
+    const ptrdiff_t begin = packed_first_unit(q, w->n_out, t, T);
+    const ptrdiff_t end = packed_first_unit(q, w->n_out, t + 1, T);
     const int is_up = w->n_in == q->n_visible && w->k_step == 1;
 #if FB_X86
     if (!q->by_rows) {
@@ -795,9 +803,9 @@ FB_UNUSED static void packed_pair_layer(packed_pair *q, const packed_weights *w,
     }
 #endif
     for (int i = 0; i < n_sets; i++)
-        packed_layer_rows(sets[i].x, NULL, sets[i].n_rows, w, sets[i].o, begin, end,
-                          is_up ? q->up : q->down, is_up ? q->all_up : q->all_down,
-                          q->level);
+        packed_layer_rows(sets[i].x, NULL, sets[i].n_rows, w, sets[i].o, begin / 32,
+                          packed_words(end), is_up ? q->up : q->down,
+                          is_up ? q->all_up : q->all_down, q->level);
 }
 
 /* The update from the sums in q->shared, which are those of all processes. */
@@ -998,12 +1006,10 @@ FB_UNUSED static void packed_pair_phases(packed_pair *q, const packed_step *step
                                          uint32_t update, uint32_t sweep, int t, int T)
 {
     const ptrdiff_t V = q->n_visible, H = q->n_hidden;
-    const ptrdiff_t hidden_begin = 32 * packed_share(packed_words(H), t, T);
-    const ptrdiff_t hidden_last = 32 * packed_share(packed_words(H), t + 1, T);
-    const ptrdiff_t hidden_end = hidden_last < H ? hidden_last : H;
-    const ptrdiff_t visible_begin = 32 * packed_share(packed_words(V), t, T);
-    const ptrdiff_t visible_last = 32 * packed_share(packed_words(V), t + 1, T);
-    const ptrdiff_t visible_end = visible_last < V ? visible_last : V;
+    const ptrdiff_t hidden_begin = packed_first_unit(q, H, t, T);
+    const ptrdiff_t hidden_end = packed_first_unit(q, H, t + 1, T);
+    const ptrdiff_t visible_begin = packed_first_unit(q, V, t, T);
+    const ptrdiff_t visible_end = packed_first_unit(q, V, t + 1, T);
     const packed_weights up = {q->w, 1, V, V, H, 0}, down = {q->w, V, 1, H, V, 0};
     const uint32_t row = (uint32_t)q->first_row, chain = (uint32_t)q->first_chain;
 

@@ -67,7 +67,7 @@ cdef extern from "_packed_loop.h" nogil:
                                  const packed_outputs *o, int by_rows, int level,
                                  int32_t *memory, ptrdiff_t scratch, int n_threads)
     {
-        const ptrdiff_t words = packed_words(w->n_out);
+        const ptrdiff_t words = packed_words(w->n_out), panels = packed_panels(w->n_out);
         const int parallel = n_threads > 1;
         int32_t *integers = memory, *all = memory + w->n_in * packed_padded(w->n_out);
         int t;
@@ -78,10 +78,12 @@ cdef extern from "_packed_loop.h" nogil:
     #if FB_X86
             if (!by_rows) {
                 const packed_rows rows = {x, n_rows, o};
+                const ptrdiff_t from = PACKED_PANEL * (panels * t / n_threads);
+                const ptrdiff_t to = PACKED_PANEL * (panels * (t + 1) / n_threads);
                 if (level == FB_LEVEL_AVX512)
-                    packed_layer_avx512(&rows, 1, w, begin, end, memory + t * scratch);
+                    packed_layer_avx512(&rows, 1, w, from, to, memory + t * scratch);
                 else
-                    packed_layer_avx2(&rows, 1, w, begin, end, memory + t * scratch);
+                    packed_layer_avx2(&rows, 1, w, from, to, memory + t * scratch);
                 continue;
             }
     #endif
