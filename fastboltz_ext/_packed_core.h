@@ -444,7 +444,7 @@ typedef struct {
 /* The functions of _logistic.h for 16 lanes: the same operations in the same order (a NaN stays one
  * without being asked for). Several vectors at a time, step by step: one waits for its last step most
  * of the time, and a processor does not look far enough ahead to find the next by itself. */
-#define PACKED_EACH _Pragma("GCC unroll 4") for (int i = 0; i < n; i++)
+#define PACKED_EACH _Pragma("GCC unroll 8") for (int i = 0; i < n; i++)
 /* One step for each, in this order: compilers would put the steps of a vector together again. */
 #ifdef FB_EMULATED
 #define PACKED_KEPT(x)
@@ -461,8 +461,8 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_exps_minus(__
                                                                               const int n)
 {
     const __m512 magic = _mm512_set1_ps(12582912.0f), cut = _mm512_set1_ps(87.0f);
-    __mmask16 near[4];
-    __m512 shifted[4], whole[4], r[4], q[4];
+    __mmask16 near[PACKED_PANEL];
+    __m512 shifted[PACKED_PANEL], whole[PACKED_PANEL], r[PACKED_PANEL], q[PACKED_PANEL];
     PACKED_EACH near[i] = _mm512_cmp_ps_mask(z[i], cut, _CMP_NGT_UQ);
     PACKED_EACH z[i] = _mm512_xor_ps(_mm512_mask_mov_ps(cut, near[i], z[i]), _mm512_set1_ps(-0.0f));
     PACKED_STEP(shifted, _mm512_mul_ps(z[i], _mm512_set1_ps(1.44269504f)))
@@ -487,23 +487,23 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_exps_minus(__
         near[i], _mm512_castps_si512(q[i]), _mm512_slli_epi32(_mm512_castps_si512(shifted[i]), 23)));
 }
 
-__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_exp_minus(__m512 z)
+/* fb_log1p_f32 */
+__attribute__((always_inline)) FB_AVX512 static inline void packed_logs1p(__m512 *e, const int n)
 {
-    packed_exps_minus(&z, 1);
-    return z;
-}
-
-__attribute__((always_inline)) FB_AVX512 static inline __m512 packed_log1p(__m512 e)
-{
-    __m512 s = _mm512_div_ps(e, _mm512_add_ps(_mm512_set1_ps(2.0f), e));
-    __m512 t = _mm512_mul_ps(s, s);
-    __m512 q = _mm512_set1_ps(1.16121646e-1f);
-    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.08532879e-1f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.42961790e-1f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(1.99998532e-1f));
-    q = _mm512_add_ps(_mm512_mul_ps(q, t), _mm512_set1_ps(3.33333337e-1f));
-    __m512 twice = _mm512_add_ps(s, s);
-    return _mm512_add_ps(twice, _mm512_mul_ps(twice, _mm512_mul_ps(t, q)));
+    __m512 t[PACKED_PANEL], q[PACKED_PANEL];
+    PACKED_STEP(e, _mm512_div_ps(e[i], _mm512_add_ps(_mm512_set1_ps(2.0f), e[i])))
+    PACKED_STEP(t, _mm512_mul_ps(e[i], e[i]))
+    PACKED_STEP(q, _mm512_mul_ps(_mm512_set1_ps(1.16121646e-1f), t[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(1.08532879e-1f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], t[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(1.42961790e-1f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], t[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(1.99998532e-1f)))
+    PACKED_STEP(q, _mm512_mul_ps(q[i], t[i]))
+    PACKED_STEP(q, _mm512_add_ps(q[i], _mm512_set1_ps(3.33333337e-1f)))
+    PACKED_EACH e[i] = _mm512_add_ps(e[i], e[i]);
+    PACKED_STEP(q, _mm512_mul_ps(e[i], _mm512_mul_ps(t[i], q[i])))
+    PACKED_EACH e[i] = _mm512_add_ps(e[i], q[i]);
 }
 
 /* The logistic function as a fraction: with e = exp(-|x|), 1 or e over 1 + e. */
@@ -513,7 +513,7 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_odds(const __
                                                                         const int n)
 {
     const __m512 one = _mm512_set1_ps(1.0f);
-    __m512 e[4];
+    __m512 e[PACKED_PANEL];
     PACKED_EACH e[i] = _mm512_abs_ps(x[i]);
     packed_exps_minus(e, n);
     PACKED_EACH above[i] = _mm512_mask_mov_ps(
@@ -529,21 +529,28 @@ __attribute__((always_inline)) FB_AVX512 static inline __m512 packed_uniform(__m
         _mm512_set1_ps(0x1p-23f));
 }
 
-/* Adds the units' cumulants at a to 16 sums in double precision. */
-__attribute__((always_inline)) FB_AVX512 static inline void packed_cumulants(__m512 a, int spin,
-                                                                             double *sums)
+/* Adds the cumulants of a panel's units at a, one after the other, to 16 sums in double precision. */
+__attribute__((always_inline)) FB_AVX512 static inline void packed_cumulants(
+    const __m512 *a, ptrdiff_t columns, int spin, double *sums)
 {
-    __m512 z = _mm512_abs_ps(a), x;
+    const int n = PACKED_PANEL;
+    __m512 e[PACKED_PANEL];
+    __m512d low = _mm512_loadu_pd(sums), high = _mm512_loadu_pd(sums + 8);
+    PACKED_EACH e[i] = _mm512_abs_ps(a[i]);
     if (spin)
-        x = _mm512_add_ps(z, packed_log1p(packed_exp_minus(_mm512_add_ps(z, z))));
-    else {
-        const __mmask16 positive = _mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_GT_OQ);
-        x = _mm512_add_ps(_mm512_maskz_mov_ps(positive, a), packed_log1p(packed_exp_minus(z)));
+        PACKED_EACH e[i] = _mm512_add_ps(e[i], e[i]);
+    packed_exps_minus(e, n);
+    packed_logs1p(e, n);
+    PACKED_EACH if (i < columns)
+    {
+        const __mmask16 positive = _mm512_cmp_ps_mask(a[i], _mm512_setzero_ps(), _CMP_GT_OQ);
+        const __m512 above = spin ? _mm512_abs_ps(a[i]) : _mm512_maskz_mov_ps(positive, a[i]);
+        const __m512 x = _mm512_add_ps(above, e[i]);
+        low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(x)));
+        high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1)));
     }
-    _mm512_storeu_pd(sums, _mm512_add_pd(_mm512_loadu_pd(sums),
-                                         _mm512_cvtps_pd(_mm512_castps512_ps256(x))));
-    _mm512_storeu_pd(sums + 8, _mm512_add_pd(_mm512_loadu_pd(sums + 8),
-                                             _mm512_cvtps_pd(_mm512_extractf32x8_ps(x, 1))));
+    _mm512_storeu_pd(sums, low);
+    _mm512_storeu_pd(sums + 8, high);
 }
 
 __attribute__((always_inline)) FB_AVX512 static inline __m512 packed_argument(
@@ -633,74 +640,64 @@ __attribute__((always_inline)) FB_AVX512 static inline void packed_epilogue_body
             memset(other, 0, 16 * sizeof(double));
         }
         uint32_t words[2 * 64] __attribute__((aligned(64)));
-        if (draw && m > 0)
-            philox_eight(o->address, (uint32_t)r, (uint32_t)(first / 8), words);
         __m512i byte = _mm512_setzero_si512();
-        for (ptrdiff_t c0 = 0; c0 < columns && m > 0; c0 += 4) {
-            const int n = 4;
-            const ptrdiff_t here = columns - c0 < n ? columns - c0 : n;
-            const float *bias = o->bias != NULL ? o->bias + first + c0 : NULL;
-            const int32_t *sum = sums + (s * PACKED_PANEL + c0) * 16;
-            __m512 a[4], above[4], below[4];
+        if (m > 0) {
+            const int n = PACKED_PANEL;
+            if (draw)
+                philox_eight(o->address, (uint32_t)r, (uint32_t)(first / 8), words);
+            const float *bias = o->bias != NULL ? o->bias + first : NULL;
+            const int32_t *sum = sums + s * PACKED_PANEL * 16;
+            __m512 a[PACKED_PANEL], above[PACKED_PANEL], below[PACKED_PANEL];
             if (!plain && o->row_bias != NULL) {
-                const float *from = o->row_bias + (first + c0) * o->row_step + r;
-                PACKED_EACH a[i] = _mm512_maskz_loadu_ps((__mmask16)(i < here ? lanes : 0),
-                                                         i < here ? from + i * o->row_step : from);
+                const float *from = o->row_bias + first * o->row_step + r;
+                PACKED_EACH a[i] = _mm512_maskz_loadu_ps(
+                    (__mmask16)(i < columns ? lanes : 0), i < columns ? from + i * o->row_step : from);
             } else
-                PACKED_EACH a[i] = _mm512_set1_ps(bias != NULL && i < here ? bias[i] : 0.0f);
-            PACKED_EACH a[i] =
-                packed_argument(sum + 16 * i, all[c0 + i], spin_in, a[i], o->scale);
-            for (ptrdiff_t i = 0; i < here && (cumulant != NULL || other != NULL || field); i++) {
-                if (cumulant != NULL)
-                    packed_cumulants(a[i], spin_out, cumulant);
-                if (other != NULL) {
-                    const float b = o->other_bias != NULL ? o->other_bias[first + c0 + i] : 0.0f;
-                    packed_cumulants(packed_argument(sum + 16 * i, all[c0 + i], spin_in,
-                                                     _mm512_set1_ps(b), o->other_scale),
-                                     spin_out, other);
-                }
-                if (field)
-                    _mm512_storeu_ps(fields[c0 + i], a[i]);
+                PACKED_EACH a[i] = _mm512_set1_ps(bias != NULL && i < columns ? bias[i] : 0.0f);
+            PACKED_EACH a[i] = packed_argument(sum + 16 * i, all[i], spin_in, a[i], o->scale);
+            if (cumulant != NULL)
+                packed_cumulants(a, columns, spin_out, cumulant);
+            if (other != NULL) {
+                __m512 b[PACKED_PANEL];
+                PACKED_EACH b[i] = _mm512_set1_ps(
+                    o->other_bias != NULL && i < columns ? o->other_bias[first + i] : 0.0f);
+                PACKED_EACH b[i] =
+                    packed_argument(sum + 16 * i, all[i], spin_in, b[i], o->other_scale);
+                packed_cumulants(b, columns, spin_out, other);
             }
-            if (!draw && !mean && !mean_rows)
-                continue;
+            if (field)
+                PACKED_EACH _mm512_storeu_ps(fields[i], a[i]);
             if (spin_out)
                 PACKED_EACH a[i] = _mm512_add_ps(a[i], a[i]);
-            packed_odds(a, above, below, n);
+            if (draw || mean || mean_rows)
+                packed_odds(a, above, below, n);
             if (draw) {
-                __m512 u[4];
-                __m512i some = _mm512_setzero_si512();
-                PACKED_EACH u[i] = packed_uniform(_mm512_load_si512(words + 16 * (c0 + i)));
-                PACKED_EACH u[i] = _mm512_mul_ps(u[i], below[i]);
                 PACKED_EACH
                 {
-                    const __mmask16 hit = _mm512_mask_cmp_ps_mask(
-                        (__mmask16)(i < here ? lanes : 0), u[i], above[i], _CMP_LT_OQ);
-                    masks[s][c0 + i] = hit;
-                    some = _mm512_mask_or_epi32(some, hit, some, _mm512_set1_epi32(1 << i));
+                    const __m512 u = packed_uniform(_mm512_load_si512(words + 16 * i));
+                    masks[s][i] = _mm512_mask_cmp_ps_mask((__mmask16)(i < columns ? lanes : 0),
+                                                          _mm512_mul_ps(u, below[i]), above[i],
+                                                          _CMP_LT_OQ);
+                    byte = _mm512_mask_or_epi32(byte, masks[s][i], byte, _mm512_set1_epi32(1 << i));
                 }
-                byte = _mm512_or_si512(byte, _mm512_sll_epi32(some, _mm_cvtsi32_si128((int)c0)));
             }
-            if (!mean && !mean_rows)
-                continue;
-            PACKED_EACH a[i] = _mm512_div_ps(above[i], below[i]);
-            if (spin_out)
+            if (mean || mean_rows)
+                PACKED_EACH a[i] = _mm512_div_ps(above[i], below[i]);
+            if ((mean || mean_rows) && spin_out)
                 PACKED_EACH a[i] =
                     _mm512_sub_ps(_mm512_add_ps(a[i], a[i]), _mm512_set1_ps(1.0f));
-            if (mean)
-                for (ptrdiff_t i = 0; i < here; i++)
-                {
-                    const uint32_t more = (uint32_t)(first + c0 + i) * PACKED_MEAN_STEP;
-                    const __m512i words_of =
-                        o->chance == NULL ? _mm512_setzero_si512()
-                                          : _mm512_add_epi32(_mm512_loadu_si512(o->chance + r),
-                                                             _mm512_set1_epi32((int32_t)more));
-                    _mm512_storeu_si512(
-                        o->mean + (first + c0 + i) * padded_rows + r,
-                        packed_means_avx512(a[i], o->mean_shift, words_of, (__mmask16)lanes));
-                }
+            for (ptrdiff_t i = 0; i < columns && mean; i++) {
+                const uint32_t more = (uint32_t)(first + i) * PACKED_MEAN_STEP;
+                const __m512i words_of =
+                    o->chance == NULL ? _mm512_setzero_si512()
+                                      : _mm512_add_epi32(_mm512_loadu_si512(o->chance + r),
+                                                         _mm512_set1_epi32((int32_t)more));
+                _mm512_storeu_si512(
+                    o->mean + (first + i) * padded_rows + r,
+                    packed_means_avx512(a[i], o->mean_shift, words_of, (__mmask16)lanes));
+            }
             if (mean_rows)
-                PACKED_EACH _mm512_storeu_ps(means[c0 + i], a[i]);
+                PACKED_EACH _mm512_storeu_ps(means[i], a[i]);
         }
         if (field)
             packed_store_rows_avx512(fields, o->field + r * n_units + first, n_units, m, columns);
