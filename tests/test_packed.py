@@ -271,16 +271,16 @@ def test_threads_that_share_a_word_of_samples(n_out, means):
     """Threads take whole panels of eight units. What stood in the words before is gone, beyond the
     last unit, too."""
     layer = Layer(
-        300, 70, n_out, low_in=0.0, spin=False, transpose=False, scale=1.0,
+        3000, 300, n_out, low_in=0.0, spin=False, transpose=False, scale=1.0,
         address=addressed(1, 2, 3, 4),
     )  # fmt: skip
     with kernel("portable"):
         expected = layer.run(names=("sample",))["sample"].words
     for name in KERNELS:
         for n_threads in (1, 2, 3, 4, 5):
-            sample = packed.Bits(300, n_out)
+            sample = packed.Bits(3000, n_out)
             sample.words[...] = 0xFFFFFFFF
-            mean = {"mean": np.empty((300, n_out), np.float32)} if means else {}
+            mean = {"mean": np.empty((3000, n_out), np.float32)} if means else {}
             with kernel(name):
                 packed.layer(
                     packed.Bits.pack(layer.x), layer.w, layer.bias, sample=sample,
