@@ -17,7 +17,7 @@
  * A unit is on where u (1 + exp(-a)) < 1. Of u the upper 16 bits are looked at, and it is taken for the middle of
  * what they leave open: an error of up to 2^-17. exp(-a) has a relative error of up to 7.5e-5 (a polynomial
  * of third degree, the best in this sense), and rounding 1.2e-5 more, and so has the left side at most, besides
- * 2^-17 (1 + exp(-a)). Where that lies as close to 1 for any of the 256 units, once in fifty times, nothing is
+ * 2^-17 (1 + exp(-a)). Where that lies as close to 1 for any of the 256 draws, three times in a hundred, nothing is
  * written, and the caller goes the way of all other cases. So the draws are those of that way, whose error is a
  * thousand times smaller, of words of 32 bits: half of them, most of the time, nobody has to make.
  *

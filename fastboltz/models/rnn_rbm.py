@@ -142,8 +142,9 @@ class RNNRBM(EnergyEstimator):
         half as much again.
     restart_sweeps : int, default=100
     learning_rate : "auto", float or schedule, default="auto"
-        Rate of ascent. "auto" is 0.1 (0.03 where units are real-valued), falling linearly to zero
-        over a `fit` and constant in `partial_fit`; Adam takes a fiftieth of it.
+        Rate of ascent. "auto" is 0.1 (0.03 where units are real-valued, 0.01 where all are),
+        falling linearly to zero over a `fit` and constant in `partial_fit`; Adam takes a fiftieth
+        of it.
     batch_size : int, default=20
         Sequences that are worked on side by side.
     chunk : int, default=100
